@@ -1,0 +1,1 @@
+"""The only safe writer to a file system."""

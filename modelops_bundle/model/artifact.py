@@ -1,0 +1,290 @@
+"""The artifact (DESIGN §4): a snapshot as a ModelPack manifest with our index, and back from what others wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from modelops_bundle.errors import Corrupt, UnsafePath, Unsupported, UsageError
+from modelops_bundle.model import canonical, media, paths
+from modelops_bundle.model.descriptor import Descriptor
+from modelops_bundle.model.digest import Digest
+from modelops_bundle.model.manifest import Manifest
+from modelops_bundle.model.roles import role_of
+from modelops_bundle.model.snapshot import Entry, Snapshot
+
+FORMAT_VERSION = "0"
+"""0 until packs and chunk maps are in, then frozen as 1 (DESIGN §4)."""
+READABLE_VERSIONS = frozenset(["0", "1"])
+
+INDEX_PATH = ".bundle/index.json"
+INLINE_LIMIT = 64 * 1024
+MAX_INDEX = 256 * 1024 * 1024
+_INDEX_TYPE = media.layer_type("doc")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a file's bytes are: a blob, and the offset inside it when the blob is a pack."""
+
+    blob: Descriptor
+    offset: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """A manifest, the small blobs made for it, and the digests of the file blobs it needs."""
+
+    manifest: Manifest
+    config: bytes
+    index: bytes
+    snapshot: Snapshot
+
+    @property
+    def digest(self) -> Digest:
+        """The artifact's identity."""
+        return self.manifest.digest
+
+    def generated(self) -> tuple[tuple[Descriptor, bytes], ...]:
+        """The blobs that are no file of the tree."""
+        index = next(layer for layer in self.manifest.layers if layer.annotations.get(media.FILEPATH) == INDEX_PATH)
+        return ((index, self.index), (self.manifest.config, self.config))
+
+    def file_blobs(self) -> tuple[tuple[Descriptor, str], ...]:
+        """Each distinct file blob with one path that holds it, in path order."""
+        seen: dict[Digest, tuple[Descriptor, str]] = {}
+        for layer in self.manifest.layers:
+            path = layer.annotations[media.FILEPATH]
+            if path != INDEX_PATH:
+                seen.setdefault(layer.digest, (layer, path))
+        return tuple(seen.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What an artifact holds and where the bytes of each file are."""
+
+    snapshot: Snapshot
+    places: Mapping[str, Place]
+    version: str | None
+    """Our format version, None for artifacts of other tools."""
+
+
+def build(snapshot: Snapshot, annotations: Mapping[str, str] | None = None) -> Artifact:
+    """The plain artifact of `snapshot`: a pure function of its arguments.
+
+    :param annotations: the user's own manifest annotations.
+    :raises UsageError: an annotation of ours among them. :raises Unsupported: the manifest would pass 4 MiB.
+    """
+    taken = [key for key in annotations or {} if key.startswith(media.PREFIX)]
+    if taken:
+        raise UsageError(f"the annotation {taken[0]} is reserved")
+    index = index_bytes(snapshot)
+    layers = [_titled(media.layer_type("doc"), Digest.of(index), len(index), INDEX_PATH)]
+    if len(index) < INLINE_LIMIT:
+        layers = [Descriptor.of(_INDEX_TYPE, index, layers[0].annotations, inline=True)]
+    layers += [
+        _titled(media.layer_type(entry.role), entry.digest, entry.size, path)
+        for path, entry in snapshot.items()
+        if entry.kind == "file"
+    ]
+    layers.sort(key=lambda layer: layer.annotations[media.FILEPATH].encode())
+    config = canonical.dumps(
+        {
+            "config": {},
+            "descriptor": {},
+            "modelfs": {"type": "layers", "diffIds": [str(layer.digest) for layer in layers]},
+        }
+    )
+    manifest = Manifest(
+        Descriptor.of(media.MODEL_CONFIG, config),
+        tuple(layers),
+        {
+            **(annotations or {}),
+            media.VERSION: FORMAT_VERSION,
+            media.STORAGE: "plain",
+            media.INDEX: str(Digest.of(index)),
+            media.CONTENT: str(snapshot.content),
+        },
+        media.MODEL_ARTIFACT,
+    )
+    _check_size(manifest)
+    return Artifact(manifest, config, index, snapshot)
+
+
+def _check_size(manifest: Manifest) -> None:
+    size = len(manifest.to_bytes())
+    if size > media.MAX_MANIFEST:
+        raise Unsupported(
+            f"{len(manifest.layers)} files make a manifest of {size} bytes; registries take {media.MAX_MANIFEST}",
+            hint="split the bundle; packing of small files is not in this version yet",
+        )
+
+
+def _titled(media_type: str, digest: Digest, size: int, path: str) -> Descriptor:
+    return Descriptor(media_type, digest, size, {media.TITLE: path, media.FILEPATH: path})
+
+
+def index_bytes(snapshot: Snapshot) -> bytes:
+    """The canonical index of `snapshot`, every file a whole blob."""
+    files = {path: entry for path, entry in snapshot.items() if entry.kind == "file"}
+    blobs = sorted({str(entry.digest) for entry in files.values()})
+    numbers = {digest: number for number, digest in enumerate(blobs)}
+    rows = [_row(path, entry, numbers) for path, entry in snapshot.items()]
+    return canonical.dumps({"schemaVersion": int(FORMAT_VERSION), "blobs": blobs, "files": rows})
+
+
+def _row(path: str, entry: Entry, numbers: Mapping[str, int]) -> dict[str, Any]:
+    if entry.kind == "dir":
+        return {"kind": "dir", "path": path}
+    if entry.kind == "link":
+        return {"kind": "link", "path": path, "target": entry.target}
+    return {
+        "kind": "file",
+        "path": path,
+        "size": entry.size,
+        "sha256": entry.digest.hex,
+        "mode": "0755" if entry.executable else "0644",
+        "role": entry.role,
+        "at": [numbers[str(entry.digest)]],
+    }
+
+
+def read(manifest: Manifest, fetch: Callable[[Descriptor], bytes]) -> Contents:
+    """What `manifest` holds, with every path validated.
+
+    :param fetch: brings the verified bytes of a small blob.
+    :raises Corrupt: index and manifest disagree. :raises UnsafePath: a path that must not be created.
+    :raises Unsupported: an artifact of a kind we cannot read, naming what it is.
+    """
+    if manifest.config.media_type == media.MODEL_CONFIG and media.VERSION in manifest.annotations:
+        contents = _read_ours(manifest, fetch)
+    else:
+        contents = _read_titled(manifest)
+    paths.validate_tree(contents.snapshot)
+    for path, entry in contents.snapshot.items():
+        if entry.kind == "link" and (reason := paths.link_problem(path, entry.target or "")):
+            raise UnsafePath(f"unsafe link {paths.display(path)}: {reason}", path=paths.display(path), reason=reason)
+    return contents
+
+
+def index_descriptor(manifest: Manifest) -> Descriptor:
+    """The index layer of one of our manifests.
+
+    :raises Corrupt: there is none. :raises Unsupported: a newer format.
+    """
+    version = manifest.annotations.get(media.VERSION, "")
+    if version not in READABLE_VERSIONS:
+        raise Unsupported(
+            f"this bundle has format version {version[:20]!r}, newer than this tool reads", hint="upgrade modelops-bundle"
+        )
+    wanted = Digest.parse(manifest.annotations.get(media.INDEX, ""))
+    for layer in manifest.layers:
+        if layer.digest == wanted:
+            return layer
+    raise Corrupt("the manifest names an index that is not among its layers")
+
+
+def _read_ours(manifest: Manifest, fetch: Callable[[Descriptor], bytes]) -> Contents:
+    descriptor = index_descriptor(manifest)
+    data = descriptor.data
+    if data is None or Digest.of(data) != descriptor.digest:
+        data = fetch(descriptor)
+    value = canonical.loads(data, "the bundle index", limit=MAX_INDEX)
+    layers = {layer.digest: layer for layer in manifest.layers}
+    blobs = [_blob(text, layers) for text in _list(value, "blobs")]
+    entries: list[tuple[str, Entry]] = []
+    places: dict[str, Place] = {}
+    for row in _list(value, "files"):
+        path, entry, place = _read_row(row, blobs)
+        entries.append((path, entry))
+        if place is not None:
+            places[path] = place
+    snapshot = _distinct(entries)
+    said = manifest.annotations.get(media.CONTENT)
+    if said != str(snapshot.content):
+        raise Corrupt("the bundle index does not list the content that the manifest names")
+    return Contents(snapshot, places, manifest.annotations[media.VERSION])
+
+
+def _list(value: Mapping[str, Any], key: str) -> Sequence[Any]:
+    items = value.get(key)
+    if not isinstance(items, list):
+        raise Corrupt(f"the bundle index lacks its list {key!r}")
+    return items
+
+
+def _blob(text: object, layers: Mapping[Digest, Descriptor]) -> Descriptor:
+    digest = Digest.parse(text if isinstance(text, str) else "")
+    if digest not in layers:
+        raise Corrupt(f"the bundle index names {digest}, which is not among the manifest's layers")
+    return layers[digest]
+
+
+def _read_row(row: object, blobs: Sequence[Descriptor]) -> tuple[str, Entry, Place | None]:
+    if not isinstance(row, dict) or not isinstance(row.get("path"), str):
+        raise Corrupt("a row of the bundle index has no path")
+    path, kind = row["path"], row.get("kind")
+    if kind == "dir":
+        return path, Entry.directory(), None
+    if kind == "link":
+        if not isinstance(row.get("target"), str):
+            raise Corrupt("a link in the bundle index has no target")
+        return path, Entry.link(row["target"]), None
+    if kind != "file":
+        raise Unsupported(f"the bundle index has an entry of kind {str(kind)[:40]!r}", hint="upgrade modelops-bundle")
+    size, role = row.get("size"), row.get("role", "code")
+    if type(size) is not int or size < 0 or row.get("mode") not in ("0644", "0755") or not isinstance(role, str):
+        raise Corrupt(f"the row of {paths.display(path)} in the bundle index cannot be read")
+    entry = Entry("file", Digest.parse(f"sha256:{row.get('sha256')}"), size, row["mode"] == "0755", role)
+    return path, entry, _place(path, row.get("at"), entry, blobs)
+
+
+def _place(path: str, at: object, entry: Entry, blobs: Sequence[Descriptor]) -> Place:
+    if at is None:
+        raise Unsupported(f"{paths.display(path)} is stored in a way this version cannot read", hint="upgrade modelops-bundle")
+    if not isinstance(at, list) or not at or any(type(n) is not int or n < 0 for n in at) or at[0] >= len(blobs):
+        raise Corrupt(f"the place of {paths.display(path)} in the bundle index cannot be read")
+    if len(at) == 2:
+        return Place(blobs[at[0]], at[1])
+    blob = blobs[at[0]]
+    if len(at) != 1 or blob.digest != entry.digest or blob.size != entry.size:
+        raise Corrupt(f"{paths.display(path)} and the layer that holds it disagree in digest or size")
+    return Place(blob)
+
+
+def _distinct(entries: Iterable[tuple[str, Entry]]) -> Snapshot:
+    listed = list(entries)
+    snapshot = Snapshot(listed)
+    if len(snapshot) != len(listed):
+        raise UnsafePath("the artifact names one path twice")
+    return snapshot
+
+
+def _read_titled(manifest: Manifest) -> Contents:
+    """Artifacts of other tools: one raw layer per file, named by its title or ModelPack path."""
+    entries: list[tuple[str, Entry]] = []
+    places: dict[str, Place] = {}
+    # oras writes a titled config into the tree as well.
+    for layer in (*manifest.layers, manifest.config):
+        path = layer.annotations.get(media.TITLE) or layer.annotations.get(media.FILEPATH)
+        if path is None:
+            continue
+        path = path.removeprefix("./")
+        if layer.annotations.get(media.UNPACK) == "true" or ".v1.tar" in layer.media_type.removeprefix(media.OCI_LAYER):
+            raise Unsupported(
+                f"{paths.display(path)} is an archive that has to be unpacked; this version reads raw layers only",
+                media_type=layer.media_type[:200],
+            )
+        role = media.role_of_layer(layer.media_type) or role_of(path)
+        entries.append((path, Entry("file", layer.digest, layer.size, False, role)))
+        places[path] = Place(layer)
+    if not entries:
+        kind = manifest.artifact_type or manifest.config.media_type
+        raise Unsupported(
+            f"this is no bundle and no artifact with named files (type {kind[:100]!r})",
+            hint="bundles, ORAS artifacts and ModelPack artifacts with raw layers can be read",
+            media_type=kind[:200],
+        )
+    return Contents(_distinct(entries), places, None)

@@ -1,0 +1,1 @@
+"""Places that hold blobs, manifests and tags."""

@@ -1,0 +1,1 @@
+"""Moving bytes between stores and trees, and deciding whether to believe them."""

@@ -1,0 +1,1 @@
+"""A working directory: project, tracked paths, scan, digest cache, merge base."""
