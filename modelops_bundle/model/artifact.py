@@ -177,7 +177,8 @@ def index_descriptor(manifest: Manifest) -> Descriptor:
     version = manifest.annotations.get(media.VERSION, "")
     if version not in READABLE_VERSIONS:
         raise Unsupported(
-            f"this bundle has format version {version[:20]!r}, newer than this tool reads", hint="upgrade modelops-bundle"
+            f"this bundle has format version {version[:20]!r}, newer than this tool reads",
+            hint="upgrade modelops-bundle",
         )
     wanted = Digest.parse(manifest.annotations.get(media.INDEX, ""))
     for layer in manifest.layers:
@@ -243,7 +244,9 @@ def _read_row(row: object, blobs: Sequence[Descriptor]) -> tuple[str, Entry, Pla
 
 def _place(path: str, at: object, entry: Entry, blobs: Sequence[Descriptor]) -> Place:
     if at is None:
-        raise Unsupported(f"{paths.display(path)} is stored in a way this version cannot read", hint="upgrade modelops-bundle")
+        raise Unsupported(
+            f"{paths.display(path)} is stored in a way this version cannot read", hint="upgrade modelops-bundle"
+        )
     if not isinstance(at, list) or not at or any(type(n) is not int or n < 0 for n in at) or at[0] >= len(blobs):
         raise Corrupt(f"the place of {paths.display(path)} in the bundle index cannot be read")
     if len(at) == 2:

@@ -27,7 +27,9 @@ class Descriptor:
     artifact_type: str | None = None
 
     @classmethod
-    def of(cls, media_type: str, content: bytes, annotations: Mapping[str, str] = _NOTHING, *, inline: bool = False) -> Self:
+    def of(
+        cls, media_type: str, content: bytes, annotations: Mapping[str, str] = _NOTHING, *, inline: bool = False
+    ) -> Self:
         """Describe `content`, carrying it along when `inline`."""
         return cls(media_type, Digest.of(content), len(content), annotations, content if inline else None)
 

@@ -27,7 +27,9 @@ _CONTROL_CATEGORIES = frozenset(["Cc", "Cs", "Zl", "Zp"])
 # Bidirectional controls can make a name read as another one (CVE-2021-42574); the joiners U+200C/D stay allowed.
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
 # HFS+ ignores these inside names, so ".g\u200cit" opens ".git" there (CVE-2014-9390).
-_HFS_IGNORED = frozenset("\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u206a\u206b\u206c\u206d\u206e\u206f\ufeff")
+_HFS_IGNORED = frozenset(
+    "\u200c\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u206a\u206b\u206c\u206d\u206e\u206f\ufeff"
+)
 
 
 def validate(path: str) -> str:
@@ -63,12 +65,12 @@ def _component_problem(name: str) -> str | None:
     if len(name.encode("utf-8", "surrogatepass")) > MAX_COMPONENT:
         return f"a name in it is longer than {MAX_COMPONENT} bytes"
     if any(character in _FORBIDDEN for character in name):
-        return "it has a character that Windows forbids (one of < > : \" | ? * \\)"
+        return 'it has a character that Windows forbids (one of < > : " | ? * \\)'
     if any(unicodedata.category(c) in _CONTROL_CATEGORIES or c in _BIDI for c in name):
         return "it has a control or bidirectional character, or bytes that are not UTF-8"
     if name[-1] in ". ":
         return "a name in it ends in a dot or a space"
-    if name.split(".")[0].rstrip(" ").lower() in _WINDOWS_DEVICES:
+    if name.split(".", maxsplit=1)[0].rstrip(" ").lower() in _WINDOWS_DEVICES:
         return "a name in it is reserved on Windows"
     if name.startswith(TEMPORARY_PREFIX):
         return "names of that form are our temporary files"

@@ -16,7 +16,9 @@ _CONFIG = frozenset("json yaml yml toml ini cfg conf xml jinja jinja2 j2 tokeniz
 _DOC = frozenset("md rst pdf html htm license png jpg jpeg gif svg webp ipynb docx".split())
 _DATASET = frozenset("parquet arrow csv tsv jsonl ndjson tfrecord feather avro lmdb wav flac mp3 mp4".split())
 _DOC_NAMES = re.compile(r"(readme|licen[cs]e|notice|changelog|authors|citation|copying|contributing|use_policy)(\..*)?")
-_CONFIG_NAMES = frozenset(["vocab.txt", "merges.txt", "modelfile", "special_tokens.txt", "labels.txt", "added_tokens.txt"])
+_CONFIG_NAMES = frozenset(
+    ["vocab.txt", "merges.txt", "modelfile", "special_tokens.txt", "labels.txt", "added_tokens.txt"]
+)
 _DATASET_DIRECTORIES = frozenset(["data", "dataset", "datasets"])
 
 
@@ -41,7 +43,7 @@ def role_of(path: str, rules: Mapping[str, Sequence[str]] | None = None) -> str:
 def _by_suffix(suffix: str, path: str) -> str:
     if suffix in _WEIGHT:
         return "weight"
-    if suffix in _DATASET or path.split("/")[0].lower() in _DATASET_DIRECTORIES:
+    if suffix in _DATASET or path.split("/", maxsplit=1)[0].lower() in _DATASET_DIRECTORIES:
         return "dataset"
     if suffix in _CONFIG:
         return "config"

@@ -61,8 +61,9 @@ class Entry:
         kind = value.get("kind")
         if kind == "dir":
             return cls.directory()
-        if kind == "link" and isinstance(value.get("target"), str):
-            return cls.link(value["target"])
+        target = value.get("target")
+        if kind == "link" and isinstance(target, str):
+            return cls.link(target)
         size, role = value.get("size"), value.get("role", "code")
         if kind != "file" or type(size) is not int or size < 0 or not isinstance(role, str):
             raise Corrupt("an entry of a snapshot cannot be read")
@@ -75,8 +76,8 @@ class Snapshot(Mapping[str, Entry]):
     __slots__ = ("_content", "_entries")
 
     def __init__(self, entries: Mapping[str, Entry] | Iterable[tuple[str, Entry]] = ()) -> None:
-        pairs = entries.items() if isinstance(entries, Mapping) else entries
-        self._entries = dict(sorted(pairs, key=lambda pair: pair[0].encode("utf-8", "surrogateescape")))
+        pairs: Iterable[tuple[str, Entry]] = entries.items() if isinstance(entries, Mapping) else entries
+        self._entries: dict[str, Entry] = dict(sorted(pairs, key=lambda pair: pair[0].encode("utf-8", "surrogateescape")))
         self._content: Digest | None = None
 
     def __getitem__(self, path: str) -> Entry:
@@ -99,7 +100,8 @@ class Snapshot(Mapping[str, Entry]):
     @property
     def content(self) -> Digest:
         """Digest of the canonical listing of path, kind, digest, size and executable: what the tree *is*, however
-        its bytes are stored."""
+        its bytes are stored.
+        """
         if self._content is None:
             rows = [
                 {

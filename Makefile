@@ -1,0 +1,63 @@
+# Every target sets up what it needs: `make test` works in a fresh clone. `make help` lists them.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+UV     := $(shell command -v uv 2>/dev/null)
+
+# Two workers: this suite waits on registries and disks as much as on the CPU. PYTEST_FLAGS= runs it in one process.
+PYTEST_FLAGS ?= -n 2 --dist worksteal
+
+.PHONY: help demo test check bench docs campaign format lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(READY) ## the journey of one model: init, add, push, edit, status, diff, push, clone, pull, verify
+	PATH="$(CURDIR)/$(BIN):$$PATH" bash docs/demo.sh
+
+test: $(READY) ## unit, contract, property, flow and shape tests; registries and peers where they are installed
+	$(BIN)/python -m pytest $(PYTEST_FLAGS) -m "not bench" tests
+
+check: $(READY) ## lint, format, types, layers, shape: all that needs no running program
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/shape
+
+bench: $(READY) ## measure against the peers, side by side (DESIGN §9)
+	$(BIN)/python -m benchmarks
+
+docs: $(READY) ## build the documentation into site/, strictly
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir site
+
+campaign: $(READY) ## the randomised campaigns at full size
+	BUNDLE_CAMPAIGN=1 $(BIN)/python -m pytest $(PYTEST_FLAGS) -m campaign tests
+
+format: $(READY) ## rewrite the code the way `make check` wants it
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: ## pin every dependency anew, for every platform (needs uv)
+	uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --generate-hashes \
+	  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+
+clean: ## remove the environment and everything built
+	rm -rf $(VENV) site dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find modelops_bundle tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+
+# The environment: exactly the lock file's packages, then this project itself, editable.
+$(READY): pyproject.toml requirements.lock
+	rm -rf $(VENV)
+ifneq ($(UV),)
+	$(UV) venv --quiet --python "$(PYTHON)" $(VENV)
+	$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+else
+	"$(PYTHON)" -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+endif
+	touch $@

@@ -1,0 +1,142 @@
+"""Whole files that are either the old ones or the new ones: temporary file, fsync, rename, directory fsync."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from modelops_bundle.disk.problems import translated
+from modelops_bundle.errors import DiskError
+from modelops_bundle.events import checkpoint
+from modelops_bundle.model.paths import TEMPORARY_PREFIX
+
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+def temporary_name() -> str:
+    """A fresh name that scans ignore and the next command sweeps."""
+    return f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+
+
+def read_file(path: Path) -> bytes | None:
+    """The bytes of `path`; None when it is absent.
+
+    :raises DiskError: unreadable, or its last component is a symbolic link.
+    """
+    with translated(f"read {path}"):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | _NOFOLLOW)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        with open(descriptor, "rb") as file:
+            return file.read()
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Replace `path` by `data`, durably. Parents are created.
+
+    :raises DiskError: and the old file is untouched. :raises DiskFull: likewise.
+    """
+    with staged(path) as out:
+        out.write(data)
+        out.commit()
+
+
+class StagedFile:
+    """A file being written beside its final path."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._temporary = path.parent / temporary_name()
+        with translated(f"write {path}"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW
+            self._file = open(os.open(self._temporary, flags, 0o666), "wb", buffering=0)  # noqa: SIM115
+        self._committed = False
+
+    def write(self, data: bytes) -> None:
+        """Append `data`."""
+        with translated(f"write {self._path}"):
+            write_all(self._file.fileno(), data)
+
+    def commit(self) -> None:
+        """Make it the file at its final path, durably."""
+        with translated(f"write {self._path}"):
+            os.fsync(self._file.fileno())
+            checkpoint("file synced")
+            self._temporary.replace(self._path)
+            self._committed = True
+            checkpoint("file renamed")
+            sync_directory(self._path.parent)
+
+    def close(self) -> None:
+        """Release the file; one that was not committed is removed."""
+        self._file.close()
+        if not self._committed:
+            with suppress(OSError):
+                self._temporary.unlink()
+
+
+@contextmanager
+def staged(path: Path) -> Iterator[StagedFile]:
+    """Write a file in pieces; leaving without `commit()` leaves nothing behind."""
+    out = StagedFile(path)
+    try:
+        yield out
+    finally:
+        out.close()
+
+
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    """Write all of `data`; plain write may take only a part of it."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def sync_directory(path: Path) -> None:
+    """Make renames in `path` durable, where the platform can."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove_file(path: Path) -> None:
+    """Remove `path`; already gone is fine.
+
+    :raises DiskError: the system refuses.
+    """
+    with translated(f"remove {path}"), suppress(FileNotFoundError):
+        path.unlink()
+
+
+def free_bytes(path: Path) -> int:
+    """Bytes that an ordinary user may still write on the file system of `path`."""
+    with translated(f"look at the free space of {path}"):
+        facts = os.statvfs(path)
+        return facts.f_bavail * facts.f_frsize
+
+
+def sweep(directory: Path) -> None:
+    """Remove temporary files that a killed command left in `directory` (not below it)."""
+    with suppress(OSError):
+        for name in os.listdir(directory):
+            if name.startswith(TEMPORARY_PREFIX):
+                with suppress(OSError):
+                    (directory / name).unlink()
+
+
+def require_directory(path: Path) -> None:
+    """Create `path` and its parents.
+
+    :raises DiskError: something else is there, or the system refuses.
+    """
+    with translated(f"create {path}"):
+        path.mkdir(parents=True, exist_ok=True)
+    if not path.is_dir():
+        raise DiskError(f"{path} is not a directory")

@@ -1,0 +1,293 @@
+"""Changing a directory tree through handles that follow no symbolic link.
+
+Each path is walked component by component with `openat(O_NOFOLLOW)`, so a link planted anywhere below the root,
+even while we run, leads to a refusal and never outside (facts: reliability §3.1, §5.2).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+from unicodedata import normalize
+
+from modelops_bundle.disk.files import temporary_name, write_all
+from modelops_bundle.disk.problems import translate, translated
+from modelops_bundle.errors import DiskError, Unsupported, WouldOverwrite
+from modelops_bundle.events import checkpoint
+
+_DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+_NOFOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_IN_THE_WAY = (errno.ELOOP, errno.ENOTDIR, errno.EMLINK)
+COPY_BLOCK = 1024 * 1024
+
+
+class StatKey(NamedTuple):
+    """What tells one state of a file from another without reading it (DESIGN §5)."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+    device: int
+
+    @classmethod
+    def of(cls, facts: os.stat_result) -> StatKey:
+        """The key of a stat result."""
+        return cls(facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino, facts.st_dev)
+
+
+class Tree:
+    """A directory whose content is changed by relative POSIX paths that were validated before."""
+
+    def __init__(self, root: Path, follow: frozenset[str] = frozenset()) -> None:
+        """Open `root`; `follow` are paths whose final link stands for the content of its target."""
+        if os.open not in os.supports_dir_fd:
+            raise Unsupported("this platform cannot open files relative to a directory", hint="use Linux, macOS or WSL")
+        self.root = root
+        self._follow = follow
+        self._odd_names: dict[str, dict[str, str]] = {}
+        _umask()
+        with translated(f"open {root}"):
+            self._root = os.open(root, _DIRECTORY)
+
+    def __enter__(self) -> Tree:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the directory handle."""
+        os.close(self._root)
+
+    @contextmanager
+    def _parent(self, path: str, *, create: bool = False) -> Iterator[tuple[int, str]]:
+        *directories, name = path.split("/")
+        handle = os.dup(self._root)
+        try:
+            above = ""
+            for directory in directories:
+                deeper = self._enter(handle, self._native(handle, above, directory), path, create)
+                os.close(handle)
+                handle = deeper
+                above += f"{directory}/"
+            yield handle, self._native(handle, above, name)
+        except OSError as error:
+            raise translate(error, f"change {path}") from error
+        finally:
+            os.close(handle)
+
+    def _native(self, handle: int, above: str, name: str) -> str:
+        """How the disk spells `name`, which is in normalization form C here and need not be there."""
+        if name.isascii():
+            return name
+        if above not in self._odd_names:
+            self._odd_names[above] = {
+                normalize("NFC", entry): entry for entry in os.listdir(handle) if normalize("NFC", entry) != entry
+            }
+        return self._odd_names[above].get(name, name)
+
+    def _enter(self, handle: int, name: str, path: str, create: bool) -> int:
+        try:
+            return os.open(name, _DIRECTORY | _NOFOLLOW, dir_fd=handle)
+        except FileNotFoundError:
+            if not create:
+                raise
+        except OSError as error:
+            if error.errno in _IN_THE_WAY:
+                raise WouldOverwrite(f"{name} is in the way of {path}: not a directory", path=path) from error
+            raise
+        with suppress(FileExistsError):
+            os.mkdir(name, 0o777, dir_fd=handle)
+        return os.open(name, _DIRECTORY | _NOFOLLOW, dir_fd=handle)
+
+    def lstat(self, path: str) -> os.stat_result | None:
+        """The facts of `path` itself; None when it or a directory above it is absent or no directory."""
+        try:
+            with self._parent(path) as (parent, name):
+                return os.stat(name, dir_fd=parent, follow_symlinks=path in self._follow)
+        except WouldOverwrite:
+            return None
+        except DiskError as error:
+            if isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+                return None
+            raise
+
+    def open_read(self, path: str) -> int:
+        """A descriptor of the regular file `path`."""
+        with self._parent(path) as (parent, name):
+            # O_NONBLOCK: a FIFO put there meanwhile must not hang us.
+            flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+            descriptor = os.open(name, flags if path in self._follow else flags | _NOFOLLOW, dir_fd=parent)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise WouldOverwrite(f"{path} is no regular file any more", path=path)
+        return descriptor
+
+    def read_link(self, path: str) -> str:
+        """The target text of the link `path`."""
+        with self._parent(path) as (parent, name):
+            return os.readlink(name, dir_fd=parent)
+
+    def is_empty(self, path: str) -> bool:
+        """Whether directory `path` has no entries."""
+        with self._parent(path) as (parent, name):
+            handle = os.open(name, _DIRECTORY | _NOFOLLOW, dir_fd=parent)
+            try:
+                return not os.listdir(handle)
+            finally:
+                os.close(handle)
+
+    def place(self, staged: Path, path: str, *, executable: bool, keep: bool) -> None:
+        """Let the verified file `staged` become the file at `path`.
+
+        :param keep: `staged` is needed again: its bytes are copied (reflinked where the file system can).
+        """
+        mode = (0o777 if executable else 0o666) & ~_umask()
+        with self._parent(path, create=True) as (parent, name):
+            if keep or not self._move(staged, mode, parent, name):
+                self._copy(staged, mode, parent, name)
+            checkpoint("placed")
+
+    def _move(self, staged: Path, mode: int, parent: int, name: str) -> bool:
+        # One rename from the staging folder: a kill before it leaves the verified bytes where the next run looks.
+        staged.chmod(mode)
+        checkpoint("staged file ready")
+        try:
+            os.rename(staged, name, dst_dir_fd=parent)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            return False
+        return True
+
+    def _copy(self, staged: Path, mode: int, parent: int, name: str) -> None:
+        temporary = temporary_name()
+        out = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW, 0o600, dir_fd=parent)
+        try:
+            with open(staged, "rb", buffering=0) as source:
+                copy(source.fileno(), out)
+            os.fchmod(out, mode)
+            os.fsync(out)
+            checkpoint("copied beside")
+            os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(temporary, dir_fd=parent)
+            raise
+        finally:
+            os.close(out)
+
+    def link(self, target: str, path: str) -> None:
+        """Let `path` be a symbolic link with this target text, atomically."""
+        with self._parent(path, create=True) as (parent, name):
+            temporary = temporary_name()
+            os.symlink(target, temporary, dir_fd=parent)
+            os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
+            checkpoint("linked")
+
+    def make_directory(self, path: str) -> None:
+        """Let `path` be a directory."""
+        with self._parent(f"{path}/x", create=True):
+            checkpoint("made directory")
+
+    def set_executable(self, path: str, executable: bool) -> None:
+        """Set or clear the executable bits as umask allows, content untouched."""
+        descriptor = self.open_read(path)
+        try:
+            mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
+            with translated(f"change the mode of {path}"):
+                os.fchmod(descriptor, (mode | (0o111 & ~_umask())) if executable else (mode & ~0o111))
+        finally:
+            os.close(descriptor)
+        checkpoint("mode set")
+
+    def remove(self, path: str) -> None:
+        """Remove the file, link or empty directory at `path`, and directories above it that this leaves empty."""
+        facts = self.lstat(path)
+        if facts is not None:
+            with self._parent(path) as (parent, name):
+                if stat.S_ISDIR(facts.st_mode):
+                    _remove_empty(parent, name)
+                else:
+                    os.unlink(name, dir_fd=parent)
+            checkpoint("removed")
+        self.prune(path.rpartition("/")[0])
+
+    def prune(self, directory: str) -> None:
+        """Remove `directory` and those above it as far as they are empty; the root stays."""
+        while directory:
+            try:
+                with self._parent(directory) as (parent, name):
+                    os.rmdir(name, dir_fd=parent)
+            except (DiskError, WouldOverwrite):
+                return
+            directory = directory.rpartition("/")[0]
+
+    def sync(self, directories: set[str]) -> None:
+        """Make renames in these directories (`""` is the root) durable."""
+        for directory in sorted(directories):
+            with suppress(WouldOverwrite), self._parent(f"{directory}/x" if directory else "x") as (handle, _):
+                os.fsync(handle)
+
+    def sweep(self, directories: set[str], prefix: str) -> None:
+        """Remove entries beginning with `prefix`, which a killed command left in these directories."""
+        for directory in directories:
+            with (
+                suppress(DiskError, WouldOverwrite),
+                self._parent(f"{directory}/x" if directory else "x") as (handle, _),
+            ):
+                for name in os.listdir(handle):
+                    if name.startswith(prefix):
+                        os.unlink(name, dir_fd=handle)
+
+
+def _remove_empty(parent: int, name: str) -> None:
+    try:
+        os.rmdir(name, dir_fd=parent)
+    except OSError as error:
+        # A directory that got content meanwhile is no empty directory; its content is not ours to remove.
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+
+
+def copy(source: int, out: int) -> None:
+    """Copy all bytes between descriptors, sharing blocks where the file system can (copy_file_range reflinks)."""
+    copied = _copy_in_kernel(source, out)
+    if copied:
+        return
+    os.lseek(source, 0, os.SEEK_SET)
+    while block := os.read(source, COPY_BLOCK):
+        write_all(out, block)
+
+
+def _copy_in_kernel(source: int, out: int) -> bool:
+    if not hasattr(os, "copy_file_range"):
+        return False
+    size = os.fstat(source).st_size
+    done = 0
+    try:
+        while done < size:
+            count = os.copy_file_range(source, out, size - done)
+            if count == 0:
+                break
+            done += count
+    except OSError:
+        if done:
+            raise
+        return False
+    return done == size
+
+
+@lru_cache(maxsize=1)
+def _umask() -> int:
+    # Reading it means setting it: once, before there are threads that create files.
+    value = os.umask(0o077)
+    os.umask(value)
+    return value

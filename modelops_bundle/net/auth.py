@@ -1,0 +1,244 @@
+"""Registry authentication without input or output: challenges in, headers and token requests out.
+
+RFC 9110 §11 (challenges), RFC 7617 (Basic), RFC 6750 (Bearer), and the token protocol of the CNCF distribution
+project ("Docker Registry v2 authentication"). The client does the requests.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from modelops_bundle.errors import Corrupt, Unauthorized, Unavailable
+from modelops_bundle.net.credentials import Credentials, CredentialSource
+from modelops_bundle.net.options import NetOptions, Origin, is_local
+from modelops_bundle.net.redact import has_controls, safe
+
+DEFAULT_LIFE = 60.0
+"""Seconds a token lives when its server does not say (distribution project, "Token Authentication Specification")."""
+MAX_TOKEN = 256 * 1024
+"""Most bytes of a token server's answer."""
+CLIENT_ID = "modelops-bundle"
+
+_SEPARATORS = re.compile(r"[\s,]*")
+_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_PARAMETER = re.compile(rf'({_WORD})[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+_SCHEME = re.compile(rf"({_WORD})(?=[ \t,]|$)")
+_TOKEN = re.compile(r"[\x21-\x7e]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """One challenge; scheme and parameter names in lower case."""
+
+    scheme: str
+    parameters: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRequest:
+    """The request that gets a token for `scope` at the registry `origin`."""
+
+    origin: Origin
+    scope: str
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    header: str
+    expires: float
+
+
+def pull_scope(repository: str) -> str:
+    """The scope of reading `repository`."""
+    return f"repository:{repository}:pull"
+
+
+def push_scope(repository: str) -> str:
+    """The scope of reading and writing `repository`."""
+    return f"repository:{repository}:pull,push"
+
+
+def parse_challenges(text: str) -> list[Challenge]:
+    """The challenges of one or several joined `WWW-Authenticate` headers, RFC 9110 §11.6.1.
+
+    Values may lack their quotes; what follows something unreadable is ignored.
+    """
+    found: list[tuple[str, dict[str, str]]] = []
+    position = _after_separators(text, 0)
+    while position < len(text):
+        parameter = _PARAMETER.match(text, position)
+        if parameter is not None and found:
+            quoted = parameter[2]
+            value = re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else parameter[3]
+            found[-1][1].setdefault(parameter[1].lower(), value)
+            position = parameter.end()
+        elif (scheme := _SCHEME.match(text, position)) is not None:
+            found.append((scheme[1].lower(), {}))
+            position = scheme.end()
+        else:
+            break
+        position = _after_separators(text, position)
+    return [Challenge(scheme, parameters) for scheme, parameters in found]
+
+
+def _after_separators(text: str, position: int) -> int:
+    found = _SEPARATORS.match(text, position)
+    return found.end() if found else position
+
+
+class Authenticator:
+    """What is known of each registry's wishes, and the tokens it gave. Safe to share between threads.
+
+    :param clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, credentials: CredentialSource, options: NetOptions, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._source = credentials
+        self._options = options
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._basic: dict[Origin, str] = {}
+        self._bearer: dict[Origin, Challenge] = {}
+        self._tokens: dict[tuple[Origin, str, str], _Token] = {}
+
+    def header(self, origin: Origin, scope: str) -> str | None:
+        """The `Authorization` to send to `origin` and nobody else, None when none is known to be wanted."""
+        with self._lock:
+            if origin in self._basic:
+                return self._basic[origin]
+            service = self._service(origin)
+            # A token to pull and push also pulls.
+            for wider in (scope, scope + ",push") if scope.endswith(":pull") else (scope,):
+                token = self._tokens.get((origin, service, wider))
+                if token is not None and token.expires > self._clock():
+                    return token.header
+        return None
+
+    def wanted(self, origin: Origin, scope: str) -> TokenRequest | None:
+        """The request to make before asking `origin`, when it is known to want a token that is not here."""
+        with self._lock:
+            challenge = self._bearer.get(origin)
+        return None if challenge is None else self._token_request(origin, scope, challenge)
+
+    def challenged(self, origin: Origin, scope: str, text: str, sent: str | None) -> TokenRequest | None:
+        """Take in a 401 of `origin`.
+
+        :param text: its `WWW-Authenticate`, several of them joined by commas.
+        :param sent: the `Authorization` that it refused.
+        :returns: the token to get first, or None: try again with `header`.
+        :raises Unauthorized: nothing more can be offered.
+        """
+        challenges = parse_challenges(text)
+        bearer = next((one for one in challenges if one.scheme == "bearer" and "realm" in one.parameters), None)
+        if bearer is not None:
+            self._remember(origin, bearer)
+            return self._token_request(origin, scope, bearer)
+        if not any(one.scheme == "basic" for one in challenges):
+            names = ", ".join(safe(one.scheme, 40) for one in challenges) or "nothing this tool knows"
+            raise Unauthorized(f"{origin.netloc} wants a login by {names}", host=origin.netloc)
+        credentials = self._credentials(origin)
+        if credentials is None or credentials.identity_token is not None or sent == credentials.basic:
+            raise refused(origin, credentials)
+        with self._lock:
+            self._basic[origin] = credentials.basic
+        return None
+
+    def granted(self, request: TokenRequest, answer: Mapping[str, Any]) -> None:
+        """Keep the token of a token server's JSON answer.
+
+        :raises Unavailable: there is none in it.
+        """
+        value = answer.get("token") or answer.get("access_token")
+        if not isinstance(value, str) or not _TOKEN.fullmatch(value):
+            raise Unavailable(f"the token server of {request.origin.netloc} gave no usable token")
+        life = _life(answer.get("expires_in"))
+        # The margin covers the way there and clocks that run apart.
+        token = _Token(f"Bearer {value}", self._clock() + life - min(15.0, life / 5))
+        with self._lock:
+            self._tokens[request.origin, self._service(request.origin), request.scope] = token
+
+    def _service(self, origin: Origin) -> str:
+        challenge = self._bearer.get(origin)
+        return challenge.parameters.get("service", "") if challenge else ""
+
+    def _credentials(self, origin: Origin) -> Credentials | None:
+        return self._source.get(origin.netloc)
+
+    def _remember(self, origin: Origin, challenge: Challenge) -> None:
+        realm = self._realm(origin, challenge)
+        with self._lock:
+            known = self._bearer.get(origin)
+            if known is not None and Origin.of(known.parameters["realm"]) != realm:
+                raise Unauthorized(f"{origin.netloc} suddenly names another token server, {realm.netloc}")
+            self._bearer[origin] = challenge
+
+    def _realm(self, origin: Origin, challenge: Challenge) -> Origin:
+        """The origin of the token server, when it may see a password (facts: reliability §4, R5).
+
+        :raises Unauthorized: it may not.
+        """
+        if any(has_controls(value) for value in challenge.parameters.values()):
+            raise Unauthorized(f"{origin.netloc} sent a challenge with control characters")
+        try:
+            realm = Origin.of(challenge.parameters["realm"])
+        except Corrupt as error:
+            raise Unauthorized(f"{origin.netloc} names a token server that is no URL") from error
+        plain_allowed = origin.scheme == "http" and (realm.host == origin.host or self._options.is_plain(realm.netloc))
+        if realm.scheme != "https" and not plain_allowed:
+            raise Unauthorized(
+                f"{origin.netloc} wants the login sent to {realm} without TLS", host=origin.netloc, realm=str(realm)
+            )
+        if is_local(realm.host) and realm.host != origin.host and not is_local(origin.host):
+            raise Unauthorized(f"{origin.netloc} wants the login sent to the private address {realm.netloc}")
+        return realm
+
+    def _token_request(self, origin: Origin, scope: str, challenge: Challenge) -> TokenRequest:
+        realm, service = challenge.parameters["realm"], challenge.parameters.get("service")
+        scopes = (scope or challenge.parameters.get("scope", "")).split()
+        fields = [("service", service)] if service else []
+        credentials = self._credentials(origin)
+        if credentials is not None and credentials.identity_token is not None:
+            fields += [("scope", " ".join(scopes))] if scopes else []
+            fields += [("grant_type", "refresh_token"), ("client_id", CLIENT_ID)]
+            fields += [("refresh_token", credentials.identity_token)]
+            headers = {"Content-Type": "application/x-www-form-urlencoded"}
+            return TokenRequest(origin, scope, "POST", realm, headers, urlencode(fields).encode("ascii"))
+        query = urlencode(fields + [("scope", one) for one in scopes])
+        url = realm + (("&" if urlsplit(realm).query else "?") + query if query else "")
+        headers = {} if credentials is None else {"Authorization": credentials.basic}
+        return TokenRequest(origin, scope, "GET", url, headers)
+
+    def refusal(self, origin: Origin) -> Unauthorized:
+        """The error of an `origin` whose last word is no."""
+        return refused(origin, self._credentials(origin))
+
+
+def refused(origin: Origin, credentials: Credentials | None) -> Unauthorized:
+    """The error of an `origin` that does not accept `credentials`."""
+    host = origin.netloc
+    if credentials is None:
+        return Unauthorized(f"{host} wants a login", hint=f"bundle login {host}", host=host)
+    who = f"user {safe(credentials.username, 80)!r}" if credentials.username else "this login"
+    return Unauthorized(f"{host} refused {who}", hint=f"check the rights, or bundle login {host}", host=host)
+
+
+def _life(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return DEFAULT_LIFE
+    try:
+        seconds = float(value)
+    except ValueError:
+        return DEFAULT_LIFE
+    return seconds if 0 < seconds < float("inf") else DEFAULT_LIFE

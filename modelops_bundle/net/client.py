@@ -1,0 +1,293 @@
+"""The HTTP client of registries: login, redirects, retries, bounded and streamed bodies, events.
+
+One client serves all workers of an operation. urllib3 is imported at the first request.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Self, TypeVar
+from urllib.parse import urljoin
+
+from modelops_bundle.errors import BundleError, Corrupt, NotFound, Unauthorized, Unavailable
+from modelops_bundle.events import Requested, Run, checkpoint
+from modelops_bundle.model import canonical
+from modelops_bundle.net import problems
+from modelops_bundle.net.auth import MAX_TOKEN, Authenticator, TokenRequest
+from modelops_bundle.net.credentials import Anonymous, CredentialSource
+from modelops_bundle.net.exchange import Answer, Reply, Request, Sender
+from modelops_bundle.net.options import NetOptions, Origin, is_local
+from modelops_bundle.net.redact import redact_url, safe
+from modelops_bundle.net.retry import Policy, Retrier, Transient, interruptible_sleep, retry_after
+from modelops_bundle.net.throttle import Pieces, Throttle
+
+MAX_REDIRECTS = 5
+_REDIRECTS = frozenset([301, 302, 303, 307, 308])
+
+Result = TypeVar("Result")
+
+
+class Client:
+    """Asks registries.
+
+    :param options: hosts, trust, timeouts, proxy.
+    :param credentials: who we are, by host; None is anonymous.
+    :param run: events, cancellation, byte rate.
+    :param policy: how often and how long to retry.
+    :param throttle: the byte rate's bucket, when several clients share one.
+    :param transport: what sends; urllib3 when None.
+    """
+
+    def __init__(
+        self,
+        options: NetOptions | None = None,
+        *,
+        credentials: CredentialSource | None = None,
+        run: Run | None = None,
+        policy: Policy | None = None,
+        throttle: Throttle | None = None,
+        transport: Sender | None = None,
+        sleep: Callable[[float], None] | None = None,
+    ) -> None:
+        self.options = options or NetOptions()
+        self.run = run or Run()
+        self.policy = policy or Policy()
+        self._sleep = sleep or interruptible_sleep(self.run)
+        self._retrier = Retrier(self.run, self.policy, self._sleep)
+        self._throttle = throttle or Throttle(self.run.limits.rate, self._sleep)
+        self._auth = Authenticator(credentials or Anonymous(), self.options)
+        self._login = threading.RLock()
+        self._transport = transport
+        self._starting = threading.Lock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close idle connections. The client can be used again."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        """Wake the threads that wait for bytes, after `run.cancel()`: a stalled peer must not hold up Ctrl-C."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # --- asking
+
+    def retry(self, key: str, action: Callable[[], Result]) -> Result:
+        """Do `action`, which uses `once`, again after each `Transient`, as the policy allows."""
+        return self._retrier.call(key, action)
+
+    def wait(self, key: str, failed: int, trouble: Transient) -> None:
+        """Wait before attempt `failed` + 1, or raise the error of `trouble` when there is none."""
+        self._retrier.wait(key, failed, trouble)
+
+    def fetch(self, request: Request, limit: int = problems.MAX_ERROR) -> Reply:
+        """Ask, with retries, and read the whole answer of at most `limit` bytes.
+
+        :raises BundleError: no answer with one of the statuses in `request.accept`, or a larger one.
+        """
+
+        def attempt() -> Reply:
+            with self.once(request) as answer:
+                body = b"" if request.method == "HEAD" else answer.read(limit)
+                return Reply(answer.status, answer.headers, body, answer.url)
+
+        return self.retry(request.name, attempt)
+
+    def once(self, request: Request) -> Answer:
+        """Ask once (logging in and following redirects on the way); the caller closes the answer.
+
+        :raises Transient: it failed, and may work next time. :raises BundleError: it failed for good.
+        """
+        origin = Origin.of(request.url)
+        login = self._login_for(origin, request)
+        answer = self._follow(request, origin, login)
+        if answer.status == 401 and request.scope is not None and Origin.of(answer.url) == origin:
+            answer = self._after_challenge(request, origin, answer, login)
+        if answer.status in request.accept:
+            return answer
+        with answer:
+            raise self._problem(request, answer)
+
+    # --- login
+
+    def _login_for(self, origin: Origin, request: Request) -> str | None:
+        if request.scope is None:
+            return None
+        header = self._auth.header(origin, request.scope)
+        if header is None and self._auth.wanted(origin, request.scope) is not None:
+            header = self._renew(origin, request.scope, None, "")
+        return header
+
+    def _after_challenge(self, request: Request, origin: Origin, answer: Answer, sent: str | None) -> Answer:
+        with answer:
+            answer.read_error()
+        scope = request.scope or ""
+        login = self._renew(origin, scope, sent, answer.headers.get("www-authenticate", ""))
+        if not request.repeatable:
+            # Its body is spent. The caller may have another; the login is fresh by then.
+            raise Transient(self._auth.refusal(origin), cause="renew")
+        again = self._follow(request, origin, login)
+        if again.status == 401:
+            with again:
+                raise self._auth.refusal(origin)
+        return again
+
+    def _renew(self, origin: Origin, scope: str, sent: str | None, challenge: str) -> str | None:
+        """Get a login better than `sent`: one worker asks, the others wait and use what it got."""
+        with self._login:
+            known = self._auth.header(origin, scope)
+            if known is not None and known != sent:
+                return known
+            wanted = (
+                self._auth.challenged(origin, scope, challenge, sent) if challenge else self._auth.wanted(origin, scope)
+            )
+            if wanted is not None:
+                self._auth.granted(wanted, self._get_token(wanted))
+            elif not challenge:
+                raise self._auth.refusal(origin)
+            return self._auth.header(origin, scope)
+
+    def _get_token(self, wanted: TokenRequest) -> Mapping[str, Any]:
+        request = Request(
+            wanted.method, wanted.url, "token", headers=wanted.headers, body=wanted.body, scope=None, key="login"
+        )
+        try:
+            reply = self.fetch(request, MAX_TOKEN)
+        except Unauthorized as error:
+            raise self._auth.refusal(wanted.origin) from error
+        except NotFound as error:
+            # Not "absent": that would read as if the repository were not there.
+            raise Unavailable(f"the token server of {wanted.origin.netloc} is not there") from error
+        try:
+            return canonical.loads(reply.body, "the token server's answer", limit=MAX_TOKEN)
+        except Corrupt as error:
+            raise Unavailable(f"the token server of {wanted.origin.netloc} gave no usable token") from error
+
+    # --- one exchange
+
+    def _follow(self, request: Request, origin: Origin, login: str | None) -> Answer:
+        """Send, and follow redirects of reads; `login` is for `origin` alone (facts: OCI §3, "redirects")."""
+        at = request
+        for _ in range(MAX_REDIRECTS + 1):
+            answer = self._send(at, login if Origin.of(at.url) == origin else None)
+            target = answer.headers.get("location")
+            if answer.status not in _REDIRECTS or answer.status in request.accept or target is None:
+                return answer
+            with answer:
+                answer.read_error()
+            at = replace(at, url=_redirected(request, at.url, target), headers=_without_login(at, target))
+        raise Unavailable(f"{origin.netloc} redirects more than {MAX_REDIRECTS} times", host=origin.netloc)
+
+    def _send(self, request: Request, login: str | None) -> Answer:
+        self.run.check()
+        headers = {"Accept-Encoding": "identity", "User-Agent": self.options.user_agent, **request.headers}
+        if login is not None:
+            headers["Authorization"] = login
+        body = request.body
+        if isinstance(body, bytes):
+            headers["Content-Length"] = str(len(body))
+            body = self._paced((body,)) if body else None
+        elif body is not None:
+            headers["Content-Length"] = str(request.length)
+            body = self._paced(body)
+        elif request.method in ("POST", "PUT", "PATCH"):
+            headers["Content-Length"] = "0"
+        checkpoint(f"request {request.method} {request.kind}")
+        with self._observed(request) as seen:
+            raw = self._sender().send(request.method, request.url, headers, body)
+            seen.append(raw.status)
+        checkpoint(f"answer {request.method} {request.kind}")
+        return Answer(raw, request.url, self.run, self._throttle)
+
+    @contextmanager
+    def _observed(self, request: Request) -> Iterator[list[int]]:
+        seen: list[int] = []
+        began = time.monotonic()
+        try:
+            yield seen
+        finally:
+            status = seen[0] if seen else 0
+            self.run.emit(Requested(request.method, redact_url(request.url), status, time.monotonic() - began))
+
+    def _paced(self, body: Iterable[bytes]) -> Iterator[bytes]:
+        """The pieces of `body`, cut so that each is sent in a moment."""
+        pieces = Pieces(self._throttle.block)
+        for chunk in body:
+            view = memoryview(chunk)
+            while view:
+                self.run.check()
+                piece = view[: pieces.size]
+                self._throttle.take(len(piece))
+                began = time.monotonic()
+                yield piece  # type: ignore[misc]  # sockets take any buffer
+                pieces.took(time.monotonic() - began)
+                view = view[len(piece) :]
+
+    def _sender(self) -> Sender:
+        if self._transport is None:
+            with self._starting:
+                if self._transport is None:
+                    from modelops_bundle.net.transport import Transport
+
+                    self._transport = Transport(self.options)
+        return self._transport
+
+    def _problem(self, request: Request, answer: Answer) -> BundleError | Transient:
+        body = answer.read_error()
+        host = Origin.of(answer.url).netloc
+        what = f"{request.method} {request.kind}"
+        error = problems.of_status(answer.status, answer.headers, body, host=host, what=what)
+        if answer.status in problems.TRANSIENT:
+            return Transient(error, after=retry_after(answer.headers.get("retry-after"), time.time()))
+        return error
+
+
+def _redirected(request: Request, base: str, target: str) -> str:
+    """The URL that `base` redirects to.
+
+    :raises Unavailable: it must not be followed.
+    """
+    here = Origin.of(base)
+    if request.method not in ("GET", "HEAD"):
+        raise Unavailable(f"{here.netloc} redirects a {request.method}, which is not followed", host=here.netloc)
+    url = urljoin(base, target)
+    try:
+        there = Origin.of(url)
+    except Corrupt as error:
+        raise Unavailable(f"{here.netloc} redirects to something else than a web address", host=here.netloc) from error
+    if here.scheme == "https" and there.scheme != "https":
+        raise Unavailable(f"{here.netloc} redirects from TLS to plain HTTP ({safe(there.netloc)})", host=here.netloc)
+    if is_local(there.host) and there.host != here.host and not _may_reach_local(here, there):
+        raise Unavailable(f"{here.netloc} redirects to an address of this machine", host=here.netloc)
+    return url
+
+
+def _may_reach_local(here: Origin, there: Origin) -> bool:
+    # A private registry may keep blobs at a private address; nobody else's business is on loopback or link-local
+    # (169.254.169.254 hands out cloud credentials).
+    import ipaddress
+
+    if is_local(here.host):
+        return True
+    try:
+        address = ipaddress.ip_address(there.host)
+    except ValueError:
+        return False
+    return not (address.is_loopback or address.is_link_local)
+
+
+def _without_login(request: Request, target: str) -> Mapping[str, str]:
+    """The headers for the next hop: an `Authorization` of the caller's own never leaves its origin."""
+    if Origin.of(urljoin(request.url, target)) == Origin.of(request.url):
+        return request.headers
+    return {name: value for name, value in request.headers.items() if name.lower() not in ("authorization", "cookie")}

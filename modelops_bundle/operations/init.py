@@ -1,0 +1,58 @@
+"""init: make a directory a bundle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelops_bundle.disk.files import require_directory
+from modelops_bundle.model.reference import parse
+from modelops_bundle.operations import remote_state
+from modelops_bundle.operations.session import Session
+from modelops_bundle.workspace import layout
+from modelops_bundle.workspace.project import Project
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Where the bundle is, its remote, and the digest it adopted as seen."""
+
+    root: Path
+    remote: str
+    adopted: str | None = None
+
+
+def init(session: Session, root: Path, reference: str | None, *, adopt: bool = False) -> Result:
+    """Make `root` a bundle.
+
+    :param reference: the remote; None is the OCI layout inside `.modelops-bundle`.
+    :param adopt: take the remote's present version as seen, so that a push may replace it.
+    :raises AlreadyABundle: `root` is one or is inside one. :raises UsageError: not a reference.
+    """
+    tag = None
+    if reference is None:
+        url = layout.EMBEDDED
+    else:
+        parsed = parse(reference)
+        if parsed.scheme in ("layout", "tar"):
+            parsed = parse(f"{parsed.scheme}:{session.cwd / parsed.place}" + (f":{parsed.tag}" if parsed.tag else ""))
+        tag, url = parsed.tag, str(parsed.at())
+    require_directory(root)
+    project = Project.create(root, url, tag)
+    inside = Session(project, session.run, session.options, cwd=root)
+    adopted = see(inside, None) if adopt else None
+    return Result(root, url, adopted)
+
+
+def see(session: Session, reference: str | None) -> str | None:
+    """Record what `reference` stands for now as seen by this clone, downloading no file.
+
+    :returns: its digest, None when it is absent (a first push may create it).
+    """
+    target = session.reference(reference)
+    remote = remote_state.look_up(session, target)
+    if remote is None:
+        return None
+    with session.project.locked():
+        session.seen.put(remote.sighting)
+    return str(remote.digest)

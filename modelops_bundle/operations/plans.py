@@ -1,0 +1,48 @@
+"""Plans as files: `--plan-out` writes one, `apply` runs it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from modelops_bundle.disk.files import read_file, write_file
+from modelops_bundle.errors import BundleError, ConfigError, NotFound
+from modelops_bundle.model import canonical
+from modelops_bundle.operations import pull, push
+from modelops_bundle.operations.session import Session
+from modelops_bundle.plan.pull import PullPlan
+from modelops_bundle.plan.push import PushPlan
+
+Plan = PullPlan | PushPlan
+_LIMIT = 1 << 30
+
+
+def save(path: Path, plan: Plan) -> None:
+    """Write `plan` to `path`."""
+    write_file(path, canonical.dumps(plan.to_json()))
+
+
+def load(path: Path) -> Plan:
+    """Read a plan.
+
+    :raises NotFound: no such file. :raises ConfigError: not a plan of this version.
+    """
+    data = read_file(path)
+    if data is None:
+        raise NotFound(f"there is no plan {path}")
+    try:
+        value = canonical.loads(data, "the plan", limit=_LIMIT)
+        kinds: dict[object, type[PullPlan] | type[PushPlan]] = {"pull": PullPlan, "push": PushPlan}
+        return kinds[value.get("plan")].from_json(value)
+    except ConfigError:
+        raise
+    except (BundleError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ConfigError(
+            f"{path} is not a plan this version can read", hint="make it again with --plan-out"
+        ) from error
+
+
+def apply(session: Session, plan: Plan) -> pull.Result | push.Result:
+    """Carry a saved plan out. Apply decides nothing: what changed since makes it refuse."""
+    if isinstance(plan, PullPlan):
+        return pull.apply_pull(session, plan)
+    return push.apply_push(session, plan, saved=True)

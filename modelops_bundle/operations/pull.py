@@ -1,0 +1,295 @@
+"""pull: plan, then apply exactly that (DESIGN §6)."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from modelops_bundle.disk.files import free_bytes
+from modelops_bundle.disk.hashing import Hashed
+from modelops_bundle.errors import DiskFull, NotFound, PartialFailure, Unsupported, WorkspaceChanged
+from modelops_bundle.events import Advanced, Finished, ItemStarted, Started, checkpoint
+from modelops_bundle.model.artifact import Place
+from modelops_bundle.model.digest import Digest
+from modelops_bundle.model.paths import display
+from modelops_bundle.model.ports import Reader
+from modelops_bundle.model.reference import Reference, parse
+from modelops_bundle.operations import losses, remote_state
+from modelops_bundle.operations.local_state import entries_at, keys_at, local, obstacles
+from modelops_bundle.operations.recover import commit_of, journal_of, record, recover
+from modelops_bundle.operations.session import Session
+from modelops_bundle.plan.pull import PLAIN, Choices, PullPlan, Step, needs_bytes, plan_pull
+from modelops_bundle.transfer import engine, land
+from modelops_bundle.transfer.staging import Staging
+from modelops_bundle.workspace.index import tick
+from modelops_bundle.workspace.scan import look as look_at
+from modelops_bundle.workspace.seen import Sighting
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a pull really did: files and bytes that came over the wire, that were copied from elsewhere in the tree,
+    and the paths changed, deleted, adopted and kept.
+    """
+
+    reference: str
+    digest: Digest
+    fetched: int = 0
+    fetched_bytes: int = 0
+    reused: int = 0
+    written: int = 0
+    deleted: int = 0
+    adopted: int = 0
+    kept: int = 0
+    conflicts: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return {
+            "reference": self.reference,
+            "digest": str(self.digest),
+            "fetched_blobs": self.fetched,
+            "fetched_bytes": self.fetched_bytes,
+            "reused_blobs": self.reused,
+            "written_paths": self.written,
+            "deleted_paths": self.deleted,
+            "adopted_paths": self.adopted,
+            "kept_paths": self.kept,
+            "conflicts": list(self.conflicts),
+        }
+
+
+def current_reference(session: Session, text: str | None) -> Reference:
+    """`text`, or what the tree was last synced with, or the default remote."""
+    if text is None:
+        at = session.project.at()
+        if at.reference is not None:
+            known = parse(at.reference)
+            if session.remote_of(known) is not None:
+                return known
+    return session.reference(text)
+
+
+def make_plan(session: Session, text: str | None, choices: Choices = PLAIN) -> PullPlan:
+    """Decide a pull: the manifest is fixed here and never resolved again; local files are hashed where needed.
+
+    :raises NotFound: the reference is absent. :raises UnsafePath: it holds a path nobody may create.
+    """
+    with session.project.locked():
+        recover(session)
+    reference = current_reference(session, text)
+    remote = remote_state.require(session, reference)
+    losses.report(session, remote)
+    there = remote.contents.snapshot
+    mine = local(session, strict=True)
+    base = session.project.at().snapshot
+    elsewhere = entries_at(session, [path for path in there if path not in mine.tracked])
+    return plan_pull(
+        remote_state.key(reference),
+        remote.digest,
+        base,
+        mine.here,
+        there,
+        tracked=mine.tracked,
+        untracked=elsewhere,
+        obstacles=obstacles(session, there, {**elsewhere, **mine.here}),
+        places=remote.contents.places,
+        choices=choices,
+    )
+
+
+def apply_pull(session: Session, plan: PullPlan) -> Result:
+    """Carry a plan out: stage and verify every byte, write down the intent, change the tree, move the merge base.
+
+    :raises Conflict, WouldOverwrite: the plan is refused as a whole; nothing was written.
+    :raises WorkspaceChanged: a path is not what the plan saw; nothing was written.
+    :raises DiskFull: there is no room; found before the first byte.
+    :raises PartialFailure: a merge left conflicts, which are listed; the rest is done.
+    """
+    plan.check()
+    with session.project.locked():
+        recover(session)
+        sighting = _sighting(session, plan)
+
+        def look(wanted: Collection[str]) -> Mapping[str, Any]:
+            return entries_at(session, wanted)
+
+        land.check_unchanged(plan.steps, look)
+        _check_links(session, plan)
+        staging = Staging(session.project.parts)
+        counts = _stage(session, plan, staging)
+        commit = commit_of(plan, sighting)
+        journal = journal_of(session)
+        if plan.steps:
+            land.write_intent(journal, land.Intent(plan.steps, commit))
+            checkpoint("intent written")
+        left = land.apply(session.tree, staging, plan.steps, look, session.run)
+        _remember_digests(session, plan, left)
+        record(session, commit, left)
+        checkpoint("pull recorded")
+        land.forget_intent(journal)
+        staging.clear()
+    if left:
+        raise WorkspaceChanged(
+            f"changed while they were being replaced, and left alone: {', '.join(display(s.path) for s in left[:10])}",
+            hint="run 'bundle status'",
+            paths=[step.path for step in left],
+        )
+    return _result(plan, counts)
+
+
+def _result(plan: PullPlan, counts: _Counts) -> Result:
+    unsettled = tuple(change.path for change in plan.conflicts) + plan.collisions
+    result = Result(
+        plan.reference,
+        plan.digest,
+        counts.fetched,
+        counts.size,
+        counts.reused,
+        sum(1 for step in plan.steps if step.after is not None),
+        sum(1 for step in plan.steps if step.after is None),
+        len(plan.adopted),
+        len(plan.kept),
+        unsettled,
+    )
+    if unsettled:
+        raise PartialFailure(
+            f"{len(unsettled)} path{'s' * (len(unsettled) != 1)} left in conflict: "
+            + ", ".join(display(path) for path in unsettled[:10]),
+            failed=list(unsettled),
+            done=result.to_json(),
+        )
+    return result
+
+
+def _sighting(session: Session, plan: PullPlan) -> Sighting | None:
+    """The manifest of a complete plan, kept for the lease; one request at most when planning did not just bring it."""
+    if not plan.complete:
+        return None
+    reference = parse(plan.reference)
+    kept = session.read.get(plan.digest) or session.seen.get(plan.reference)
+    if kept is not None and kept.digest == plan.digest:
+        return Sighting(plan.reference, kept.manifest, kept.index)
+    store = session.store(reference)
+    found = store.resolve(str(plan.digest), data=True)
+    if found is None:
+        raise NotFound(f"{reference.at(None, plan.digest)} is gone", hint="make the plan again")
+    sighting = remote_state.read(reference.at(reference.tag, plan.digest), found, store).sighting
+    return Sighting(plan.reference, sighting.manifest, sighting.index)
+
+
+def _check_links(session: Session, plan: PullPlan) -> None:
+    """:raises Unsupported: the file system has no symbolic links and the plan makes one; nothing was written."""
+    if not any(step.after is not None and step.after.kind == "link" for step in plan.steps):
+        return
+    probe = session.project.folder / ".~bundle-link-probe"
+    try:
+        probe.unlink(missing_ok=True)
+        probe.symlink_to("x")
+        probe.unlink()
+    except OSError as error:
+        raise Unsupported("this file system has no symbolic links, and the bundle holds some") from error
+
+
+@dataclass(slots=True)
+class _Counts:
+    fetched: int = 0
+    size: int = 0
+    reused: int = 0
+
+
+def _stage(session: Session, plan: PullPlan, staging: Staging) -> _Counts:
+    """Bring the content of every step into the staging folder, verified."""
+    wanted: dict[Digest, tuple[Place, str]] = {}
+    copies = 0
+    for step in plan.steps:
+        if step.after is not None and needs_bytes(step):
+            if step.after.digest in wanted:
+                copies += step.after.size
+            wanted.setdefault(step.after.digest, (plan.places[step.path], step.path))
+    missing = sum(staging.missing_bytes(place.blob) for place, _ in wanted.values()) + copies
+    if missing > free_bytes(session.project.folder):
+        raise DiskFull(
+            f"the pull needs {missing} bytes, and {free_bytes(session.project.folder)} are free",
+            hint="free some space and run the same command again",
+            needed=missing,
+        )
+    run = session.run
+    run.emit(Started("download", len(wanted), sum(place.blob.size for place, _ in wanted.values())))
+    counts = _Counts()
+    known = _known_files(session)
+    reference = parse(plan.reference)
+    todo: list[tuple[Place, str]] = []
+    for digest, (place, path) in wanted.items():
+        if staging.has(place.blob) or _copy_local(session, staging, place, known.get(digest)):
+            counts.reused += 1
+            run.emit(ItemStarted(str(digest), path, place.blob.size))
+            run.emit(Advanced(str(digest), place.blob.size))
+            run.emit(Finished(str(digest), "linked"))
+        else:
+            todo.append((place, path))
+    if todo:
+        _fetch(session, session.store(reference), staging, todo, counts)
+    return counts
+
+
+def _known_files(session: Session) -> dict[Digest, str]:
+    """Files of the merge base that stay or go only now: their content need not travel again."""
+    return {
+        entry.digest: path
+        for path, entry in session.project.at().snapshot.items()
+        if entry.kind == "file" and entry.size
+    }
+
+
+def _copy_local(session: Session, staging: Staging, place: Place, path: str | None) -> bool:
+    if path is None or place.offset is not None or not keys_at(session, [path]):
+        return False
+    try:
+        source = session.tree.open_read(path)
+    except (WorkspaceChanged, OSError):
+        return False
+    try:
+        return staging.adopt(place.blob, source)
+    finally:
+        os.close(source)
+
+
+def _fetch(session: Session, store: Reader, staging: Staging, todo: list[tuple[Place, str]], counts: _Counts) -> None:
+    run = session.run
+
+    def one(item: tuple[Place, str]) -> None:
+        place, path = item
+        if place.offset is not None:
+            raise Unsupported(f"{display(path)} is in a pack", hint="upgrade modelops-bundle")
+        key = str(place.blob.digest)
+        run.emit(ItemStarted(key, path, place.blob.size))
+        size = staging.fetch(place.blob, store, run, lambda amount: run.emit(Advanced(key, amount)))
+        run.emit(Finished(key, "copied"))
+        counts.fetched += 1
+        counts.size += size
+
+    engine.each(sorted(todo, key=lambda item: -item[0].blob.size), one, run)
+
+
+def _remember_digests(session: Session, plan: PullPlan, left: Collection[Step]) -> None:
+    """What was just written need not be hashed by the next status: its digest was verified on the way in."""
+    written = {s.path: s.after for s in plan.steps if s.after is not None and s.after.kind == "file" and s not in left}
+    if not written:
+        return
+    found = {path: item for path, item in look_at(session.tree, written).items() if item.kind == "file"}
+    fresh = [item.key for item in found.values() if item.key.size]
+    young = sum(key.size for key in fresh)
+    pause = max((tick(key) / 1e9 for key in fresh), default=0.0)
+    # Entries younger than a clock tick count for nothing; waiting is cheaper than hashing a gigabyte again.
+    if young / 1.5e9 > pause:
+        session.run.cancelled.wait(pause)
+    taken = time.time_ns()
+    for path, item in found.items():
+        entry = written[path]
+        if entry is not None and item.key.size == entry.size:
+            session.index.put(path, Hashed(entry.digest, item.key, taken))
+    session.index.save()

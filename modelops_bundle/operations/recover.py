@@ -1,0 +1,84 @@
+"""Finishing what a killed command had decided on (DESIGN §5: roll forward)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from modelops_bundle.errors import Locked
+from modelops_bundle.model.digest import Digest
+from modelops_bundle.model.snapshot import Snapshot
+from modelops_bundle.operations.local_state import entries_at
+from modelops_bundle.operations.session import Session
+from modelops_bundle.plan.pull import PullPlan, Step
+from modelops_bundle.transfer import land
+from modelops_bundle.transfer.staging import Staging
+from modelops_bundle.workspace import layout
+from modelops_bundle.workspace.project import At
+from modelops_bundle.workspace.seen import Sighting
+
+
+def journal_of(session: Session) -> Path:
+    """The journal of the one landing that may be under way."""
+    return session.project.folder / layout.JOURNAL / "landing.json"
+
+
+def recover(session: Session) -> None:
+    """Carry out a landing that a killed command left. Call with the lock held.
+
+    Paths somebody changed since then stay as they are, and stay conflicts.
+    """
+    journal = journal_of(session)
+    intent = land.read_intent(journal)
+    if intent is None:
+        return
+    staging = Staging(session.project.parts)
+    land.sweep(session.tree, [step.path for step in intent.steps])
+    left = land.apply(session.tree, staging, intent.steps, lambda paths: entries_at(session, paths), session.run)
+    record(session, intent.commit, left)
+    land.forget_intent(journal)
+    staging.clear()
+    session.run.notice("recovered", "finished what an interrupted command had begun")
+
+
+def recover_if_free(session: Session) -> None:
+    """`recover` for commands that only read: not while somebody else is writing."""
+    if not journal_of(session).exists():
+        return
+    try:
+        with session.project.locked(wait=0):
+            recover(session)
+    except Locked:
+        session.run.notice("busy", "another command is changing this tree just now")
+
+
+def commit_of(plan: PullPlan, sighting: Sighting | None) -> dict[str, Any]:
+    """What to record once the steps are done, as JSON: a killed command's successor records it."""
+    return {
+        "reference": plan.reference,
+        "digest": str(plan.digest),
+        "base": None if plan.keep_base else plan.base.to_json(),
+        "tracked": list(plan.tracked),
+        "manifest": sighting.manifest.decode() if sighting else None,
+        "index": sighting.index.decode() if sighting and sighting.index is not None else None,
+    }
+
+
+def record(session: Session, commit: Mapping[str, Any], left: Sequence[Step]) -> None:
+    """Move the merge base, the list of tracked paths and, when nothing is left, the lease."""
+    project, reference = session.project, commit["reference"]
+    project.write_tracked(commit["tracked"])
+    if commit["base"] is None:
+        return
+    base = Snapshot.from_json(commit["base"])
+    if left:
+        base = base.replaced({step.path: step.before for step in left})
+    settled = commit["manifest"] is not None and not left
+    project.write_at(At(reference, Digest.parse(commit["digest"]) if settled else None, base))
+    if settled:
+        index = commit["index"]
+        sighting = Sighting(reference, commit["manifest"].encode(), index.encode() if index is not None else None)
+        session.seen.put(sighting)
+        session.seen.forget_pushed(reference)
+    project.log("pull", reference, Digest.parse(commit["digest"]))

@@ -1,0 +1,129 @@
+"""What a reference stands for now: one request, more only for what this clone has not seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from modelops_bundle.errors import Corrupt, NotFound
+from modelops_bundle.model import artifact, media
+from modelops_bundle.model.artifact import Contents
+from modelops_bundle.model.descriptor import Descriptor
+from modelops_bundle.model.digest import Digest
+from modelops_bundle.model.manifest import Manifest
+from modelops_bundle.model.ports import Store
+from modelops_bundle.model.reference import Reference
+from modelops_bundle.operations.session import Session
+from modelops_bundle.transfer.verify import read_small
+from modelops_bundle.workspace.seen import Sighting
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A manifest that a reference stands for, and what it holds."""
+
+    reference: Reference
+    manifest: Manifest
+    contents: Contents
+    sighting: Sighting
+
+    @property
+    def digest(self) -> Digest:
+        """The manifest's digest."""
+        return self.sighting.digest
+
+
+def key(reference: Reference) -> str:
+    """The spelling under which sightings of `reference` are kept: the tag when it has one."""
+    return str(reference.at(reference.tag)) if reference.tag else str(reference)
+
+
+def resolve(session: Session, reference: Reference) -> Descriptor | None:
+    """What the tag or digest stands for, None when absent. One request."""
+    return session.store(reference).resolve(_name(reference))
+
+
+def _name(reference: Reference) -> str:
+    name = reference.name
+    if name is None:
+        raise NotFound(f"{reference} names neither tag nor digest")
+    return name
+
+
+def look_up(session: Session, reference: Reference) -> Remote | None:
+    """What `reference` stands for and holds, None when it is absent.
+
+    Known from an earlier sighting: one HEAD. Unknown: one GET, and one more for an index that is not inline.
+
+    :raises Corrupt: bytes that do not match. :raises Unsupported: something that is no bundle.
+    """
+    fresh = session.fresh.pop(key(reference), None)
+    if fresh is not None:
+        return from_sighting(reference, fresh)
+    sighting = session.seen.get(key(reference)) if session.has_project else None
+    store = session.store(reference)
+    if sighting is not None:
+        current = store.resolve(_name(reference))
+        if current is None:
+            return None
+        if current.digest == sighting.digest:
+            return from_sighting(reference, sighting)
+        found = store.resolve(str(current.digest), data=True)
+    else:
+        found = store.resolve(_name(reference), data=True)
+    if found is None:
+        return None
+    remote = read(reference, found, store)
+    session.read[remote.digest] = remote.sighting
+    return remote
+
+
+def require(session: Session, reference: Reference) -> Remote:
+    """Like `look_up`. :raises NotFound: `reference` is absent."""
+    found = look_up(session, reference)
+    if found is None:
+        raise NotFound(f"{reference} does not exist", hint="bundle tags lists what there is", reference=str(reference))
+    return found
+
+
+def read(reference: Reference, found: Descriptor, store: Store) -> Remote:
+    """Parse and check the manifest that `found` carries."""
+    data = found.data
+    if data is None or Digest.of(data) != found.digest:
+        raise Corrupt(f"the manifest of {reference} does not match its digest")
+    if reference.digest is not None and reference.digest != found.digest:
+        raise Corrupt(f"asked for {reference.digest}, was given {found.digest}")
+    manifest = Manifest.from_bytes(data, found.media_type)
+    fetched: list[bytes] = []
+
+    def fetch(what: Descriptor) -> bytes:
+        fetched.append(read_small(store, what, artifact.MAX_INDEX))
+        return fetched[-1]
+
+    contents = artifact.read(manifest, fetch)
+    sighting = Sighting(key(reference), data, fetched[0] if fetched else None)
+    return Remote(reference, manifest, contents, sighting)
+
+
+def from_sighting(reference: Reference, sighting: Sighting) -> Remote:
+    """What was last seen, without asking anybody.
+
+    :raises Corrupt: the kept copy is damaged.
+    """
+    manifest = Manifest.from_bytes(sighting.manifest)
+
+    def kept(what: Descriptor) -> bytes:
+        if sighting.index is None or Digest.of(sighting.index) != what.digest:
+            raise Corrupt("the kept index does not match its manifest", hint="pull again")
+        return sighting.index
+
+    return Remote(reference, manifest, artifact.read(manifest, kept), sighting)
+
+
+def blob_digests(manifest: Manifest) -> frozenset[str]:
+    """Every blob the repository must hold for `manifest` to be there."""
+    return frozenset(str(what.digest) for what in (manifest.config, *manifest.layers))
+
+
+def is_ours(manifest: Manifest) -> bool:
+    """Whether this tool made it."""
+    return manifest.config.media_type == media.MODEL_CONFIG and media.VERSION in manifest.annotations

@@ -1,0 +1,85 @@
+"""restore: put files back to the version the tree was last synced with, or to another one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from modelops_bundle.errors import NotFound
+from modelops_bundle.model.artifact import Place
+from modelops_bundle.model.descriptor import Descriptor
+from modelops_bundle.model.digest import Digest
+from modelops_bundle.model.reference import Reference, parse
+from modelops_bundle.model.snapshot import Snapshot
+from modelops_bundle.operations import remote_state
+from modelops_bundle.operations.local_state import entries_at, obstacles
+from modelops_bundle.operations.pull import apply_pull
+from modelops_bundle.operations.recover import recover
+from modelops_bundle.operations.select import require_all
+from modelops_bundle.operations.session import Session
+from modelops_bundle.plan.pull import PullPlan, Step, needs_bytes
+
+_ANY = "application/octet-stream"
+
+
+def plan_restore(session: Session, words: Sequence[str], source: str | None = None) -> PullPlan:
+    """Decide what is put back.
+
+    The merge base does not move: a path restored from elsewhere is a local change.
+
+    :raises NoMatch: a word names no path of that version.
+    """
+    with session.project.locked():
+        recover(session)
+    at = session.project.at()
+    if source is None:
+        if at.reference is None:
+            raise NotFound("this tree was never synced, so there is nothing to restore from", hint="bundle pull")
+        reference, wanted = _base_reference(session, parse(at.reference)), at.snapshot
+        places = {p: Place(Descriptor(_ANY, e.digest, e.size)) for p, e in wanted.items() if e.kind == "file"}
+        digest = at.digest or next((s.digest for s in session.seen.all() if s.reference == at.reference), None)
+    else:
+        remote = remote_state.require(session, session.reference(source))
+        reference, wanted, digest = remote.reference, remote.contents.snapshot, remote.digest
+        places = dict(remote.contents.places)
+    chosen = require_all(session, words, wanted.keys(), "path of that version")
+    now = entries_at(session, chosen)
+    steps = tuple(Step(path, now.get(path), wanted[path]) for path in chosen if now.get(path) != wanted[path])
+    return _plan(session, reference, digest or wanted.content, steps, places, at.snapshot)
+
+
+def _base_reference(session: Session, reference: Reference) -> Reference:
+    remote = session.remote_of(reference)
+    return reference if remote is None else reference.at(reference.tag)
+
+
+def _plan(
+    session: Session,
+    reference: Reference,
+    digest: Digest,
+    steps: tuple[Step, ...],
+    places: dict[str, Place],
+    base: Snapshot,
+) -> PullPlan:
+    going = {step.path: step.after for step in steps if step.after is not None}
+    present = {step.path: step.before for step in steps if step.before is not None}
+    blocked = obstacles(session, going, present)
+    return PullPlan(
+        remote_state.key(reference),
+        digest,
+        steps,
+        base,
+        tuple(sorted(session.project.tracked() | going.keys())),
+        (),
+        tuple(sorted({path for blocking in blocked.values() for path in blocking})),
+        (),
+        (),
+        tuple(path for path, entry in present.items() if base.get(path) != entry),
+        {step.path: places[step.path] for step in steps if needs_bytes(step)},
+        complete=False,
+        keep_base=True,
+    )
+
+
+def apply_restore(session: Session, plan: PullPlan) -> int:
+    """Carry it out; returns the number of paths put back."""
+    return apply_pull(session, plan).written

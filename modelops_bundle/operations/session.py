@@ -1,0 +1,183 @@
+"""Wiring: one project, its remotes and stores, for the time of one operation."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelops_bundle.disk.files import read_file
+from modelops_bundle.disk.tree import Tree
+from modelops_bundle.errors import NotFound, Unavailable, UsageError
+from modelops_bundle.events import Run
+from modelops_bundle.model.digest import Digest
+from modelops_bundle.model.ports import Lister, Store
+from modelops_bundle.model.reference import Reference, is_service_tag, parse
+from modelops_bundle.operations.options import Options
+from modelops_bundle.stores.schemes import open_store
+from modelops_bundle.workspace import layout
+from modelops_bundle.workspace.config import Remote
+from modelops_bundle.workspace.ignore import Ignore
+from modelops_bundle.workspace.index import Index
+from modelops_bundle.workspace.project import Project
+from modelops_bundle.workspace.seen import Seen, Sighting
+
+if TYPE_CHECKING:
+    from modelops_bundle.net.client import Client
+
+
+class Session:
+    """`project` is None for commands that need no bundle (`tags REPO`, `clone`)."""
+
+    def __init__(self, project: Project | None, run: Run, options: Options | None = None, *, cwd: Path) -> None:
+        self._project = project
+        self.run = run
+        self.options = options or Options()
+        self.cwd = cwd
+        self._stores: dict[tuple[str, str], Store] = {}
+        self.read: dict[Digest, Sighting] = {}
+        """Manifests read during this session, so that none is fetched twice."""
+        self.fresh: dict[str, Sighting] = {}
+        """By reference, what was read a moment ago and may be taken as current once."""
+
+    @classmethod
+    def find(cls, cwd: Path, run: Run, options: Options | None = None) -> Session:
+        """A session on the bundle at or above `cwd`.
+
+        :raises NotABundle: there is none.
+        """
+        return cls(Project.find(cwd), run, options, cwd=cwd)
+
+    @property
+    def project(self) -> Project:
+        """The bundle. :raises NotABundle: there is none."""
+        if self._project is None:
+            self._project = Project.find(self.cwd)
+        return self._project
+
+    @property
+    def has_project(self) -> bool:
+        """Whether the session is inside a bundle."""
+        return self._project is not None
+
+    @cached_property
+    def seen(self) -> Seen:
+        """The leases of this clone."""
+        return Seen(self.project.folder / layout.SEEN)
+
+    @cached_property
+    def index(self) -> Index:
+        """The digest cache."""
+        return Index(self.project.folder / layout.INDEX)
+
+    @cached_property
+    def tree(self) -> Tree:
+        """The working tree, open."""
+        return Tree(self.project.root, self.project.config.follow_links())
+
+    @cached_property
+    def ignore(self) -> Ignore:
+        """The ignore rules of the working tree."""
+        defaults = self.project.config.get("ignore.defaults")
+        return Ignore(self._read_ignore, defaults=defaults is not False)
+
+    def _read_ignore(self, path: str) -> bytes | None:
+        return read_file(self.project.root / path)
+
+    @cached_property
+    def remotes(self) -> dict[str, Remote]:
+        """The remotes of the bundle by name; none outside a bundle."""
+        return self._project.config.remotes() if self._project is not None else {}
+
+    def reference(self, text: str | None) -> Reference:
+        """What `text` names, with the default tag where it names no tag or digest; None is the default remote.
+
+        :raises UsageError: not a reference. :raises NotFound: a shortened digest that nothing here begins with.
+        """
+        if text is None:
+            name = self.project.config.default_remote
+            if name not in self.remotes:
+                raise UsageError(f"there is no remote {name!r}", hint="bundle remote add origin REF")
+            return self.remotes[name].default
+        found = self._parse(text)
+        if found.scheme in ("layout", "tar") and not self._is_remote_place(found):
+            found = Reference(found.scheme, str(self.cwd / found.place), found.tag, found.digest, found.prefix)
+        if found.prefix is not None:
+            return self._complete(found)
+        if found.tag is None and found.digest is None:
+            return found.at(self._default_tag(found))
+        return found
+
+    def _parse(self, text: str) -> Reference:
+        if self._project is None:
+            return parse(text)
+        named = {name: remote.default for name, remote in self.remotes.items()}
+        default = self._project.config.default_remote
+        if default in named:
+            named[""] = named[default]
+        return parse(text, named, self._known_tags() if default in named else ())
+
+    def _known_tags(self) -> set[str]:
+        """Tags of the default remote that this clone has seen: what a bare word may mean, without asking anybody."""
+        place = self.remotes[self.project.config.default_remote].reference.place
+        references = (parse(sighting.reference) for sighting in self.seen.all())
+        return {reference.tag for reference in references if reference.place == place and reference.tag}
+
+    def _is_remote_place(self, reference: Reference) -> bool:
+        return any(remote.reference.place == reference.place for remote in self.remotes.values())
+
+    def _default_tag(self, reference: Reference) -> str:
+        for remote in self.remotes.values():
+            if remote.reference.place == reference.place:
+                return remote.reference.tag or remote.tag
+        return self._project.config.default_tag if self._project is not None else "latest"
+
+    def _complete(self, reference: Reference) -> Reference:
+        """Find the digest that a shortened one begins: first among what this clone knows, then among the tags."""
+        prefix = reference.prefix or ""
+        found = {s.digest for s in (self.seen.all() if self.has_project else ()) if s.digest.hex.startswith(prefix)}
+        if not found:
+            store = self.store(reference)
+            if isinstance(store, Lister):
+                resolved = [store.resolve(tag) for tag in store.tags() if not is_service_tag(tag)]
+                found = {what.digest for what in resolved if what and what.digest.hex.startswith(prefix)}
+        if len(found) > 1:
+            raise UsageError(
+                f"several manifests begin with {prefix}: {', '.join(sorted(str(d) for d in found))}",
+                hint="write more digits",
+            )
+        if not found:
+            raise NotFound(
+                f"no tagged manifest of {reference.place} begins with {prefix}", hint="write the whole digest"
+            )
+        return reference.at(reference.tag, found.pop())
+
+    def remote_of(self, reference: Reference) -> Remote | None:
+        """The remote whose place `reference` is in."""
+        for remote in self.remotes.values():
+            if (remote.reference.scheme, remote.reference.place) == (reference.scheme, reference.place):
+                return remote
+        return None
+
+    def store(self, reference: Reference, *, create: bool = False) -> Store:
+        """The store that holds `reference`; opened once.
+
+        :param create: an OCI layout directory may be made.
+        :raises Unavailable: offline was asked for and the store is on the network.
+        """
+        key = (reference.scheme, reference.place)
+        # The layout of a remote comes into being with the first push; one that was only named has to be there.
+        create = create or self.remote_of(reference) is not None
+        if key not in self._stores:
+            if self.options.offline and reference.scheme == "oci":
+                raise Unavailable(f"{reference.host} is not asked: offline", code="offline")
+            root = self._project.root if self._project is not None else self.cwd
+            self._stores[key] = open_store(
+                reference, client_factory=lambda: self._client(reference), root=root, run=self.run, create=create
+            )
+        return self._stores[key]
+
+    def _client(self, reference: Reference) -> Client:
+        from modelops_bundle.operations.wiring import make_client
+
+        return make_client(self.options, self.remote_of(reference), reference.host, self.run)

@@ -1,0 +1,198 @@
+"""What a push will do, decided once and frozen (DESIGN §6)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, Self
+
+from modelops_bundle.errors import ConfigError, TagMoved
+from modelops_bundle.model import artifact
+from modelops_bundle.model.digest import Digest
+from modelops_bundle.model.paths import display
+from modelops_bundle.model.snapshot import Entry, Snapshot
+from modelops_bundle.plan.changes import Action, action
+
+PLAN_VERSION = 1
+
+Standing = Literal["new", "current", "adopted", "moved"]
+
+
+@dataclass(frozen=True, slots=True)
+class TagMove:
+    """One tag: what it stood for when the plan was made (None: absent) and whether the lease allows moving it.
+
+    `standing`: `new` was absent and never seen; `current` is what this clone last saw (or was told to expect);
+    `adopted` stands for exactly this push already; `moved` is none of these, and refused unless forced.
+    """
+
+    tag: str
+    found: Digest | None
+    standing: Standing
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `from_json` reads back."""
+        return {"tag": self.tag, "found": str(self.found) if self.found else None, "standing": self.standing}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Read what `to_json` made."""
+        return cls(value["tag"], Digest.parse(value["found"]) if value["found"] else None, value["standing"])
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A path that the tag's present version has and this push would replace or drop unseen."""
+
+    path: str
+    action: str
+
+    def to_json(self) -> dict[str, Any]:
+        """For ``--json`` and saved plans."""
+        return {"path": self.path, "action": self.action}
+
+
+@dataclass(frozen=True)
+class PushPlan:
+    """Everything a push writes, byte for byte, and what it stands on.
+
+    `place` is the repository without tag; `base` what the first tag holds now; `gone` the tracked paths that are no
+    longer on disk; `keys` the stat key of each file when its digest held; `losses` what a moved tag would lose;
+    `known` the digests that the repository holds, by the manifest it has under one of the tags.
+    """
+
+    place: str
+    tags: tuple[TagMove, ...]
+    snapshot: Snapshot
+    annotations: Mapping[str, str]
+    keys: Mapping[str, tuple[int, ...]]
+    base: Snapshot
+    losses: tuple[Loss, ...] = ()
+    gone: tuple[str, ...] = ()
+    known: frozenset[str] = frozenset()
+    race: str = "default"
+    force: bool = False
+
+    @cached_property
+    def artifact(self) -> artifact.Artifact:
+        """The artifact: a pure function of snapshot and annotations."""
+        return artifact.build(self.snapshot, self.annotations)
+
+    @property
+    def dropped(self) -> tuple[str, ...]:
+        """Paths of the base that this push no longer has."""
+        return tuple(path for path in self.base if path not in self.snapshot)
+
+    def changes(self) -> tuple[tuple[str, Action, Entry | None], ...]:
+        """What differs from the base: path, action, the entry afterwards."""
+        listed = []
+        for path in sorted(self.base.keys() | self.snapshot.keys()):
+            what = action(self.base.get(path), self.snapshot.get(path))
+            if what is not Action.NONE:
+                listed.append((path, what, self.snapshot.get(path)))
+        return tuple(listed)
+
+    @property
+    def nothing(self) -> bool:
+        """Whether every tag stands for this push's manifest already."""
+        return all(move.found == self.artifact.digest for move in self.tags)
+
+    def check(self) -> None:
+        """:raises TagMoved: a tag is not what this clone last saw, and the push is not forced."""
+        moved = [move for move in self.tags if move.standing == "moved"]
+        if self.force or not moved:
+            return
+        raise moved_error(self.place, moved, self.losses)
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON object that `from_json` reads back."""
+        return {
+            "plan": "push",
+            "version": PLAN_VERSION,
+            "place": self.place,
+            "tags": [move.to_json() for move in self.tags],
+            "snapshot": self.snapshot.to_json(),
+            "annotations": dict(self.annotations),
+            "manifest": str(self.artifact.digest),
+            "keys": {path: list(key) for path, key in self.keys.items()},
+            "base": self.base.to_json(),
+            "losses": [loss.to_json() for loss in self.losses],
+            "gone": list(self.gone),
+            "known": sorted(self.known),
+            "race": self.race,
+            "force": self.force,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Read what `to_json` made.
+
+        :raises ConfigError: another version of this tool wrote it, so that it would make another manifest.
+        """
+        if value.get("version") != PLAN_VERSION:
+            raise ConfigError("this plan was written by another version of this tool", hint="make it again")
+        plan = cls(
+            value["place"],
+            tuple(TagMove.from_json(move) for move in value["tags"]),
+            Snapshot.from_json(value["snapshot"]),
+            value["annotations"],
+            {path: tuple(key) for path, key in value["keys"].items()},
+            Snapshot.from_json(value["base"]),
+            tuple(Loss(loss["path"], loss["action"]) for loss in value["losses"]),
+            tuple(value["gone"]),
+            frozenset(value["known"]),
+            value["race"],
+            value["force"],
+        )
+        if str(plan.artifact.digest) != value["manifest"]:
+            raise ConfigError("this plan was written by another version of this tool", hint="make it again")
+        return plan
+
+
+def moved_error(place: str, moved: Sequence[TagMove], losses: Sequence[Loss]) -> TagMoved:
+    """The refusal, naming what would be lost."""
+    names = ", ".join(move.tag for move in moved)
+    shown = ", ".join(f"{display(loss.path)} ({loss.action} there)" for loss in losses[:10]) + (
+        " …" if len(losses) > 10 else ""
+    )
+    message = f"{place}:{names} is not what this clone last saw"
+    if shown:
+        message += f"; this push would lose: {shown}"
+    return TagMoved(
+        message,
+        tags=[{"tag": move.tag, "digest": str(move.found) if move.found else None} for move in moved],
+        losses=[loss.to_json() for loss in losses],
+    )
+
+
+def standing(found: Digest | None, seen: Digest | None, ours: Digest, expected: Digest | None) -> Standing:
+    """The lease rule for one tag.
+
+    :param found: what it stands for now. :param seen: what this clone last saw there. :param ours: what this push
+        writes. :param expected: what the user said it stands for.
+    """
+    if found == ours:
+        return "adopted"
+    if expected is not None:
+        return "current" if found == expected else "moved"
+    if found is None:
+        return "new" if seen is None else "moved"
+    return "current" if found == seen else "moved"
+
+
+def losses(base: Mapping[str, Entry], ours: Mapping[str, Entry], theirs: Mapping[str, Entry]) -> tuple[Loss, ...]:
+    """What `theirs` changed since `base` and `ours` would undo."""
+    found = []
+    for path in sorted(base.keys() | theirs.keys()):
+        mine, other = ours.get(path), theirs.get(path)
+        if other == base.get(path) or other == mine:
+            continue
+        found.append(Loss(path, str(action(base.get(path), other))))
+    return tuple(found)
+
+
+def drops_most(base: Mapping[str, Entry], snapshot: Mapping[str, Entry]) -> bool:
+    """Whether a push would drop all, or more than half of at least four, of the paths the remote has."""
+    gone = sum(1 for path in base if path not in snapshot)
+    return bool(base) and (gone == len(base) or (gone > len(base) / 2 and len(base) >= 4))

@@ -1,0 +1,323 @@
+"""A repository of an OCI registry as a store (distribution-spec 1.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from modelops_bundle.errors import (
+    BundleError,
+    Corrupt,
+    NotFound,
+    TagMoved,
+    Unauthorized,
+    Unavailable,
+    Unsupported,
+    UsageError,
+)
+from modelops_bundle.model import canonical, media
+from modelops_bundle.model.descriptor import Descriptor
+from modelops_bundle.model.digest import Digest
+from modelops_bundle.model.ports import ABSENT, ANYTHING, Chunks, Expected
+from modelops_bundle.model.reference import check_tag, is_service_tag
+from modelops_bundle.net.exchange import Reply, Request
+from modelops_bundle.net.problems import complaints, is_html
+from modelops_bundle.net.retry import Transient
+from modelops_bundle.stores.downloads import reading
+from modelops_bundle.stores.repository import Repository, key_of, said_otherwise, wrong
+from modelops_bundle.stores.uploads import Upload
+
+if TYPE_CHECKING:
+    from modelops_bundle.net.client import Client
+
+_ACCEPT = {"Accept": ", ".join(media.MANIFEST_TYPES)}
+_MAX_COMPLAINTS = 1024 * 1024
+_PAGE = 1000
+_MAX_TAGS = 1_000_000
+
+
+class RegistryStore:
+    """`Reader`, `Writer`, `Tags`, `Lister`, `Untagger` and `Dated` over HTTP. Safe to share between threads.
+
+    :param host: the registry as references spell it, `HOST[:PORT]`.
+    :raises UsageError: `repository` is no repository name.
+    """
+
+    def __init__(self, client: Client, host: str, repository: str) -> None:
+        self._repository = Repository(client, host, repository)
+        self._client = client
+        self._where = f"{host}/{repository}"
+
+    def __repr__(self) -> str:
+        return f"RegistryStore({self._where!r})"
+
+    # --- content
+
+    def has(self, what: Descriptor) -> bool:
+        kind = _kind(what)
+        headers = _ACCEPT if kind == "manifest" else {}
+        request = self._repository.request(
+            "HEAD", f"{kind}s/{what.digest}", kind, headers=headers, accept=(200, 404), key=key_of(what)
+        )
+        reply = self._repository.fetch(request)
+        if reply.status == 404:
+            self._check_absence(reply)
+            return False
+        said = reply.headers.get("content-length", "")
+        # A blob of another size under this digest is not this content, whatever the registry calls it.
+        return not said.isdigit() or int(said) == what.size
+
+    def open(self, what: Descriptor, start: int = 0, stop: int | None = None) -> AbstractContextManager[Chunks]:
+        return reading(self._repository, what, start, stop)
+
+    def put(self, what: Descriptor, chunks: Iterable[bytes]) -> None:
+        if what.media_type in media.MANIFEST_TYPES:
+            self._put_manifest(str(what.digest), what, b"".join(chunks), {})
+        else:
+            Upload(self._repository, what, chunks).run()
+
+    # --- names
+
+    def resolve(self, name: str, *, data: bool = False) -> Descriptor | None:
+        digest = Digest.parse(name) if name.startswith("sha256:") else None
+        if digest is None:
+            check_tag(name)
+        if not data:
+            reply = self._fetch_manifest("HEAD", name)
+            if reply is None:
+                return None
+            found = self._described(reply, digest)
+            if found is not None:
+                return found
+        return self._client.retry(name, lambda: self._get(name, digest, data))
+
+    def tag(self, name: str, what: Descriptor, data: bytes, expect: Expected) -> None:
+        """Let tag `name` stand for the manifest `data`.
+
+        `expect` travels as `If-Match` or `If-None-Match` (RFC 9110 §13.1), which registries of today ignore
+        (facts: OCI §3): callers look before and after.
+        """
+        condition: dict[str, str] = {}
+        if expect is ABSENT:
+            condition["If-None-Match"] = "*"
+        elif expect is not ANYTHING:
+            condition["If-Match"] = f'"{expect.digest}"'
+        self._put_manifest(check_tag(name), what, data, condition)
+
+    def tags(self) -> Sequence[str]:
+        found: set[str] = set()
+        seen: set[str] = set()
+        path: str | None = f"tags/list?n={_PAGE}"
+        while path is not None and path not in seen and len(found) <= _MAX_TAGS:
+            seen.add(path)
+            request = self._repository.request("GET", path, "tags", accept=(200, 404))
+            reply = self._repository.fetch(request, media.MAX_MANIFEST)
+            if reply.status == 404:
+                self._check_absence(reply)
+                break
+            names = set(_tag_names(reply, self._where))
+            if names and names <= found:
+                # It repeats itself.
+                break
+            found |= names
+            path = self._next_page(request.url, reply)
+        return sorted(found)
+
+    def untag(self, name: str, what: Descriptor) -> bool:
+        """Remove tag `name`.
+
+        distribution-spec, "Deleting tags", is optional. Registries without it delete by digest, which takes every tag
+        of that manifest along: done only when no other tag stands for it.
+        """
+        standing = self.resolve(check_tag(name))
+        if standing is None:
+            return True
+        if standing.digest != what.digest:
+            return False
+        if self._delete(name):
+            return True
+        return not self._is_shared(name, what) and self._delete(str(what.digest))
+
+    def _is_shared(self, name: str, what: Descriptor) -> bool:
+        if _is_intent(name):
+            return False
+        others = (self.resolve(tag) for tag in self.tags() if tag != name and not _is_intent(tag))
+        return any(found is not None and found.digest == what.digest for found in others)
+
+    def now(self) -> float | None:
+        return self._repository.now()
+
+    # --- manifests
+
+    def _fetch_manifest(self, method: str, name: str) -> Reply | None:
+        request = self._repository.request(
+            method, f"manifests/{quote(name, safe=':')}", "manifest", headers=_ACCEPT, accept=(200, 404, 405), key=name
+        )
+        reply = self._repository.fetch(request, media.MAX_MANIFEST)
+        if reply.status == 404:
+            self._check_absence(reply)
+            return None
+        if reply.status == 405 and method == "GET":
+            raise self._repository.error(request, reply)
+        return reply
+
+    def _described(self, reply: Reply, digest: Digest | None) -> Descriptor | None:
+        """What the headers of an answer say, None when they leave something out."""
+        media_type = _media_type(reply)
+        said = reply.headers.get("docker-content-digest", "").strip()
+        size = reply.headers.get("content-length", "")
+        if reply.status != 200 or media_type is None or not said.startswith("sha256:") or not size.isdigit():
+            return None
+        found = Digest.parse(said)
+        if digest is not None and found != digest:
+            raise Corrupt(f"{self._where} answers with {found} when asked for {digest}", digest=str(digest))
+        return Descriptor(media_type, found, int(size))
+
+    def _get(self, name: str, digest: Digest | None, data: bool) -> Descriptor | None:
+        reply = self._fetch_manifest("GET", name)
+        if reply is None:
+            return None
+        if not reply.body.lstrip().startswith(b"{"):
+            if is_html(reply.headers, reply.body):
+                raise Transient(Unavailable(f"{self._repository.host} answered with HTML, not a registry"))
+            raise wrong(f"{self._where} answered with something that is no manifest", name=name)
+        actual = Digest.of(reply.body)
+        if digest is not None and actual != digest:
+            raise wrong(f"{self._where} answers with {actual} when asked for {digest}", digest=str(digest))
+        lie = said_otherwise(reply.headers, actual, self._repository.host)
+        if lie is not None:
+            raise Transient(lie, cause="corrupt")
+        media_type = _media_type(reply) or _own_media_type(reply.body)
+        return Descriptor(media_type, actual, len(reply.body), data=reply.body if data else None)
+
+    def _put_manifest(self, name: str, what: Descriptor, data: bytes, condition: dict[str, str]) -> None:
+        if Digest.of(data) != what.digest or len(data) != what.size:
+            raise Corrupt(f"the manifest to send is not {what.digest}", digest=str(what.digest))
+        if len(data) > media.MAX_MANIFEST:
+            raise Unsupported(
+                f"the manifest has {len(data)} bytes; registries take at most {media.MAX_MANIFEST}",
+                hint='pack small files (pack = "auto"), or push fewer of them',
+            )
+        request = self._repository.request(
+            "PUT",
+            f"manifests/{quote(name, safe=':')}",
+            "manifest",
+            headers={"Content-Type": what.media_type, **condition},
+            body=data,
+            accept=(200, 201, 202, 204, 400, 404, 412),
+            key=name,
+        )
+        reply = self._repository.fetch(request, _MAX_COMPLAINTS)
+        if reply.status == 412:
+            self._check_moved(name, what)
+        elif reply.status in (400, 404):
+            raise self._manifest_refused(request, reply)
+        elif (lie := said_otherwise(reply.headers, what.digest, self._repository.host)) is not None:
+            raise lie
+
+    def _check_moved(self, name: str, what: Descriptor) -> None:
+        # When the answer to our first try was lost, the second finds the tag "moved": to what we put there.
+        standing = self.resolve(name)
+        if standing is None or standing.digest != what.digest:
+            raise TagMoved(
+                f"{self._where}:{name} is not what it was",
+                hint="pull, then push again",
+                tag=name,
+                found=None if standing is None else str(standing.digest),
+            )
+
+    def _manifest_refused(self, request: Request, reply: Reply) -> BundleError:
+        said = complaints(reply.body)
+        missing = [one for one in said if one.code in ("MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN")]
+        if missing:
+            blobs = sorted({digest for one in missing for digest in one.digests})
+            return NotFound(
+                f"{self._where} lacks {len(missing)} blobs of the manifest",
+                hint="run the same command again: they are sent anew",
+                blobs=blobs,
+                host=self._repository.host,
+            )
+        error = self._repository.error(request, reply)
+        if "too large" in error.message:
+            # distribution 2.8 says 400 where the specification says 413 (facts: OCI §2.6).
+            return Unsupported(error.message, hint="pack small files", **error.facts)
+        return error
+
+    # --- the rest
+
+    def _check_absence(self, reply: Reply) -> None:
+        """Only a registry can say that something is not there."""
+        if is_html(reply.headers, reply.body) and "docker-distribution-api-version" not in reply.headers:
+            raise Unavailable(
+                f"{self._repository.host} answered with HTML, not a registry (status {reply.status})",
+                hint="check the host name and port, and any proxy in between",
+                host=self._repository.host,
+                status=reply.status,
+            )
+
+    def _next_page(self, asked: str, reply: Reply) -> str | None:
+        """The URL of the next page (RFC 8288, `rel="next"`), None at the last."""
+        for link in reply.headers.get("link", "").split(","):
+            target, _, parameters = link.strip().partition(">")
+            if target.startswith("<") and "next" in parameters.replace('"', " ").replace("=", " ").split():
+                url = self._repository.below(asked, target[1:])
+                if url is None:
+                    raise Unsupported(
+                        f"{self._repository.host} continues its list of tags on another server",
+                        host=self._repository.host,
+                    )
+                return url
+        return None
+
+    def _delete(self, name: str) -> bool:
+        request = self._repository.request(
+            "DELETE",
+            f"manifests/{quote(name, safe=':')}",
+            "manifest",
+            accept=(200, 202, 204, 400, 403, 404, 405, 501),
+            actions="delete",
+        )
+        try:
+            return self._repository.fetch(request, _MAX_COMPLAINTS).status in (200, 202, 204)
+        except Unauthorized:
+            return False
+
+
+def _kind(what: Descriptor) -> str:
+    return "manifest" if what.media_type in media.MANIFEST_TYPES else "blob"
+
+
+def _is_intent(tag: str) -> bool:
+    # Each holds an identifier of its own, so no other tag shares its manifest.
+    return is_service_tag(tag) and tag.startswith("_i.")
+
+
+def _media_type(reply: Reply) -> str | None:
+    said = reply.headers.get("content-type", "").partition(";")[0].strip()
+    return said if said in media.MANIFEST_TYPES else None
+
+
+def _own_media_type(body: bytes) -> str:
+    value = canonical.loads(body, "the manifest", limit=media.MAX_MANIFEST)
+    said = value.get("mediaType")
+    if isinstance(said, str) and said:
+        return said
+    return media.OCI_INDEX if "manifests" in value else media.OCI_MANIFEST
+
+
+def _tag_names(reply: Reply, where: str) -> list[str]:
+    names = canonical.loads(reply.body, f"the list of tags of {where}", limit=media.MAX_MANIFEST).get("tags")
+    if not isinstance(names, list | None):
+        raise Corrupt(f"{where} answers with a list of tags that is none")
+    return [name for name in names or () if isinstance(name, str) and _is_tag(name)]
+
+
+def _is_tag(name: str) -> bool:
+    try:
+        check_tag(name)
+    except UsageError:
+        # Nobody could ask for it, and its letters may be meant for the terminal.
+        return False
+    return True

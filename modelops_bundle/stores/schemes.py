@@ -1,0 +1,70 @@
+"""From a reference to its store: the one table of schemes. A store's module is imported when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelops_bundle.errors import Unsupported
+from modelops_bundle.events import Run
+from modelops_bundle.model.ports import Store
+from modelops_bundle.model.reference import Reference, Scheme
+
+if TYPE_CHECKING:
+    from modelops_bundle.net.client import Client
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    reference: Reference
+    client_factory: Callable[[], Client]
+    root: Path
+    create: bool
+    run: Run
+
+
+def _registry(wish: _Wish) -> Store:
+    from modelops_bundle.stores.registry import RegistryStore
+
+    return RegistryStore(wish.client_factory(), wish.reference.host, wish.reference.repository)
+
+
+def _layout(wish: _Wish) -> Store:
+    from modelops_bundle.stores.layout import LayoutStore
+
+    return LayoutStore(wish.root / wish.reference.place, wish.create, wish.run)
+
+
+def _memory(wish: _Wish) -> Store:
+    from modelops_bundle.stores.memory import named
+
+    return named(wish.reference.place)
+
+
+def _tar(wish: _Wish) -> Store:
+    raise Unsupported(
+        f"tar archives are not in this version yet: {wish.reference}", hint="use a directory (layout:PATH) meanwhile"
+    )
+
+
+_FACTORIES: Mapping[Scheme, Callable[[_Wish], Store]] = {
+    "oci": _registry,
+    "layout": _layout,
+    "mem": _memory,
+    "tar": _tar,
+}
+
+
+def open_store(
+    reference: Reference, *, client_factory: Callable[[], Client], root: Path, run: Run, create: bool = False
+) -> Store:
+    """The store at the place of `reference`.
+
+    :param client_factory: gives the HTTP client; called only for registries.
+    :param root: what relative layout places are relative to.
+    :param create: make a layout directory that is not there, at the first write.
+    :raises NotFound: a layout directory is not there. :raises Unsupported: a scheme of a later version.
+    """
+    return _FACTORIES[reference.scheme](_Wish(reference, client_factory, root, create, run))

@@ -1,0 +1,159 @@
+"""Landing in a tree: stage and verify everything, write down the intent, then change the tree; roll forward after
+a crash (DESIGN §5, §6).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelops_bundle.disk.files import read_file, remove_file, write_file
+from modelops_bundle.disk.tree import Tree
+from modelops_bundle.errors import Corrupt, WorkspaceChanged
+from modelops_bundle.events import Run, Started, checkpoint
+from modelops_bundle.model import canonical
+from modelops_bundle.model.digest import Digest
+from modelops_bundle.model.paths import TEMPORARY_PREFIX, display
+from modelops_bundle.model.snapshot import Entry
+from modelops_bundle.plan.pull import Step, needs_bytes
+from modelops_bundle.transfer.staging import Staging
+
+Look = Callable[[Collection[str]], Mapping[str, Entry]]
+"""What is on disk at these paths now: absent paths left out, directories as directory entries."""
+
+_LIMIT = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """Steps that were decided on, and what the caller wants to record once they are done."""
+
+    steps: tuple[Step, ...]
+    commit: Mapping[str, Any]
+
+
+def write_intent(path: Path, intent: Intent) -> None:
+    """Make the decision durable."""
+    value = {"version": 1, "steps": [step.to_json() for step in intent.steps], "commit": dict(intent.commit)}
+    write_file(path, canonical.dumps(value))
+
+
+def read_intent(path: Path) -> Intent | None:
+    """The decision that a killed command left, None when there is none.
+
+    :raises Corrupt: it cannot be read (it was written atomically, so this is damage).
+    """
+    data = read_file(path)
+    if data is None:
+        return None
+    value = canonical.loads(data, "the journal", limit=_LIMIT)
+    if not isinstance(value.get("steps"), list) or not isinstance(value.get("commit"), dict):
+        raise Corrupt("the journal cannot be read")
+    return Intent(tuple(Step.from_json(step) for step in value["steps"]), value["commit"])
+
+
+def forget_intent(path: Path) -> None:
+    """The decision was carried out and recorded."""
+    remove_file(path)
+
+
+def check_unchanged(steps: Sequence[Step], look: Look) -> None:
+    """:raises WorkspaceChanged: a path is not what the plan saw; nothing was changed yet."""
+    now = look([step.path for step in steps])
+    changed = [step.path for step in steps if _state(step, now) == "changed"]
+    if changed:
+        shown = ", ".join(display(path) for path in changed[:10])
+        raise WorkspaceChanged(
+            f"changed since the plan was made: {shown}", hint="nothing was done; run the command again", paths=changed
+        )
+
+
+def apply(tree: Tree, staging: Staging, steps: Sequence[Step], look: Look, run: Run) -> tuple[Step, ...]:
+    """Carry the steps out, skipping those already done.
+
+    :returns: steps that were not carried out because somebody changed their path, or their bytes are gone.
+    """
+    run.emit(Started("apply", len(steps)))
+    now = look([step.path for step in steps])
+    left: list[Step] = []
+    todo: list[Step] = []
+    for step in steps:
+        state = _state(step, now)
+        if state == "changed":
+            left.append(step)
+        elif state == "before":
+            todo.append(step)
+    uses = _uses(todo)
+    left += [step for step in sorted(todo, key=_order) if not _carry_out(step, tree, staging, uses, now)]
+    tree.sync({directory for step in todo for directory in _directories(step.path)})
+    checkpoint("tree synced")
+    return tuple(left)
+
+
+def _order(step: Step) -> tuple[bool, int, str]:
+    # Deletions first, deepest first: a file may be needed where a directory was.
+    gone = step.after is None
+    return not gone, -step.path.count("/") if gone else 0, step.path
+
+
+def _directories(path: str) -> Iterable[str]:
+    parent = path.rpartition("/")[0]
+    yield parent
+    while parent:
+        parent = parent.rpartition("/")[0]
+        yield parent
+
+
+def _uses(steps: Iterable[Step]) -> dict[Digest, int]:
+    uses: dict[Digest, int] = {}
+    for step in steps:
+        if step.after is not None and needs_bytes(step):
+            uses[step.after.digest] = uses.get(step.after.digest, 0) + 1
+    return uses
+
+
+def _state(step: Step, now: Mapping[str, Entry]) -> str:
+    found = now.get(step.path)
+    if found == step.after:
+        return "done"
+    if found == step.before:
+        return "before"
+    # An implied directory where the plan wants something else: its content goes by steps of its own.
+    if found is not None and found.kind == "dir" and step.before is None:
+        return "before"
+    return "changed"
+
+
+def _carry_out(step: Step, tree: Tree, staging: Staging, uses: dict[Digest, int], now: Mapping[str, Entry]) -> bool:
+    after, path = step.after, step.path
+    found = now.get(path)
+    if after is None:
+        tree.remove(path)
+        return True
+    if found is not None and (found.kind == "dir") != (after.kind == "dir"):
+        tree.remove(path)
+    if after.kind == "dir":
+        tree.make_directory(path)
+    elif after.kind == "link":
+        tree.link(after.target or "", path)
+    elif not needs_bytes(step):
+        tree.set_executable(path, after.executable)
+    else:
+        return _place(after, path, tree, staging, uses)
+    return True
+
+
+def _place(after: Entry, path: str, tree: Tree, staging: Staging, uses: dict[Digest, int]) -> bool:
+    staged = staging.path(after.digest)
+    if not staged.is_file():
+        return False
+    uses[after.digest] -= 1
+    tree.place(staged, path, executable=after.executable, keep=uses[after.digest] > 0)
+    return True
+
+
+def sweep(tree: Tree, paths: Iterable[str]) -> None:
+    """Remove temporary files that a killed command left beside `paths`."""
+    tree.sweep({path.rpartition("/")[0] for path in paths}, TEMPORARY_PREFIX)

@@ -1,0 +1,170 @@
+"""Downloads on their way: partial bytes under `<hex>.part`, verified and synced blobs under `<hex>`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from modelops_bundle.disk.files import require_directory, write_all
+from modelops_bundle.disk.problems import translated
+from modelops_bundle.errors import Corrupt
+from modelops_bundle.events import Run, checkpoint
+from modelops_bundle.model.descriptor import Descriptor
+from modelops_bundle.model.digest import Digest
+from modelops_bundle.model.ports import Reader
+from modelops_bundle.transfer.verify import mismatch
+
+_BLOCK = 1024 * 1024
+
+
+class Staging:
+    """A folder of blobs by digest, on the file system of the tree they are for."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def path(self, digest: Digest) -> Path:
+        """Where the verified blob is, or will be."""
+        return self._folder / digest.hex
+
+    def has(self, what: Descriptor) -> bool:
+        """Whether the blob is here whole. Only verified and synced bytes ever get this name."""
+        try:
+            return self.path(what.digest).lstat().st_size == what.size
+        except OSError:
+            return False
+
+    def missing_bytes(self, what: Descriptor) -> int:
+        """How many bytes of the blob are still to come."""
+        if self.has(what):
+            return 0
+        try:
+            return max(0, what.size - self._part(what).lstat().st_size)
+        except OSError:
+            return what.size
+
+    def _part(self, what: Descriptor) -> Path:
+        return self._folder / f"{what.digest.hex}.part"
+
+    def fetch(self, what: Descriptor, store: Reader, run: Run, progress: Callable[[int], None]) -> int:
+        """Bring the blob here, going on where an interrupted fetch stopped.
+
+        :returns: the number of bytes that were transferred.
+        :raises Corrupt: the store holds other bytes; nothing stays here then.
+        """
+        require_directory(self._folder)
+        resumed = self._kept(what)
+        try:
+            return self._receive(what, store, run, progress)
+        except Corrupt:
+            self._drop(what)
+            if not resumed:
+                raise
+        # The kept beginning may have been the bad part: once more from nothing.
+        progress(-resumed)
+        try:
+            return self._receive(what, store, run, progress)
+        except Corrupt:
+            self._drop(what)
+            raise
+
+    def _kept(self, what: Descriptor) -> int:
+        with suppress(OSError):
+            return self._part(what).stat().st_size
+        return 0
+
+    def _drop(self, what: Descriptor) -> None:
+        with suppress(OSError):
+            self._part(what).unlink()
+
+    def _receive(self, what: Descriptor, store: Reader, run: Run, progress: Callable[[int], None]) -> int:
+        part = self._part(what)
+        with translated(f"write {part}"):
+            out = os.open(part, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
+        try:
+            hasher = hashlib.sha256()
+            start = _hash_kept(out, what.size, hasher, run)
+            progress(start)
+            received = 0
+            if start < what.size or what.size == 0:
+                received = _append(out, what, start, store, hasher, run, progress)
+            if hasher.hexdigest() != what.digest.hex:
+                raise mismatch(what, f"the bytes have sha256:{hasher.hexdigest()}")
+            with translated(f"write {part}"):
+                os.fsync(out)
+        finally:
+            os.close(out)
+        checkpoint("part verified")
+        with translated(f"write {part}"):
+            part.replace(self.path(what.digest))
+        checkpoint("part kept")
+        return received
+
+    def adopt(self, what: Descriptor, source: int) -> bool:
+        """Copy the blob from the open file `source` if that really holds it; False when it does not."""
+        require_directory(self._folder)
+        part = self._part(what)
+        hasher = hashlib.sha256()
+        size = 0
+        with translated(f"write {part}"):
+            out = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)
+            try:
+                while block := os.read(source, _BLOCK):
+                    hasher.update(block)
+                    size += len(block)
+                    write_all(out, block)
+                os.fsync(out)
+            finally:
+                os.close(out)
+            if size != what.size or hasher.hexdigest() != what.digest.hex:
+                part.unlink()
+                return False
+            part.replace(self.path(what.digest))
+        return True
+
+    def clear(self) -> None:
+        """Remove everything staged."""
+        with suppress(OSError):
+            for name in os.listdir(self._folder):
+                with suppress(OSError):
+                    (self._folder / name).unlink()
+
+
+def _hash_kept(out: int, size: int, hasher: hashlib._Hash, run: Run) -> int:
+    kept = os.fstat(out).st_size
+    if kept > size:
+        os.ftruncate(out, 0)
+        return 0
+    while block := os.read(out, _BLOCK):
+        run.check()
+        hasher.update(block)
+    return kept
+
+
+def _append(
+    out: int,
+    what: Descriptor,
+    start: int,
+    store: Reader,
+    hasher: hashlib._Hash,
+    run: Run,
+    progress: Callable[[int], None],
+) -> int:
+    received = 0
+    with store.open(what, start) as chunks:
+        for chunk in chunks:
+            run.check()
+            received += len(chunk)
+            if start + received > what.size:
+                raise mismatch(what, f"there are more than {what.size} bytes")
+            hasher.update(chunk)
+            with translated("write a download"):
+                write_all(out, chunk)
+            checkpoint("chunk written")
+            progress(len(chunk))
+    if start + received != what.size:
+        raise mismatch(what, f"there are {start + received} bytes of {what.size}")
+    return received

@@ -1,0 +1,66 @@
+"""From a command's context to a session on the bundle around the working directory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from modelops_bundle.errors import ConfigError, NotABundle
+from modelops_bundle.operations.options import Options
+from modelops_bundle.operations.session import Session
+from modelops_bundle.ui.cli.command import Context
+from modelops_bundle.workspace.project import Project
+
+
+def options(context: Context) -> Options:
+    """How to reach remotes: settings, and what the environment says about logins and proxies."""
+    settings = context.settings
+    docker = os.environ.get("DOCKER_CONFIG")
+    folder = Path(docker) if docker else Path.home() / ".docker"
+    no_proxy = _variable("no_proxy") or ""
+    return Options(
+        plain_http=settings.plain_http,
+        ca_file=settings.resolve(str(settings.ca_file)) if settings.ca_file else None,
+        offline=settings.offline,
+        docker_config=folder / "config.json",
+        username=os.environ.get("BUNDLE_USERNAME"),
+        password=os.environ.get("BUNDLE_PASSWORD"),
+        proxy=_variable("https_proxy") or _variable("http_proxy"),
+        no_proxy=tuple(host.strip() for host in no_proxy.split(",") if host.strip()),
+    )
+
+
+def _variable(name: str) -> str | None:
+    return os.environ.get(name) or os.environ.get(name.upper())
+
+
+@contextmanager
+def session(context: Context, *, need_bundle: bool = True) -> Iterator[Session]:
+    """A session for one operation, with progress and signals. Print and ask outside of it.
+
+    :raises NotABundle: there is none, and the command needs one.
+    """
+    project: Project | None = None
+    try:
+        project = Project.find(context.settings.directory)
+        context.configure(project.config.values)
+    except NotABundle:
+        if need_bundle:
+            raise
+    with context.run() as run:
+        yield Session(project, run, options(context), cwd=context.settings.directory)
+
+
+def source_date_epoch() -> int | None:
+    """The time a build is said to happen at, in seconds since 1970 (reproducible-builds.org).
+
+    :raises ConfigError: set, and no number.
+    """
+    text = os.environ.get("SOURCE_DATE_EPOCH")
+    if not text:
+        return None
+    if not text.isdecimal() or len(text) > 11:
+        raise ConfigError(f"SOURCE_DATE_EPOCH is {text[:40]!r}, not a number of seconds")
+    return int(text)

@@ -1,0 +1,22 @@
+"""The command `bundle clone`."""
+
+from __future__ import annotations
+
+import click
+
+from modelops_bundle.operations import clone as operation
+from modelops_bundle.operations.session import Session
+from modelops_bundle.ui.cli.bundle import options
+from modelops_bundle.ui.cli.command import Context, command
+from modelops_bundle.ui.cli.pull import result_lines
+
+
+@command("clone", example="bundle clone registry.example.com/team/model:v1\nbundle clone ./other-bundle copy")
+@click.argument("reference", metavar="REF")
+@click.argument("into", required=False, metavar="[DIR]")
+def clone(context: Context, reference: str, into: str | None) -> None:
+    """Make a new directory that holds a version and tracks it. REF may be the directory of another bundle."""
+    with context.run() as run:
+        here = Session(None, run, options(context), cwd=context.settings.directory)
+        root, done = operation.clone(here, reference, into)
+    context.out.result({"root": str(root), **done.to_json()}, [f"Cloned into {root}", *result_lines(done)])

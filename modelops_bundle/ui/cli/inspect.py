@@ -1,0 +1,43 @@
+"""The command `bundle inspect`."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from modelops_bundle.operations import listing
+from modelops_bundle.ui import text
+from modelops_bundle.ui.cli.bundle import session
+from modelops_bundle.ui.cli.command import Context, command
+
+
+@command("inspect", example="bundle inspect :v1 --files\nbundle inspect registry.example.com/team/model:v1 --manifest")
+@click.argument("reference", required=False, metavar="[REF]")
+@click.option("--files", is_flag=True, help="List the files.")
+@click.option("--manifest", is_flag=True, help="Print the manifest, byte for byte.")
+def inspect(context: Context, reference: str | None, files: bool, manifest: bool) -> None:
+    """Show what a reference stands for, in one request."""
+    with session(context, need_bundle=reference is None) as here:
+        found = listing.inspect(here, reference)
+    if manifest and not context.settings.json:
+        context.out.data([found.manifest])
+        return
+    document = found.to_json()
+    if manifest:
+        document["manifest"] = json.loads(found.manifest)
+    lines = [
+        f"reference  {found.reference}",
+        f"digest     {found.digest}",
+        f"kind       {found.kind}",
+        *(f"annotation {key}={value}" for key, value in sorted(found.annotations.items())),
+    ]
+    if found.contents is not None:
+        lines.append(f"content    {text.count(len(found.contents), 'path')}, {text.size(found.contents.size)}")
+        if files:
+            lines += [
+                f"  {text.size(entry.size):>10}  {entry.role:<8} {path}" for path, entry in found.contents.items()
+            ]
+    if found.why_unread:
+        lines.append(f"unread     {found.why_unread}")
+    context.out.result(document, lines)

@@ -1,0 +1,106 @@
+"""The command `bundle pull`."""
+
+from __future__ import annotations
+
+import click
+
+from modelops_bundle.operations import plans
+from modelops_bundle.operations import pull as operation
+from modelops_bundle.operations.select import relative
+from modelops_bundle.plan.pull import Choices, PullPlan
+from modelops_bundle.ui import text
+from modelops_bundle.ui.cli.bundle import session
+from modelops_bundle.ui.cli.command import Context, command
+from modelops_bundle.ui.text import Line, Paint
+
+_MOST = 50
+
+
+@command("pull", example="bundle pull\nbundle pull :v2\nbundle pull --merge --ours config.json")
+@click.argument("reference", required=False, metavar="[REF]")
+@click.option("--merge", is_flag=True, help="Apply what does not conflict, and leave the conflicts.")
+@click.option("--overwrite", is_flag=True, help="Make every tracked path and every remote path equal the remote.")
+@click.option("--ours", multiple=True, metavar="PATH", help="Settle a conflict by keeping the local version.")
+@click.option("--theirs", multiple=True, metavar="PATH", help="Settle a conflict by taking the remote version.")
+@click.option("--dry-run", "-n", is_flag=True, help="Show the plan and do nothing.")
+@click.option("--plan-out", metavar="FILE", help="Save the plan for 'bundle apply' and do nothing.")
+def pull(
+    context: Context,
+    *,
+    reference: str | None,
+    merge: bool,
+    overwrite: bool,
+    ours: tuple[str, ...],
+    theirs: tuple[str, ...],
+    dry_run: bool,
+    plan_out: str | None,
+) -> None:
+    """Bring the tree to a version of the remote, keeping local work.
+
+    All or nothing: one path that both sides changed, or an untracked file in the way, stops it.
+    """
+    with session(context) as here:
+        choices = Choices(
+            merge, overwrite, [relative(here, word) for word in ours], [relative(here, word) for word in theirs]
+        )
+        plan = operation.make_plan(here, reference, choices)
+    shown = plan_lines(plan)
+    if plan_out is not None:
+        plans.save(context.settings.resolve(plan_out), plan)
+    if dry_run or plan_out is not None:
+        saved = [f"Plan saved: bundle apply {plan_out}"] if plan_out else []
+        context.out.result({**_document(plan), "dry_run": True}, [*shown, *saved])
+        return
+    plan.check()
+    if plan.discards:
+        context.out.confirm(f"discard local work in {text.count(len(plan.discards), 'path')}?", shown)
+    with session(context) as here:
+        done = operation.apply_pull(here, plan)
+    context.out.result(done.to_json(), result_lines(done))
+
+
+def _document(plan: PullPlan) -> dict[str, object]:
+    return {
+        "reference": plan.reference,
+        "digest": str(plan.digest),
+        "steps": [step.to_json() for step in plan.steps],
+        "conflicts": [change.to_json() for change in plan.conflicts],
+        "collisions": list(plan.collisions),
+        "kept": list(plan.kept),
+        "adopted": list(plan.adopted),
+        "discards": list(plan.discards),
+        "refused": plan.refused,
+        "write_bytes": plan.size,
+    }
+
+
+def plan_lines(plan: PullPlan) -> list[Line]:
+    """The plan for people."""
+    lines: list[Line] = [f"Pull {plan.reference} ({plan.digest})"]
+    rows = [f"  {'delete' if step.after is None else 'write':<9} {step.path}" for step in plan.steps]
+    lines += rows[:_MOST]
+    if len(rows) > _MOST:
+        lines.append(f"  … and {len(rows) - _MOST:,} more")
+    lines.append(f"At most {text.size(plan.size)} to fetch" if plan.steps else "Nothing to change on disk")
+    for title, listed in (
+        ("Changed on both sides:", [change.path for change in plan.conflicts]),
+        ("Not tracked, and in the way:", list(plan.collisions)),
+        ("Local work that is discarded:", list(plan.discards)),
+    ):
+        if listed:
+            lines += [Paint(title, "red"), *(f"  {path}" for path in listed)]
+    return lines
+
+
+def result_lines(done: operation.Result) -> list[str]:
+    """What a pull did, for people."""
+    if not (done.written or done.deleted or done.adopted or done.fetched):
+        return [f"{done.reference} is up to date ({done.digest})"]
+    return [
+        f"Pulled {done.reference} {done.digest}",
+        (
+            f"{text.count(done.written, 'path')} written, {done.deleted:,} deleted, {done.adopted:,} adopted, "
+            f"{done.kept:,} kept; {text.count(done.fetched, 'blob')} fetched ({text.size(done.fetched_bytes)}), "
+            f"{done.reused:,} reused"
+        ),
+    ]

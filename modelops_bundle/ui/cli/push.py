@@ -1,0 +1,129 @@
+"""The command `bundle push`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from modelops_bundle.errors import UsageError
+from modelops_bundle.operations import plans
+from modelops_bundle.operations import push as operation
+from modelops_bundle.plan.push import PushPlan, drops_most
+from modelops_bundle.plan.semver import Part
+from modelops_bundle.ui import text
+from modelops_bundle.ui.cli.bundle import session, source_date_epoch
+from modelops_bundle.ui.cli.command import Context, command
+from modelops_bundle.ui.text import Line, Paint
+
+_MOST = 50
+
+
+@command("push", example="bundle push\nbundle push --tag v1 --tag latest\nbundle push --bump minor --dry-run")
+@click.argument("reference", required=False, metavar="[REF]")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="Push under this tag; may be given several times.")
+@click.option("--bump", type=click.Choice(["major", "minor", "patch"]), help="Push under the next release tag.")
+@click.option("--expect", metavar="DIGEST", help="Replace this version although this clone has not seen it.")
+@click.option("--force", is_flag=True, help="Replace whatever the tag holds; what that drops is listed.")
+@click.option("--annotation", "annotations", multiple=True, metavar="KEY=VALUE", help="Annotate the manifest.")
+@click.option("--dry-run", "-n", is_flag=True, help="Show the plan and do nothing.")
+@click.option("--plan-out", metavar="FILE", help="Save the plan for 'bundle apply' and do nothing.")
+def push(
+    context: Context,
+    *,
+    reference: str | None,
+    tags: tuple[str, ...],
+    bump: Part | None,
+    expect: str | None,
+    force: bool,
+    annotations: tuple[str, ...],
+    dry_run: bool,
+    plan_out: str | None,
+) -> None:
+    """Send the tracked files as they are on disk.
+
+    Refuses to replace a version that this clone has not seen.
+    """
+    request = operation.PushRequest(reference, tags, bump, expect, force, _annotations(annotations))
+    with session(context) as here:
+        plan = operation.plan_push(here, request)
+    shown = plan_lines(plan)
+    if plan_out is not None:
+        plans.save(context.settings.resolve(plan_out), plan)
+    if dry_run or plan_out is not None:
+        saved = [f"Plan saved: bundle apply {plan_out}"] if plan_out else []
+        context.out.result({**_document(plan), "dry_run": True}, [*shown, *saved])
+        return
+    plan.check()
+    _confirm(context, plan, shown)
+    context.out.note(*shown)
+    with session(context) as here:
+        done = operation.apply_push(here, plan)
+    context.out.result(done.to_json(), result_lines(done))
+
+
+def _annotations(pairs: Sequence[str]) -> dict[str, str]:
+    epoch = source_date_epoch()
+    found = operation.created(epoch) if epoch is not None else {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--annotation wants KEY=VALUE, not {pair!r}")
+        found[key] = value
+    return found
+
+
+def _document(plan: PushPlan) -> dict[str, object]:
+    made = plan.artifact
+    return {
+        "place": plan.place,
+        "tags": [move.to_json() for move in plan.tags],
+        "digest": str(made.digest),
+        "changes": [{"path": path, "action": str(action)} for path, action, _ in plan.changes()],
+        "dropped": list(plan.dropped),
+        "losses": [loss.to_json() for loss in plan.losses],
+        "upload_bytes": upload_size(plan),
+    }
+
+
+def upload_size(plan: PushPlan) -> int:
+    """Bytes of the files that the repository is not known to hold."""
+    return sum(what.size for what, _ in plan.artifact.file_blobs() if str(what.digest) not in plan.known)
+
+
+def plan_lines(plan: PushPlan) -> list[Line]:
+    """The plan for people."""
+    names = ", ".join(move.tag for move in plan.tags)
+    changes = plan.changes()
+    lines: list[Line] = [f"Push to {plan.place}:{names} as {plan.artifact.digest}"]
+    lines += [f"  {action:<9} {path}" for path, action, _ in changes[:_MOST]]
+    if len(changes) > _MOST:
+        lines.append(f"  … and {len(changes) - _MOST:,} more")
+    if plan.nothing:
+        lines.append("Nothing to do: the remote holds exactly this")
+    else:
+        lines.append(f"At most {text.size(upload_size(plan))} to send")
+    if plan.losses:
+        lines.append(Paint("Changes of others that this loses:", "red"))
+        lines += [f"  {loss.path} ({loss.action} there)" for loss in plan.losses]
+    return lines
+
+
+def _confirm(context: Context, plan: PushPlan, shown: list[Line]) -> None:
+    if drops_most(plan.base, plan.snapshot):
+        context.out.confirm(
+            f"drop {text.count(len(plan.dropped), 'path')} of {len(plan.base):,} from {plan.place}?", shown
+        )
+    elif plan.force and plan.losses:
+        context.out.warn(*shown)
+
+
+def result_lines(done: operation.Result) -> list[str]:
+    """What a push did, for people."""
+    names = ", ".join(done.tags)
+    if not done.changed:
+        return [f"{done.place}:{names} is up to date ({done.digest})"]
+    return [
+        f"Pushed {done.place}:{names} {done.digest}",
+        f"{text.count(done.sent, 'blob')} sent ({text.size(done.sent_bytes)}), {done.existing:,} already there",
+    ]

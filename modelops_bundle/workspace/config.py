@@ -1,0 +1,242 @@
+"""`config.toml`: the user's file. Reading is the standard library's; edits keep comments and order (tomlkit)."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from modelops_bundle.disk.files import read_file, write_file
+from modelops_bundle.errors import ConfigError
+from modelops_bundle.model.reference import Reference, is_remote_name, parse
+
+DEFAULT_REMOTE = "origin"
+DEFAULT_TAG = "latest"
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _boolean(value: str) -> bool:
+    words = {"true": True, "false": False, "yes": True, "no": False, "1": True, "0": False, "on": True, "off": False}
+    if value.lower() not in words:
+        raise ValueError("true or false")
+    return words[value.lower()]
+
+
+def _positive(value: str) -> int:
+    number = int(value)
+    if number < 1:
+        raise ValueError("a whole number from 1")
+    return number
+
+
+def _globs(value: str) -> list[str]:
+    return [glob.strip() for glob in value.split(",") if glob.strip()]
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if value not in words:
+            raise ValueError(" or ".join(words))
+        return value
+
+    return check
+
+
+KEYS: Mapping[str, Callable[[str], Any]] = {
+    "default_remote": _text,
+    "default_tag": _text,
+    "ignore.defaults": _boolean,
+    "jobs": _positive,
+    "limit-rate": _text,
+    "plain-http": _boolean,
+    "ca-file": _text,
+    "offline": _boolean,
+    "progress": _one_of("auto", "plain", "json", "none"),
+    "quiet": _boolean,
+    "verbose": _boolean,
+    "remotes.*.url": _text,
+    "remotes.*.tag": _text,
+    "remotes.*.race": _one_of("default", "strict"),
+    "remotes.*.plain_http": _boolean,
+    "remotes.*.ca_file": _text,
+    "roles.*": _globs,
+    "annotations.*": _text,
+    "follow_links": _globs,
+}
+"""Every key, `*` standing for a name, with the reader of its value on the command line."""
+
+
+def key_rule(key: str) -> Callable[[str], Any]:
+    """The reader of values of `key`.
+
+    :raises ConfigError: no such key.
+    """
+    parts = _split(key)
+    for pattern, rule in KEYS.items():
+        wanted = pattern.split(".")
+        if len(parts) == len(wanted) and all(w in ("*", p) for w, p in zip(wanted, parts, strict=True)):
+            return rule
+    close = get_close_matches(key, list(KEYS), n=1)
+    raise ConfigError(
+        f"no configuration key {key!r}", hint=f"did you mean {close[0]}?" if close else f"keys: {', '.join(KEYS)}"
+    )
+
+
+def _split(key: str) -> list[str]:
+    # The name of an annotation has dots of its own.
+    head, _, rest = key.partition(".")
+    return [head, rest] if head in ("annotations", "roles") and rest else key.split(".")
+
+
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """A named place to push to and pull from."""
+
+    name: str
+    reference: Reference
+    tag: str
+    race: str = "default"
+    plain_http: bool = False
+    ca_file: str | None = None
+
+    @property
+    def default(self) -> Reference:
+        """The reference that the bare name of the remote means."""
+        return self.reference if self.reference.tag or self.reference.digest else self.reference.at(self.tag)
+
+
+class Config:
+    """The parsed file. Immutable; changes go through `edit`."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.values = values
+
+    @classmethod
+    def load(cls, path: Path) -> Config:
+        """Read `path`; absent is empty.
+
+        :raises ConfigError: not TOML.
+        """
+        data = read_file(path)
+        try:
+            return cls(tomllib.loads((data or b"").decode("utf-8")))
+        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"{path} cannot be read: {error}", hint="mend it in an editor") from error
+
+    def get(self, key: str) -> Any:
+        """The value of dotted `key`, None when unset."""
+        value: Any = self.values
+        for part in _split(key):
+            if not isinstance(value, Mapping) or part not in value:
+                return None
+            value = value[part]
+        return value
+
+    def flat(self) -> dict[str, Any]:
+        """Every set value by dotted key."""
+        found: dict[str, Any] = {}
+
+        def walk(prefix: str, value: Any) -> None:
+            if isinstance(value, Mapping):
+                for name, item in value.items():
+                    walk(f"{prefix}.{name}" if prefix else name, item)
+            else:
+                found[prefix] = value
+
+        walk("", self.values)
+        return found
+
+    @property
+    def default_remote(self) -> str:
+        """Name of the remote that commands without one mean."""
+        return str(self.get("default_remote") or DEFAULT_REMOTE)
+
+    @property
+    def default_tag(self) -> str:
+        """Tag of references without one."""
+        return str(self.get("default_tag") or DEFAULT_TAG)
+
+    def remotes(self) -> dict[str, Remote]:
+        """The remotes by name.
+
+        :raises ConfigError: one cannot be read.
+        """
+        table = self.get("remotes") or {}
+        if not isinstance(table, Mapping):
+            raise ConfigError("'remotes' in config.toml is not a table")
+        return {str(name): self._remote(str(name), value) for name, value in table.items()}
+
+    def _remote(self, name: str, value: Any) -> Remote:
+        if not is_remote_name(name) or not isinstance(value, Mapping) or not isinstance(value.get("url"), str):
+            raise ConfigError(f"remote {name!r} in config.toml has no usable name or url")
+        race = str(value.get("race", "default"))
+        if race not in ("default", "strict"):
+            raise ConfigError(f"remotes.{name}.race is {race!r}", hint="it can be default or strict")
+        return Remote(
+            name,
+            parse(value["url"]),
+            str(value.get("tag") or self.default_tag),
+            race,
+            bool(value.get("plain_http", False)),
+            str(value["ca_file"]) if value.get("ca_file") else None,
+        )
+
+    def roles(self) -> dict[str, list[str]]:
+        """Role globs of the user, by role.
+
+        :raises ConfigError: not lists of strings.
+        """
+        table = self.get("roles") or {}
+        if not isinstance(table, Mapping) or not all(
+            isinstance(globs, list) and all(isinstance(glob, str) for glob in globs) for globs in table.values()
+        ):
+            raise ConfigError("'roles' in config.toml must hold lists of globs")
+        return {str(role): list(globs) for role, globs in table.items()}
+
+    def follow_links(self) -> frozenset[str]:
+        """Paths of links that stand for the content of their target (`add --follow-links`)."""
+        return frozenset(self.get("follow_links") or ())
+
+    def annotations(self) -> dict[str, str]:
+        """Manifest annotations that every push carries."""
+        table = self.get("annotations") or {}
+        return {str(key): str(value) for key, value in table.items()} if isinstance(table, Mapping) else {}
+
+
+def edit(path: Path, changes: Mapping[str, Any]) -> None:
+    """Set dotted keys (None removes) in the file, keeping everything else as the user wrote it.
+
+    :raises ConfigError: the file is not TOML.
+    """
+    import tomlkit  # noqa: PLC0415  15 ms that only edits pay
+    from tomlkit.exceptions import TOMLKitError  # noqa: PLC0415
+
+    try:
+        document = tomlkit.parse((read_file(path) or b"").decode("utf-8"))
+        for key, value in changes.items():
+            _set(document, _split(key), value)
+    except (UnicodeDecodeError, TOMLKitError) as error:
+        raise ConfigError(f"{path} cannot be edited: {error}", hint="mend it in an editor") from error
+    write_file(path, tomlkit.dumps(document).encode("utf-8"))
+
+
+def _set(table: Any, parts: list[str], value: Any) -> None:
+    import tomlkit  # noqa: PLC0415
+
+    *groups, last = parts
+    for group in groups:
+        if group not in table:
+            if value is None:
+                return
+            table[group] = tomlkit.table(is_super_table=group == groups[0] and len(groups) > 1)
+        table = table[group]
+    if value is None:
+        table.pop(last, None)
+    else:
+        table[last] = value

@@ -1,0 +1,185 @@
+"""A bundle on disk: where it is, what it tracks, what it was last synced with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelops_bundle.disk.files import read_file, require_directory, write_file
+from modelops_bundle.disk.locks import exclusive
+from modelops_bundle.errors import AlreadyABundle, Corrupt, NoMatch, NotABundle, Unsupported
+from modelops_bundle.model import canonical, paths
+from modelops_bundle.model.digest import Digest
+from modelops_bundle.model.snapshot import Snapshot
+from modelops_bundle.workspace import config as configuration
+from modelops_bundle.workspace import layout
+
+_AT_LIMIT = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class At:
+    """The merge base: the reference this tree was last synced with, its manifest, and the snapshot per path.
+
+    `digest` is None when the tree was never synced, or when a merge left conflicts and so no one manifest is it.
+    """
+
+    reference: str | None
+    digest: Digest | None
+    snapshot: Snapshot
+
+
+class Project:
+    """A bundle's directory. Cheap to make; every read goes to the disk once and is kept."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.folder = root / layout.FOLDER
+        self._config: configuration.Config | None = None
+
+    @classmethod
+    def find(cls, start: Path) -> Project:
+        """The bundle at `start` or above it.
+
+        :raises NotABundle: there is none. :raises Unsupported: a newer version of this tool made it.
+        """
+        for directory in (start, *start.parents):
+            if (directory / layout.FOLDER / layout.VERSION).is_file():
+                project = cls(directory)
+                project._check_version()
+                return project
+        raise NotABundle(f"no bundle in {start} or above", hint="run 'bundle init' in the directory to track")
+
+    @classmethod
+    def create(cls, root: Path, url: str, tag: str | None) -> Project:
+        """Make `root` a bundle whose remote `origin` is `url`.
+
+        :raises AlreadyABundle: it is one, or is inside one.
+        """
+        for directory in (root, *root.parents):
+            if (directory / layout.FOLDER / layout.VERSION).is_file():
+                raise AlreadyABundle(
+                    f"{directory} is a bundle already" + ("" if directory == root else f", and {root} is inside it"),
+                    hint="bundle remote set origin REF changes where it pushes",
+                )
+        project = cls(root)
+        require_directory(project.folder)
+        write_file(project.folder / ".gitignore", b"*\n")
+        lines = ["# Settings of this bundle; see 'bundle config list'.", "", "[remotes.origin]", f"url = {_quote(url)}"]
+        lines += [f"tag = {_quote(tag)}"] if tag else []
+        write_file(project.folder / layout.CONFIG, ("\n".join(lines) + "\n").encode())
+        # Last: a killed init leaves no bundle, and the next one starts over.
+        write_file(project.folder / layout.VERSION, f"{layout.CURRENT_VERSION}\n".encode())
+        return project
+
+    def _check_version(self) -> None:
+        text = (read_file(self.folder / layout.VERSION) or b"").decode("ascii", "replace").strip()
+        if not text.isdecimal():
+            raise Corrupt(f"{self.folder / layout.VERSION} cannot be read")
+        if int(text) > layout.CURRENT_VERSION:
+            raise Unsupported(
+                f"this bundle's folder has version {text}, newer than this tool knows", hint="upgrade modelops-bundle"
+            )
+
+    @contextmanager
+    def locked(self, wait: float = 30.0) -> Iterator[None]:
+        """Be the one writer.
+
+        :raises Locked: somebody else still is after `wait` seconds.
+        """
+        with exclusive(self.folder / layout.LOCK, wait=wait, what=str(self.root)):
+            yield
+
+    @property
+    def config(self) -> configuration.Config:
+        """The settings, read once."""
+        if self._config is None:
+            self._config = configuration.Config.load(self.folder / layout.CONFIG)
+        return self._config
+
+    def edit_config(self, changes: dict[str, object]) -> None:
+        """Change dotted keys in the settings."""
+        configuration.edit(self.folder / layout.CONFIG, changes)
+        self._config = None
+
+    @property
+    def parts(self) -> Path:
+        """Directory of downloads under way."""
+        return self.folder / layout.PARTS
+
+    def tracked(self) -> set[str]:
+        """The tracked paths."""
+        data = read_file(self.folder / layout.TRACKED)
+        return {line for line in (data or b"").decode("utf-8", "surrogateescape").split("\n") if line}
+
+    def write_tracked(self, tracked: Iterable[str]) -> None:
+        """Replace the list of tracked paths."""
+        lines = sorted({path.encode("utf-8", "surrogateescape") for path in tracked})
+        write_file(self.folder / layout.TRACKED, b"".join(line + b"\n" for line in lines))
+
+    def at(self) -> At:
+        """The merge base; empty before the first sync."""
+        data = read_file(self.folder / layout.AT)
+        if data is None:
+            return At(None, None, Snapshot())
+        return at_from_bytes(data)
+
+    def write_at(self, at: At) -> None:
+        """Replace the merge base."""
+        write_file(self.folder / layout.AT, at_to_bytes(at))
+
+    def log(self, verb: str, reference: str, digest: Digest | None, **facts: object) -> None:
+        """Note a push or pull in this clone's history."""
+        when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        entry = {"time": when, "verb": verb, "reference": reference, "digest": str(digest) if digest else None, **facts}
+        previous = read_file(self.folder / layout.LOG) or b""
+        write_file(self.folder / layout.LOG, previous + canonical.dumps(entry) + b"\n")
+
+    def history(self) -> list[dict[str, object]]:
+        """What this clone pushed and pulled, oldest first."""
+        data = read_file(self.folder / layout.LOG) or b""
+        return [canonical.loads(line, "the log", limit=1 << 20) for line in data.splitlines() if line]
+
+    def relative(self, path: Path) -> str:
+        """`path` (absolute) as a POSIX path below the root, NFC; the root itself is `""`.
+
+        :raises NoMatch: it is outside.
+        """
+        try:
+            parts = path.relative_to(self.root).parts
+        except ValueError as error:
+            raise NoMatch(f"{paths.display(str(path))} is outside of the bundle {self.root}") from error
+        return "/".join(parts)
+
+
+def at_to_bytes(at: At) -> bytes:
+    """The merge base as its file holds it."""
+    return canonical.dumps(
+        {
+            "reference": at.reference,
+            "digest": str(at.digest) if at.digest else None,
+            "entries": at.snapshot.to_json(),
+        }
+    )
+
+
+def at_from_bytes(data: bytes) -> At:
+    """Read what `at_to_bytes` made.
+
+    :raises Corrupt: anything else.
+    """
+    value = canonical.loads(data, "the merge base", limit=_AT_LIMIT)
+    digest, reference = value.get("digest"), value.get("reference")
+    return At(
+        reference if isinstance(reference, str) else None,
+        Digest.parse(digest) if digest is not None else None,
+        Snapshot.from_json(value.get("entries")),
+    )
+
+
+def _quote(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

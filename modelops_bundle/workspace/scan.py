@@ -1,0 +1,217 @@
+"""One walk over the directory: the state of every tracked path, and what else is there."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from unicodedata import normalize
+
+from modelops_bundle.disk.hashing import Hashed, hash_files
+from modelops_bundle.disk.problems import translated
+from modelops_bundle.disk.tree import StatKey, Tree
+from modelops_bundle.errors import UnsafePath
+from modelops_bundle.events import Run
+from modelops_bundle.model import paths
+from modelops_bundle.model.paths import TEMPORARY_PREFIX
+from modelops_bundle.model.roles import role_of
+from modelops_bundle.model.snapshot import Entry, Snapshot
+from modelops_bundle.workspace.ignore import Ignore, Rule
+from modelops_bundle.workspace.index import Index
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Something on the disk: a kind, or `special` for what no bundle can hold (FIFO, socket, device)."""
+
+    kind: str
+    key: StatKey
+    executable: bool = False
+    target: str | None = None
+
+
+@dataclass(slots=True)
+class Walk:
+    """What a walk found, before any content is read."""
+
+    tracked: dict[str, Found] = field(default_factory=dict)
+    untracked: dict[str, Found] = field(default_factory=dict)
+    """Files, links and empty directories that are neither tracked nor ignored."""
+    ignored: dict[str, Rule] = field(default_factory=dict)
+    """Ignored files and directories (not what is below an ignored directory)."""
+
+
+def found(facts: os.stat_result, read_link: Callable[[], str]) -> Found:
+    """Classify what `facts` (an lstat) describe."""
+    key = StatKey.of(facts)
+    mode = facts.st_mode
+    if stat.S_ISREG(mode):
+        return Found("file", key, bool(mode & stat.S_IXUSR))
+    if stat.S_ISLNK(mode):
+        return Found("link", key, target=read_link())
+    return Found("dir" if stat.S_ISDIR(mode) else "special", key)
+
+
+class Walker:
+    """Walks below `root`; directories that hold nothing wanted are not entered.
+
+    Without `ignore` only tracked paths are looked at. `follow` are tracked links that stand for their target.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        tracked: Collection[str],
+        ignore: Ignore | None,
+        *,
+        want_ignored: bool = False,
+        follow: Collection[str] = (),
+    ) -> None:
+        self._root = str(root)
+        self._tracked = tracked if isinstance(tracked, (set, frozenset)) else set(tracked)
+        self._above = _directories_above(self._tracked)
+        self._ignore = ignore
+        self._want_ignored = want_ignored
+        self._follow = follow
+        self._walk = Walk()
+
+    def walk(self, start: str = "") -> Walk:
+        """Everything below `start` (a directory; `""` is the root).
+
+        :raises DiskError: a directory cannot be read.
+        """
+        with translated("read the directory"):
+            self._directory(start, os.path.join(self._root, start) if start else self._root, explicit=True)
+        return self._walk
+
+    def _directory(self, directory: str, native: str, *, explicit: bool = False) -> None:
+        prefix = f"{directory}/" if directory else ""
+        anything = False
+        try:
+            entries = os.scandir(native)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        with entries:
+            for entry in entries:
+                name = entry.name
+                if name.startswith(TEMPORARY_PREFIX):
+                    continue
+                anything = True
+                self._entry(prefix + (name if name.isascii() else normalize("NFC", name)), entry)
+        if not anything and not explicit and directory not in self._tracked and self._ignore is not None:
+            self._walk.untracked[directory] = Found("dir", StatKey.of(os.lstat(native)))
+
+    def _entry(self, path: str, entry: os.DirEntry[str]) -> None:
+        is_dir = entry.is_dir(follow_symlinks=False)
+        if path in self._tracked:
+            self._walk.tracked[path] = self._found(path, entry)
+            if is_dir:
+                self._directory(path, entry.path)
+            return
+        if self._ignore is not None:
+            rule = self._ignore.match(path, is_dir)
+            if rule is None:
+                if is_dir:
+                    self._directory(path, entry.path)
+                else:
+                    self._walk.untracked[path] = self._found(path, entry)
+                return
+            if self._want_ignored:
+                self._walk.ignored[path] = rule
+        if is_dir and path in self._above:
+            # Tracked wins over ignored: only the tracked paths below are of interest.
+            ignore, self._ignore = self._ignore, None
+            self._directory(path, entry.path)
+            self._ignore = ignore
+
+    def _found(self, path: str, entry: os.DirEntry[str]) -> Found:
+        facts = entry.stat(follow_symlinks=path in self._follow)
+        return found(facts, lambda: os.readlink(entry.path))
+
+
+def _directories_above(tracked: Iterable[str]) -> set[str]:
+    above: set[str] = set()
+    for path in tracked:
+        parent = path.rpartition("/")[0]
+        while parent and parent not in above:
+            above.add(parent)
+            parent = parent.rpartition("/")[0]
+    return above
+
+
+def look(tree: Tree, wanted: Iterable[str]) -> dict[str, Found]:
+    """What is at each of `wanted`, following no link; absent paths are left out."""
+    result: dict[str, Found] = {}
+    for path in wanted:
+        facts = tree.lstat(path)
+        if facts is not None:
+            result[path] = found(facts, partial(tree.read_link, path))
+    return result
+
+
+class Digester:
+    """Turns what was found into snapshot entries, reading only what the digest cache cannot answer."""
+
+    def __init__(
+        self, tree: Tree, index: Index, run: Run, roles: Mapping[str, list[str]] | None = None, *, strict: bool
+    ) -> None:
+        self._tree = tree
+        self._index = index
+        self._run = run
+        self._roles = roles
+        self._strict = strict
+        self.keys: dict[str, StatKey] = {}
+        """The stat key of each file entry at the moment its digest held."""
+
+    def snapshot(self, items: Mapping[str, Found], keep: Collection[str] | None = None) -> Snapshot:
+        """The entries of `items`.
+
+        Directories count only as empty ones: one with another of `items` below it is implied by that.
+        A path that vanished while we looked is absent.
+
+        :param keep: paths whose cache rows are to be kept; None keeps all.
+        """
+        above = _directories_above(items)
+        entries: dict[str, Entry] = {}
+        unknown: list[tuple[str, int]] = []
+        for path, item in items.items():
+            if item.kind == "file":
+                digest = self._index.get(path, item.key, strict=self._strict)
+                if digest is None:
+                    unknown.append((path, item.key.size))
+                    continue
+                self.keys[path] = item.key
+                entries[path] = Entry("file", digest, item.key.size, item.executable, role_of(path, self._roles))
+            elif item.kind == "link":
+                entries[path] = Entry.link(item.target or "")
+            elif item.kind == "dir" and path not in above:
+                entries[path] = Entry.directory()
+        self._hash(unknown, items, entries)
+        self._index.save(keep)
+        return Snapshot(entries)
+
+    def _hash(self, unknown: list[tuple[str, int]], items: Mapping[str, Found], entries: dict[str, Entry]) -> None:
+        if not unknown:
+            return
+
+        def each(path: str, hashed: Hashed) -> None:
+            self._index.put(path, hashed)
+            self.keys[path] = hashed.key
+            entries[path] = Entry(
+                "file", hashed.digest, hashed.key.size, items[path].executable, role_of(path, self._roles)
+            )
+
+        hash_files(self._tree, unknown, self._run, each)
+
+
+def refuse_special(items: Mapping[str, Found]) -> None:
+    """:raises UnsafePath: one of `items` is a FIFO, socket or device."""
+    for path, item in items.items():
+        if item.kind == "special":
+            raise UnsafePath(
+                f"{paths.display(path)} is a FIFO, socket or device; a bundle holds files, links and directories",
+                path=paths.display(path),
+            )

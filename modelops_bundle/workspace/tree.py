@@ -1,0 +1,70 @@
+"""The working tree as a `Reader`: content by digest, read from the paths a snapshot says hold it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from modelops_bundle.disk.problems import translated
+from modelops_bundle.disk.tree import StatKey, Tree
+from modelops_bundle.errors import NotFound, WorkspaceChanged
+from modelops_bundle.model.descriptor import Descriptor
+from modelops_bundle.model.digest import Digest
+from modelops_bundle.model.paths import display
+from modelops_bundle.model.ports import Chunks
+from modelops_bundle.model.snapshot import Snapshot
+
+_BLOCK = 1024 * 1024
+
+
+class WorkTree:
+    """Files of `snapshot` below `tree`, refused when their stat key is not the one their digest was taken under."""
+
+    def __init__(self, tree: Tree, snapshot: Snapshot, keys: Mapping[str, tuple[int, ...]]) -> None:
+        self._tree = tree
+        self._keys = keys
+        self._paths: dict[Digest, str] = {}
+        for path, entry in snapshot.items():
+            if entry.kind == "file":
+                self._paths.setdefault(entry.digest, path)
+
+    def has(self, what: Descriptor) -> bool:
+        """Whether some path holds the content."""
+        return what.digest in self._paths
+
+    @contextmanager
+    def open(self, what: Descriptor, start: int = 0, stop: int | None = None) -> Iterator[Chunks]:
+        """The bytes of the content.
+
+        :raises NotFound: no path holds it. :raises WorkspaceChanged: the file changed since it was hashed, or while
+            it was read.
+        """
+        path = self._paths.get(what.digest)
+        if path is None:
+            raise NotFound(f"no file here has the content {what.digest}")
+        descriptor = self._tree.open_read(path)
+        try:
+            self._check(path, descriptor)
+            yield self._chunks(path, descriptor, start, what.size if stop is None else stop)
+        finally:
+            os.close(descriptor)
+
+    def _chunks(self, path: str, descriptor: int, start: int, stop: int) -> Chunks:
+        with translated(f"read {path}"):
+            os.lseek(descriptor, start, os.SEEK_SET)
+            left = stop - start
+            while left > 0 and (block := os.read(descriptor, min(_BLOCK, left))):
+                left -= len(block)
+                if left <= 0:
+                    # Before the last block is handed on: after it the receiver has everything.
+                    self._check(path, descriptor)
+                yield block
+        self._check(path, descriptor)
+
+    def _check(self, path: str, descriptor: int) -> None:
+        known = self._keys.get(path)
+        if known is not None and StatKey.of(os.fstat(descriptor)) != tuple(known):
+            raise WorkspaceChanged(
+                f"{display(path)} changed since it was hashed", hint="run the command again", path=display(path)
+            )
