@@ -20,7 +20,7 @@ from modelops_bundle.net import problems
 from modelops_bundle.net.auth import MAX_TOKEN, Authenticator, TokenRequest
 from modelops_bundle.net.credentials import Anonymous, CredentialSource
 from modelops_bundle.net.exchange import Answer, Reply, Request, Sender
-from modelops_bundle.net.options import NetOptions, Origin, is_local
+from modelops_bundle.net.options import NetOptions, Origin, is_local, is_metadata
 from modelops_bundle.net.redact import redact_url, safe
 from modelops_bundle.net.retry import Policy, Retrier, Transient, interruptible_sleep, retry_after
 from modelops_bundle.net.throttle import Pieces, Throttle
@@ -267,23 +267,10 @@ def _redirected(request: Request, base: str, target: str) -> str:
         raise Unavailable(f"{here.netloc} redirects to something else than a web address", host=here.netloc) from error
     if here.scheme == "https" and there.scheme != "https":
         raise Unavailable(f"{here.netloc} redirects from TLS to plain HTTP ({safe(there.netloc)})", host=here.netloc)
-    if is_local(there.host) and there.host != here.host and not _may_reach_local(here, there):
+    # A private registry may keep its blobs at a private address; nobody else has business on this machine.
+    if is_metadata(there.host) and there.host != here.host and not is_local(here.host):
         raise Unavailable(f"{here.netloc} redirects to an address of this machine", host=here.netloc)
     return url
-
-
-def _may_reach_local(here: Origin, there: Origin) -> bool:
-    # A private registry may keep blobs at a private address; nobody else's business is on loopback or link-local
-    # (169.254.169.254 hands out cloud credentials).
-    import ipaddress
-
-    if is_local(here.host):
-        return True
-    try:
-        address = ipaddress.ip_address(there.host)
-    except ValueError:
-        return False
-    return not (address.is_loopback or address.is_link_local)
 
 
 def _without_login(request: Request, target: str) -> Mapping[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from typing import Self
 from urllib.parse import urlsplit
@@ -109,6 +108,11 @@ def is_loopback(host: str) -> bool:
     return host == "localhost" or _address_is(host, "is_loopback")
 
 
+def is_metadata(host: str) -> bool:
+    """Whether `host` is a literal that reaches this machine or its cloud's metadata service (169.254.169.254)."""
+    return host == "localhost" or _address_is(host, "is_loopback") or _address_is(host, "is_link_local")
+
+
 def is_local(host: str) -> bool:
     """Whether `host` is a literal that only means something on this machine or network."""
     return host == "localhost" or any(
@@ -117,6 +121,8 @@ def is_local(host: str) -> bool:
 
 
 def _address_is(host: str, kind: str) -> bool:
+    import ipaddress  # rarely needed, slow to import
+
     try:
         return bool(getattr(ipaddress.ip_address(host), kind))
     except ValueError:
@@ -131,6 +137,8 @@ def _bypasses(rule: str, origin: Origin) -> bool:
     if rule in ("*", origin.host, origin.netloc):
         return True
     if "/" in rule:
+        import ipaddress
+
         try:
             return ipaddress.ip_address(origin.host) in ipaddress.ip_network(rule, strict=False)
         except ValueError:

@@ -195,7 +195,9 @@ def translate(error: Exception, origin: Origin, options: NetOptions) -> Transien
         return _tls_problem(reason, host)
     if isinstance(error, failures.NameResolutionError):
         hint = "check the spelling of the host, and the network"
-        return Transient(Unavailable(f"cannot find the host {origin.host}", hint=hint, host=host, unreachable=True), cause="refused")
+        return Transient(
+            Unavailable(f"cannot find the host {origin.host}", hint=hint, host=host, unreachable=True), cause="refused"
+        )
     if isinstance(error, failures.ConnectTimeoutError):
         return Transient(_unavailable(f"no connection to {host} within {CONNECT_TIMEOUT:.0f} s", host), cause="refused")
     if isinstance(error, failures.NewConnectionError):

@@ -112,6 +112,8 @@ def apply_pull(session: Session, plan: PullPlan) -> Result:
     plan.check()
     with session.project.locked():
         recover(session)
+        if _is_recorded(session, plan):
+            return _result(plan, _Counts())
         sighting = _sighting(session, plan)
 
         def look(wanted: Collection[str]) -> Mapping[str, Any]:
@@ -139,6 +141,16 @@ def apply_pull(session: Session, plan: PullPlan) -> Result:
             paths=[step.path for step in left],
         )
     return _result(plan, counts)
+
+
+def _is_recorded(session: Session, plan: PullPlan) -> bool:
+    """Whether the plan neither changes the disk nor what this clone knows."""
+    if plan.steps or not plan.complete:
+        return False
+    project, seen = session.project, session.seen.get(plan.reference)
+    at = project.at()
+    known = (at.reference, at.digest, seen.digest if seen else None) == (plan.reference, plan.digest, plan.digest)
+    return known and at.snapshot == plan.base and project.tracked() == set(plan.tracked)
 
 
 def _result(plan: PullPlan, counts: _Counts) -> Result:

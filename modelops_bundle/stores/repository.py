@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
@@ -99,6 +98,8 @@ class Repository:
         """Seconds since the epoch by the registry's `Date` of the last answer (RFC 9110 §6.6.1)."""
         if self._date is None:
             return None
+        from email.utils import parsedate_to_datetime
+
         try:
             return parsedate_to_datetime(self._date).timestamp()
         except (ValueError, OverflowError, TypeError):

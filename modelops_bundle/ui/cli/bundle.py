@@ -37,9 +37,11 @@ def _variable(name: str) -> str | None:
 
 
 @contextmanager
-def session(context: Context, *, need_bundle: bool = True) -> Iterator[Session]:
+def session(context: Context, *, need_bundle: bool = True, after: Session | None = None, progress: bool = True) -> Iterator[Session]:
     """A session for one operation, with progress and signals. Print and ask outside of it.
 
+    :param progress: False for commands whose data goes to the terminal meanwhile.
+    :param after: the session that made the plan: what it read need not be fetched again.
     :raises NotABundle: there is none, and the command needs one.
     """
     project: Project | None = None
@@ -49,8 +51,11 @@ def session(context: Context, *, need_bundle: bool = True) -> Iterator[Session]:
     except NotABundle:
         if need_bundle:
             raise
-    with context.run() as run:
-        yield Session(project, run, options(context), cwd=context.settings.directory)
+    with context.run(progress=progress) as run:
+        here = Session(project, run, options(context), cwd=context.settings.directory)
+        if after is not None:
+            here.read.update(after.read)
+        yield here
 
 
 def source_date_epoch() -> int | None:

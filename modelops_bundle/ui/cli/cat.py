@@ -17,5 +17,5 @@ def cat(context: Context, where: str) -> None:
     reference, path = listing.split_path(where)
     if not reference or not path:
         raise UsageError(f"write REF:PATH, not {where!r}", hint="bundle cat :v1:config.json")
-    with session(context, need_bundle=False) as here, listing.cat(here, reference, path) as chunks:
+    with session(context, need_bundle=False, progress=False) as here, listing.cat(here, reference, path) as chunks:
         context.out.data(chunks)

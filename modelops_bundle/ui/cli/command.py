@@ -39,9 +39,12 @@ class Context:
         self.settings = self.settings.override(project_config)
         self.out = Output(self.settings)
 
-    def run(self) -> AbstractContextManager[Run]:
-        """A run for one operation: progress, limits, signals. Ask and print outside of it."""
-        return make_run(self.settings)
+    def run(self, *, progress: bool = True) -> AbstractContextManager[Run]:
+        """A run for one operation: progress, limits, signals. Ask and print outside of it.
+
+        :param progress: False for a command that writes to stdout while it works.
+        """
+        return make_run(self.settings, progress=progress)
 
 
 class BundleCommand(click.Command):

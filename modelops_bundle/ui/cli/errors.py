@@ -28,7 +28,7 @@ _KEPT = "what was transferred is kept; run the same command again to go on"
 
 HINTS: Mapping[str, str] = {
     "usage": "bundle --help lists the commands, bundle COMMAND --help explains one",
-    "config": "bundle config list shows every value and where it comes from",
+    "config": "bundle config list shows what is set",
     "partial": "run the same command again: what is done is not done twice",
     "not-a-bundle": "bundle init makes one here; -C DIR works on another directory",
     "already-a-bundle": "bundle remote set changes where it pushes to",

@@ -397,12 +397,14 @@ def wants_json(arguments: Sequence[str], environment: Mapping[str, str]) -> bool
 # ------------------------------------------------------------------------------------------------------------ run
 
 
-def make_run(settings: Settings) -> AbstractContextManager[Run]:
+def make_run(settings: Settings, *, progress: bool = True) -> AbstractContextManager[Run]:
     """The run of an operation: progress on stderr, limits, and signals that stop it at a clean place.
 
-    Ask nothing while it is open: the terminal belongs to the progress display.
+    Print and ask nothing while it is open: the terminal belongs to the progress display.
+
+    :param progress: False for commands that write to stdout while they work; notices are shown even so.
     """
-    return _running(settings)
+    return _running(settings if progress or settings.progress == "json" else replace(settings, progress="none"))
 
 
 @contextmanager
@@ -430,13 +432,24 @@ def leave_now(number: int) -> NoReturn:
 
 
 @contextmanager
-def cancelling(run: Run, *, show_cursor: bool = False, leave: Callable[[int], object] = leave_now) -> Iterator[None]:
-    """The first SIGINT or SIGTERM cancels `run`, which then raises at its next check; the second ends the process."""
+def cancelling(
+    run: Run, *, show_cursor: bool = False, leave: Callable[[int], object] = leave_now, patience: float = 1.0
+) -> Iterator[None]:
+    """The first SIGINT or SIGTERM cancels `run`, which then raises at its next check; the second ends the process.
+
+    :param show_cursor: whether a progress display may have hidden it.
+    :param patience: seconds after which somebody who waits for the end is told how to have it at once.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # signals belong to the main thread; an embedding program has its own way to cancel
         return
-
     met: list[int] = []
+    ended = threading.Event()
+
+    def cancel(name: str) -> None:
+        run.cancel(name)
+        if not ended.wait(patience):
+            run.notice("stopping", "stopping at the next clean place; Ctrl-C once more stops at once")
 
     def handle(number: int, _frame: FrameType | None) -> None:
         met.append(number)
@@ -445,13 +458,14 @@ def cancelling(run: Run, *, show_cursor: bool = False, leave: Callable[[int], ob
                 os.write(2, b"\x1b[?25h\n")
             leave(number)
             return
-        # In a thread of its own, without any lock of `threading`: a handler runs between two instructions of the main
-        # thread, which may just then hold the lock of the event that `cancel` sets. For the same reason no notice.
-        _thread.start_new_thread(run.cancel, (signal.Signals(number).name,))
+        # In a thread of its own, started without any lock of `threading`: a handler runs between two instructions of
+        # the main thread, which may just then hold the lock of the event that `cancel` sets, or that of the sink.
+        _thread.start_new_thread(cancel, (signal.Signals(number).name,))
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
+        ended.set()
         for number, handler in before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)

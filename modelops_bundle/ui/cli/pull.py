@@ -54,7 +54,7 @@ def pull(
     plan.check()
     if plan.discards:
         context.out.confirm(f"discard local work in {text.count(len(plan.discards), 'path')}?", shown)
-    with session(context) as here:
+    with session(context, after=here) as here:
         done = operation.apply_pull(here, plan)
     context.out.result(done.to_json(), result_lines(done))
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 import os
 import signal
 import threading
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelops_bundle.errors import ConfigError, Interrupted, Terminated, UsageError
-from modelops_bundle.events import Limits, Run
+from modelops_bundle.events import Event, Limits, Notice, Run, Started
 from modelops_bundle.ui import text
 from modelops_bundle.ui.cli import options
 from modelops_bundle.ui.cli.options import (
@@ -259,6 +260,33 @@ def test_a_run_has_the_limits_and_the_sink(capsys: pytest.CaptureFixture[str]) -
         run.notice("n", "read this")
     assert run.limits == Limits(3, 9)
     assert capsys.readouterr() == ("", "note: read this\n")
+
+
+def test_a_run_without_progress_shows_notices_and_keeps_json(capsys: pytest.CaptureFixture[str]) -> None:
+    for progress in ("plain", "json"):
+        with make_run(Settings(progress=progress), progress=False) as run:
+            run.emit(Started("scan"))
+            run.notice("n", "read this")
+    note, *lines = capsys.readouterr().err.splitlines()
+    assert note == "note: read this"
+    assert [json.loads(line)["event"] for line in lines] == ["started", "notice"]
+
+
+def test_who_waits_for_the_end_is_told_how_to_have_it() -> None:
+    told = threading.Event()
+    run = Run(emit=lambda event: told.set() if isinstance(event, Notice) else None)
+    with cancelling(run, patience=0):
+        os.kill(os.getpid(), signal.SIGINT)
+        assert told.wait(10)
+
+
+def test_who_does_not_wait_is_told_nothing() -> None:
+    events: list[Event] = []
+    run = Run(emit=events.append)
+    with cancelling(run, patience=3600):
+        os.kill(os.getpid(), signal.SIGINT)
+        assert run.cancelled.wait(10)
+    assert events == []
 
 
 @pytest.mark.parametrize(("number", "raised"), [(signal.SIGINT, Interrupted), (signal.SIGTERM, Terminated)])
