@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import pytest
+
+from modelops_bundle.errors import BundleError, ConfigError, Corrupt
+from modelops_bundle.net.options import NetOptions, Origin, is_local, is_loopback, is_metadata
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("localhost", True),
+        ("127.0.0.1", True),
+        ("127.8.9.1", True),
+        ("::1", True),
+        ("localhost.evil.com", False),
+        ("127.0.0.1.evil.com", False),
+        ("LOCALHOST", False),
+        ("localhost.", False),
+        ("127.1", False),
+        ("10.0.0.1", False),
+        ("0x7f000001", False),
+        ("", False),
+    ],
+)
+def test_loopback_is_parsed_never_guessed(host: str, expected: bool) -> None:
+    assert is_loopback(host) is expected
+
+
+def test_local_literals() -> None:
+    assert [is_local(host) for host in ("10.0.0.1", "192.168.1.1", "169.254.169.254", "fd00::1", "localhost")] == [
+        True
+    ] * 5
+    assert not is_local("8.8.8.8")
+    assert not is_local("internal.example.com")
+    assert is_metadata("169.254.169.254")
+    assert not is_metadata("10.0.0.1")
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("localhost:5000", "http://localhost:5000"),
+        ("127.0.0.1:5000", "http://127.0.0.1:5000"),
+        ("[::1]:5000", "http://[::1]:5000"),
+        ("ghcr.io", "https://ghcr.io"),
+        ("localhost.evil.com:5000", "https://localhost.evil.com:5000"),
+        ("plain.lan:5000", "http://plain.lan:5000"),
+        ("plain.lan", "https://plain.lan"),
+        ("docker.io", "https://registry-1.docker.io"),
+        ("index.docker.io", "https://registry-1.docker.io"),
+    ],
+)
+def test_the_origin_of_a_registry(host: str, expected: str) -> None:
+    assert str(NetOptions(plain_http_hosts=("plain.lan:5000",)).registry(host)) == expected
+
+
+def test_an_insecure_loopback_host_speaks_tls() -> None:
+    assert str(NetOptions(insecure_hosts=("localhost:5000",)).registry("localhost:5000")) == "https://localhost:5000"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "file:///etc/passwd",
+        "ftp://host/",
+        "https://user@host/",
+        "https://user:pw@host/",
+        "https:///path",
+        "//host/path",
+        "https://host:99999/",
+        "https://host:abc/",
+        "https://[::1/",
+        "https://host/\r\nX: y",
+        "https://ho st/",
+        "https://host\\@evil/",
+        "",
+    ],
+)
+def test_what_is_no_web_address(url: str) -> None:
+    with pytest.raises(Corrupt):
+        Origin.of(url)
+
+
+def test_origins_compare_by_effective_port() -> None:
+    assert Origin.of("https://host/") == Origin.of("https://HOST:443/x?y")
+    assert Origin.of("http://host/") != Origin.of("https://host/")
+    assert Origin.of("https://host:444/") != Origin.of("https://host/")
+    assert Origin.of("http://[::1]:80/").netloc == "[::1]"
+
+
+@pytest.mark.parametrize(
+    ("rule", "bypassed"),
+    [
+        ("ghcr.io", True),
+        (".io", True),
+        ("*.io", True),
+        ("io", True),
+        ("*", True),
+        ("cr.io", False),
+        ("10.0.0.0/8", False),
+        ("", False),
+        ("bad/net", False),
+    ],
+)
+def test_hosts_outside_the_proxy(rule: str, bypassed: bool) -> None:
+    options = NetOptions(proxy="http://proxy:3128", no_proxy=(rule,))
+    assert (options.proxy_for(Origin.of("https://ghcr.io/")) is None) is bypassed
+
+
+def test_networks_outside_the_proxy() -> None:
+    options = NetOptions(proxy="http://proxy:3128", no_proxy=("10.0.0.0/8",))
+    assert options.proxy_for(Origin.of("http://10.1.2.3/")) is None
+    assert options.proxy_for(Origin.of("http://11.1.2.3/")) == "http://proxy:3128"
+    assert options.proxy_for(Origin.of("http://localhost:5000/")) is None
+    assert NetOptions().proxy_for(Origin.of("http://11.1.2.3/")) is None
+
+
+def test_a_user_agent_cannot_add_headers() -> None:
+    with pytest.raises(ConfigError):
+        NetOptions(user_agent="x\r\nHost: evil")
+    assert issubclass(ConfigError, BundleError)
