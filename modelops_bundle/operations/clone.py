@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from modelops_bundle.errors import NotFound, WouldOverwrite
@@ -24,7 +25,7 @@ def clone(session: Session, text: str, directory: str | None = None) -> tuple[Pa
     found = remote_state.look_up(Session(None, session.run, session.options, cwd=session.cwd), source)
     if found is None:
         raise NotFound(f"{source} does not exist", hint="bundle tags lists what there is", reference=str(source))
-    root = session.cwd / (directory or _directory_name(source))
+    root = Path(os.path.normpath(session.cwd / (directory or _directory_name(source))))
     inside = _prepare(session, root, source)
     inside.read[found.digest] = inside.fresh[remote_state.key(source)] = found.sighting
     plan = pull.make_plan(inside, str(source))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from modelops_bundle.disk.files import read_file
 from modelops_bundle.disk.tree import Tree
-from modelops_bundle.errors import NotFound, Unavailable, UsageError
+from modelops_bundle.errors import ConfigError, NotFound, Unavailable, UsageError
 from modelops_bundle.events import Run
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.ports import Lister, Store
@@ -24,6 +24,10 @@ from modelops_bundle.workspace.seen import Seen, Sighting
 
 if TYPE_CHECKING:
     from modelops_bundle.net.client import Client
+
+
+_MAX_IGNORE_FILE = 1 << 20
+"""Bytes. Rules come with bundles of others too; building them is linear, but not free."""
 
 
 class Session:
@@ -82,7 +86,10 @@ class Session:
         return Ignore(self._read_ignore, defaults=defaults is not False)
 
     def _read_ignore(self, path: str) -> bytes | None:
-        return read_file(self.project.root / path)
+        data = read_file(self.project.root / path)
+        if data is not None and len(data) > _MAX_IGNORE_FILE:
+            raise ConfigError(f"{path} has {len(data)} bytes; ignore files may have {_MAX_IGNORE_FILE}")
+        return data
 
     @cached_property
     def remotes(self) -> dict[str, Remote]:

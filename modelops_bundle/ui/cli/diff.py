@@ -28,7 +28,7 @@ def diff(context: Context, old: str | None, new: str | None, short: bool, exit_c
         lines = [f"{LETTERS[change.local]} {change.path}" for change, _ in rows]
     else:
         lines = [f"{found.old} -> {found.new}", *(_row(change, old_name) for change, old_name in rows)]
-        lines.append(f"{text.count(len(found.changes), 'path')} differ" if found.changes else "no difference")
+        lines.append(text.count(len(found.changes), "difference") if found.changes else "no difference")
     context.out.result(found.to_json(), lines)
     return 1 if exit_code and found.changes else None
 

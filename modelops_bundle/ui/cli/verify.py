@@ -23,5 +23,6 @@ def verify(context: Context, reference: str | None) -> None:
         else:
             report = operation.verify_remote(here, reference)
     report.check()
-    lines = [f"{report.what}: {text.count(report.files, 'file')} verified ({text.size(report.size)})"]
+    noun = "file" if reference is None else "blob"
+    lines = [f"{report.what}: {text.count(report.files, noun)} verified ({text.size(report.size)})"]
     context.out.result(report.to_json(), lines)

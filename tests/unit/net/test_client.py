@@ -1,0 +1,449 @@
+"""The client with a scripted sender: no sockets, no sleeps."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterable, Mapping
+
+import pytest
+
+from modelops_bundle.errors import BundleError, Corrupt, Interrupted, NotFound, RateLimited, Unauthorized, Unavailable
+from modelops_bundle.events import Event, Limits, Requested, Retrying, Run, observe_checkpoints
+from modelops_bundle.net.client import Client
+from modelops_bundle.net.credentials import Credentials, Given
+from modelops_bundle.net.exchange import Request
+from modelops_bundle.net.options import NetOptions
+from modelops_bundle.net.retry import Transient
+
+URL = "https://registry.example/v2/a/b/manifests/latest"
+CANARY = "canary-secret-4711"
+BEARER = {"www-authenticate": 'Bearer realm="https://auth.example/token",service="r"'}
+
+
+class Raw:
+    def __init__(self, status: int = 200, body: bytes = b"", headers: Mapping[str, str] | None = None) -> None:
+        self.status = status
+        self.headers = dict(headers or {})
+        self.left = body
+        self.closed = False
+
+    def read(self, amount: int) -> bytes:
+        data, self.left = self.left[:amount], self.left[amount:]
+        return data
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class Sent:
+    def __init__(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> None:
+        self.method, self.url, self.headers, self.body = method, url, headers, body
+
+
+class Script:
+    """Answers with the next line of the script: an answer, or an exception. Bodies are consumed like a socket would."""
+
+    def __init__(self, *lines: Raw | Exception | Callable[[Sent], Raw]) -> None:
+        self.lines = list(lines)
+        self.sent: list[Sent] = []
+        self.answered: list[Raw] = []
+        self.aborted = self.closed = False
+
+    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | Iterable[bytes] | None) -> Raw:
+        data = body if body is None or isinstance(body, bytes) else b"".join(body)
+        sent = Sent(method, url, headers, data)
+        self.sent.append(sent)
+        line = self.lines.pop(0)
+        if isinstance(line, Exception):
+            raise line
+        raw = line if isinstance(line, Raw) else line(sent)
+        self.answered.append(raw)
+        return raw
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def make(script: Script, events: list[Event] | None = None, login: bool = False, **options: object) -> Client:
+    run = Run(emit=(events if events is not None else []).append)
+    source = Given("registry.example", Credentials("bob", CANARY)) if login else None
+    slept: list[float] = []
+    client = Client(
+        NetOptions(**options),  # type: ignore[arg-type]
+        credentials=source,
+        run=run,
+        transport=script,
+        sleep=slept.append,
+    )
+    client.slept = slept  # type: ignore[attr-defined]
+    return client
+
+
+def get(**fields: object) -> Request:
+    return Request("GET", URL, "manifest", **fields)  # type: ignore[arg-type]
+
+
+def token(value: str = "tok", life: int = 300) -> Raw:
+    return Raw(200, json.dumps({"token": value, "expires_in": life}).encode())
+
+
+BROKEN = Transient(Unavailable("registry.example broke the connection"))
+
+
+# --- plain exchanges
+
+
+def test_an_answer() -> None:
+    script = Script(Raw(200, b"body", {"x": "y"}))
+    reply = make(script, user_agent="me/1").fetch(get(headers={"Accept": "a/b"}))
+    assert (reply.status, reply.body, reply.headers, reply.url) == (200, b"body", {"x": "y"}, URL)
+    assert script.sent[0].headers == {"Accept": "a/b", "Accept-Encoding": "identity", "User-Agent": "me/1"}
+    assert script.answered[0].closed
+
+
+def test_accepted_statuses_are_no_errors() -> None:
+    assert make(Script(Raw(404))).fetch(get(accept=frozenset([200, 404]))).status == 404
+    with pytest.raises(NotFound):
+        make(Script(Raw(404))).fetch(get())
+
+
+def test_heads_have_no_body() -> None:
+    script = Script(Raw(200, b"must not be read", {"content-encoding": "gzip"}))
+    assert make(script).fetch(Request("HEAD", URL, "manifest")).body == b""
+    assert script.answered[0].left == b"must not be read"
+
+
+def test_metadata_is_bounded() -> None:
+    with pytest.raises(Corrupt):
+        make(Script(Raw(200, bytes(1001)))).fetch(get(), 1000)
+
+
+@pytest.mark.parametrize(
+    ("body", "length"),
+    [(b"abc", "3"), (b"", "0"), (None, "0"), ([b"ab", b"", b"c"], "3"), (bytes(3_000_000), "3000000")],
+)
+def test_bodies_have_a_length(body: bytes | list[bytes] | None, length: str) -> None:
+    script = Script(Raw(201))
+    size = sum(map(len, body)) if isinstance(body, list) else None
+    make(script).fetch(Request("PUT", URL, "manifest", body=body, length=size, accept=frozenset([201])))
+    assert script.sent[0].headers["Content-Length"] == length
+    expected = body if isinstance(body, bytes) else b"".join(body or [])
+    assert (script.sent[0].body or b"") == expected
+
+
+def test_uploads_are_cut_into_pieces_and_pay_for_the_rate() -> None:
+    script = Script(Raw(201))
+    run = Run(limits=Limits(rate=1_000_000))
+    slept: list[float] = []
+    client = Client(run=run, transport=script, sleep=slept.append)
+    client.fetch(Request("PUT", URL, "upload", body=[bytes(1_000_000)], length=1_000_000, accept=frozenset([201])))
+    assert script.sent[0].body == bytes(1_000_000)
+    assert len(slept) >= 3
+
+
+# --- events
+
+
+def test_every_request_is_told_without_secrets() -> None:
+    events: list[Event] = []
+    script = Script(Raw(307, headers={"location": f"https://s3.example/blob?X-Amz-Signature={CANARY}"}), Raw(200))
+    make(script, events).fetch(get())
+    told = [event for event in events if isinstance(event, Requested)]
+    assert [(event.method, event.status) for event in told] == [("GET", 307), ("GET", 200)]
+    assert told[1].url == "https://s3.example/blob?X-Amz-Signature=***"
+
+
+def test_failed_requests_are_told_too() -> None:
+    events: list[Event] = []
+    make(Script(BROKEN, Raw(200)), events).fetch(get(key="item"))
+    assert [type(event) for event in events] == [Requested, Retrying, Requested]
+    assert events[0].status == 0  # type: ignore[union-attr]
+    assert isinstance(events[1], Retrying)
+    assert events[1].key == "item"
+
+
+def test_checkpoints_stand_around_every_request() -> None:
+    seen: list[str] = []
+    stop = observe_checkpoints(seen.append)
+    try:
+        make(Script(BROKEN, Raw(200))).fetch(get())
+    finally:
+        stop()
+    assert seen == ["request GET manifest", "request GET manifest", "answer GET manifest"]
+
+
+def test_a_cancelled_run_asks_nothing() -> None:
+    script = Script(Raw(200))
+    client = make(script)
+    client.run.cancel()
+    with pytest.raises(Interrupted):
+        client.fetch(get())
+    assert script.sent == []
+
+
+# --- retries
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+def test_transient_statuses_are_tried_again(status: int) -> None:
+    assert make(Script(Raw(status), Raw(status), Raw(200, b"x"))).fetch(get()).body == b"x"
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 409, 410, 413, 416, 422, 451])
+def test_answers_are_not_tried_again(status: int) -> None:
+    script = Script(Raw(status))
+    with pytest.raises(BundleError):
+        make(script).fetch(get())
+    assert len(script.sent) == 1
+
+
+def test_patience_ends() -> None:
+    script = Script(*[Raw(503)] * 9)
+    with pytest.raises(Unavailable):
+        make(script).fetch(get())
+    assert len(script.sent) == 5
+
+
+def test_the_servers_pause_is_kept() -> None:
+    client = make(Script(Raw(429, headers={"retry-after": "7"}), Raw(200)))
+    client.fetch(get())
+    assert 7.0 <= client.slept[0] <= 7.5  # type: ignore[attr-defined]
+    with pytest.raises(RateLimited):
+        make(Script(Raw(429, headers={"retry-after": "100000"}))).fetch(get())
+
+
+def test_a_body_cut_in_the_middle_is_asked_for_again() -> None:
+    class Cut(Raw):
+        def read(self, amount: int) -> bytes:
+            raise BROKEN
+
+    assert make(Script(Cut(), Raw(200, b"whole"))).fetch(get()).body == b"whole"
+
+
+def test_once_means_once() -> None:
+    script = Script(Raw(503, headers={"retry-after": "3"}))
+    with pytest.raises(Transient) as caught:
+        make(script).once(get())
+    assert caught.value.after == 3.0
+    assert script.answered[0].closed
+
+
+# --- redirects
+
+
+def redirect(url: str, status: int = 307) -> Raw:
+    return Raw(status, headers={"location": url})
+
+
+def test_redirects_take_the_range_along_and_leave_the_login() -> None:
+    script = Script(redirect("https://s3.example/x"), Raw(200, b"x"))
+    client = make(script, login=True)
+    client._auth._basic[client.options.registry("registry.example")] = "Basic " + CANARY
+    client.fetch(get(headers={"Range": "bytes=1-2", "Authorization": "own " + CANARY, "Cookie": CANARY}))
+    assert script.sent[0].headers["Authorization"] == "Basic " + CANARY
+    assert script.sent[1].headers["Range"] == "bytes=1-2"
+    assert CANARY not in str(script.sent[1].headers)
+
+
+def test_redirects_within_the_registry_keep_the_login() -> None:
+    script = Script(redirect("/v2/other"), redirect("https://s3.example/x"), redirect(URL), Raw(200))
+    client = make(script)
+    client._auth._basic[client.options.registry("registry.example")] = "Basic x"
+    client.fetch(get())
+    assert ["Authorization" in sent.headers for sent in script.sent] == [True, True, False, True]
+    assert script.sent[1].url == "https://registry.example/v2/other"
+
+
+@pytest.mark.parametrize("elsewhere", ["https://registry.example:444/x", "https://sub.registry.example/x"])
+def test_another_port_or_subdomain_gets_no_login(elsewhere: str) -> None:
+    script = Script(redirect(elsewhere), Raw(200))
+    client = make(script)
+    client._auth._basic[client.options.registry("registry.example")] = "Basic x"
+    client.fetch(get())
+    assert "Authorization" not in script.sent[1].headers
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "http://s3.example/x",
+        "http://registry.example/x",
+        "file:///etc/passwd",
+        "ftp://h/x",
+        "https://user:pw@h/x",
+        "https://169.254.169.254/latest/meta-data",
+        "https://localhost/x",
+        "https://127.0.0.1/x",
+        "https://h/\x00",
+    ],
+)
+def test_redirects_that_are_not_followed(target: str) -> None:
+    script = Script(redirect(target))
+    with pytest.raises(Unavailable):
+        make(script).fetch(get())
+    assert len(script.sent) == 1
+
+
+def test_loops_end() -> None:
+    script = Script(*[redirect(URL) for _ in range(20)])
+    with pytest.raises(Unavailable, match="redirects more than 5 times"):
+        make(script).fetch(get())
+    assert len(script.sent) == 6
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+def test_writes_are_not_redirected(method: str) -> None:
+    script = Script(redirect("https://other.example/x"))
+    with pytest.raises(Unavailable, match=f"redirects a {method}"):
+        make(script).fetch(Request(method, URL, "upload"))
+    assert len(script.sent) == 1
+
+
+# --- login
+
+
+def test_a_token_is_fetched_kept_and_sent_only_to_the_registry() -> None:
+    script = Script(Raw(401, headers=BEARER), token(), Raw(200, b"1"), Raw(200, b"2"))
+    client = make(script, login=True)
+    assert client.fetch(get(scope="s")).body == b"1"
+    assert client.fetch(get(scope="s")).body == b"2"
+    assert [sent.url.partition("?")[0] for sent in script.sent] == [URL, "https://auth.example/token", URL, URL]
+    assert [sent.headers.get("Authorization", "-").split()[0] for sent in script.sent] == [
+        "-",
+        "Basic",
+        "Bearer",
+        "Bearer",
+    ]
+
+
+def test_a_known_registry_is_asked_with_a_token_at_once() -> None:
+    script = Script(Raw(401, headers=BEARER), token(), Raw(200), token("two"), Raw(200))
+    client = make(script)
+    client.fetch(get(scope="s"))
+    client.fetch(get(scope="t"))
+    assert script.sent[4].headers["Authorization"] == "Bearer two"
+
+
+def test_a_token_that_dies_in_between_is_renewed_once() -> None:
+    script = Script(Raw(401, headers=BEARER), token(), Raw(200), Raw(401, headers=BEARER), token("new"), Raw(200, b"x"))
+    client = make(script)
+    client.fetch(get(scope="s"))
+    assert client.fetch(get(scope="s")).body == b"x"
+
+
+def test_two_refusals_are_final() -> None:
+    script = Script(Raw(401, headers=BEARER), token(), Raw(401, headers=BEARER))
+    with pytest.raises(Unauthorized) as caught:
+        make(script, login=True).fetch(get())
+    assert "refused user 'bob'" in caught.value.message
+    assert CANARY not in str(caught.value) + str(caught.value.facts)
+
+
+def test_basic_logins() -> None:
+    script = Script(Raw(401, headers={"www-authenticate": "Basic realm=x"}), Raw(200), Raw(200))
+    client = make(script, login=True)
+    client.fetch(get())
+    client.fetch(get())
+    assert ["Authorization" in sent.headers for sent in script.sent] == [False, True, True]
+
+
+def test_nobody_without_credentials() -> None:
+    with pytest.raises(Unauthorized, match="wants a login") as caught:
+        make(Script(Raw(401, headers={"www-authenticate": "Basic realm=x"}))).fetch(get())
+    assert caught.value.hint == "bundle login registry.example"
+
+
+def test_a_401_without_a_challenge() -> None:
+    with pytest.raises(Unauthorized):
+        make(Script(Raw(401))).fetch(get())
+
+
+def test_a_spent_body_is_not_sent_again_but_the_login_is_fresh() -> None:
+    script = Script(Raw(401, headers=BEARER), token(), Raw(201))
+    client = make(script)
+    request = Request("PUT", URL, "upload", body=iter([b"abc"]), length=3, accept=frozenset([201]))
+    with pytest.raises(Transient) as caught:
+        client.once(request)
+    assert caught.value.cause == "renew"
+    again = Request("PUT", URL, "upload", body=iter([b"abc"]), length=3, accept=frozenset([201]))
+    with client.once(again) as answer:
+        assert answer.status == 201
+
+
+def test_a_401_from_a_redirect_gets_no_login() -> None:
+    script = Script(redirect("https://s3.example/x"), Raw(401, headers=BEARER))
+    with pytest.raises(Unauthorized):
+        make(script, login=True).fetch(get())
+    assert CANARY not in str([sent.headers for sent in script.sent])
+    assert len(script.sent) == 2
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_token_server_that_refuses(status: int) -> None:
+    with pytest.raises(Unauthorized):
+        make(Script(Raw(401, headers=BEARER), Raw(status)), login=True).fetch(get())
+
+
+@pytest.mark.parametrize("answer", [Raw(404), Raw(200, b"{"), Raw(200, b"[]"), Raw(200, b"{}"), Raw(200, b"<html>")])
+def test_a_token_server_that_makes_no_sense_is_not_an_absence(answer: Raw) -> None:
+    with pytest.raises(Unavailable):
+        make(Script(Raw(401, headers=BEARER), answer)).fetch(get(accept=frozenset([200, 404])))
+
+
+def test_a_huge_token_is_refused() -> None:
+    with pytest.raises(BundleError):
+        make(Script(Raw(401, headers=BEARER), Raw(200, bytes(300_000)))).fetch(get())
+
+
+def test_requests_without_scope_log_nobody_in() -> None:
+    script = Script(Raw(401, headers=BEARER))
+    with pytest.raises(Unauthorized):
+        make(script, login=True).fetch(get(scope=None))
+    assert len(script.sent) == 1
+
+
+def test_workers_share_one_login() -> None:
+    count = 8
+    gate = threading.Barrier(count)
+
+    def refuse(sent: Sent) -> Raw:
+        gate.wait(10)
+        return Raw(401, headers=BEARER)
+
+    class Pool(Script):
+        """Everybody is refused at the same moment; afterwards tokens and answers as asked."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.tokens = 0
+
+        def send(self, method: str, url: str, headers: Mapping[str, str], body: object) -> Raw:
+            if "/token" in url:
+                self.tokens += 1
+                return token()
+            return Raw(200) if "Authorization" in headers else refuse(Sent(method, url, headers, None))
+
+    pool = Pool()
+    client = make(pool)
+    threads = [threading.Thread(target=client.fetch, args=(get(scope="s"),)) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert pool.tokens == 1
+
+
+# --- life
+
+
+def test_closing_and_aborting_reach_the_sender() -> None:
+    script = Script()
+    with make(script) as client:
+        client.abort()
+    assert (script.aborted, script.closed) == (True, True)
+    with Client() as unused:
+        unused.abort()
