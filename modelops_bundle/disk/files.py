@@ -50,22 +50,20 @@ class StagedFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._temporary = path.parent / temporary_name()
+        self._committed = False
         with translated(f"write {path}"):
             path.parent.mkdir(parents=True, exist_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW
-            self._file = open(os.open(self._temporary, flags, 0o666), "wb", buffering=0)  # noqa: SIM115
-        self._committed = False
+            self._temporary, self._descriptor = _create_temporary(path.parent)
 
     def write(self, data: bytes) -> None:
         """Append `data`."""
         with translated(f"write {self._path}"):
-            write_all(self._file.fileno(), data)
+            write_all(self._descriptor, data)
 
     def commit(self) -> None:
         """Make it the file at its final path, durably."""
         with translated(f"write {self._path}"):
-            os.fsync(self._file.fileno())
+            os.fsync(self._descriptor)
             checkpoint("file synced")
             self._temporary.replace(self._path)
             self._committed = True
@@ -74,10 +72,32 @@ class StagedFile:
 
     def close(self) -> None:
         """Release the file; one that was not committed is removed."""
-        self._file.close()
+        os.close(self._descriptor)
         if not self._committed:
             with suppress(OSError):
                 self._temporary.unlink()
+
+
+def _create_temporary(directory: Path) -> tuple[Path, int]:
+    """A new temporary file, locked for as long as its writer lives: so `sweep` knows the dead ones."""
+    while True:
+        path = directory / temporary_name()
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW, 0o666)
+        # A sweep between the two calls may have taken it for a dead one and removed it.
+        if not lock_now(descriptor) or os.fstat(descriptor).st_nlink:
+            return path, descriptor
+        os.close(descriptor)
+
+
+def lock_now(descriptor: int) -> bool:
+    """Take the advisory lock of an open file if it is free; False where it is taken or there are no locks."""
+    try:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        return False
+    return True
 
 
 @contextmanager
@@ -123,12 +143,21 @@ def free_bytes(path: Path) -> int:
 
 
 def sweep(directory: Path) -> None:
-    """Remove temporary files that a killed command left in `directory` (not below it)."""
+    """Remove temporary files of dead writers from `directory` (not below it); those of live ones stay."""
     with suppress(OSError):
         for name in os.listdir(directory):
             if name.startswith(TEMPORARY_PREFIX):
                 with suppress(OSError):
-                    (directory / name).unlink()
+                    _remove_dead(directory / name)
+
+
+def _remove_dead(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | _NOFOLLOW)
+    try:
+        if lock_now(descriptor):
+            path.unlink()
+    finally:
+        os.close(descriptor)
 
 
 def require_directory(path: Path) -> None:

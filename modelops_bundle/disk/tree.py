@@ -231,10 +231,16 @@ class Tree:
             directory = directory.rpartition("/")[0]
 
     def sync(self, directories: set[str]) -> None:
-        """Make renames in these directories (`""` is the root) durable."""
+        """Make renames in these directories (`""` is the root) durable; one that is gone is its parent's matter."""
         for directory in sorted(directories):
-            with suppress(WouldOverwrite), self._parent(f"{directory}/x" if directory else "x") as (handle, _):
-                os.fsync(handle)
+            try:
+                with self._parent(f"{directory}/x" if directory else "x") as (handle, _):
+                    os.fsync(handle)
+            except WouldOverwrite:
+                continue
+            except DiskError as error:
+                if not isinstance(error.__cause__, FileNotFoundError):
+                    raise
 
     def sweep(self, directories: set[str], prefix: str) -> None:
         """Remove entries beginning with `prefix`, which a killed command left in these directories."""

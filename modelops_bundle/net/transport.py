@@ -198,10 +198,10 @@ def translate(error: Exception, origin: Origin, options: NetOptions) -> Transien
         return Transient(
             Unavailable(f"cannot find the host {origin.host}", hint=hint, host=host, unreachable=True), cause="refused"
         )
-    if isinstance(error, failures.ConnectTimeoutError):
-        return Transient(_unavailable(f"no connection to {host} within {CONNECT_TIMEOUT:.0f} s", host), cause="refused")
     if isinstance(error, failures.NewConnectionError):
         return Transient(_unavailable(f"cannot connect to {host}: {reason}", host), cause="refused")
+    if isinstance(error, failures.ConnectTimeoutError):
+        return Transient(_unavailable(f"no connection to {host} within {CONNECT_TIMEOUT:.0f} s", host), cause="refused")
     if isinstance(error, (failures.TimeoutError, TimeoutError)) or "timed out" in reason:
         return Transient(_unavailable(f"{host} sent nothing for {options.stall_timeout:.0f} s", host))
     return Transient(_unavailable(f"{host} broke the connection: {reason}", host))

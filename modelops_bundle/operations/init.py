@@ -8,7 +8,7 @@ from pathlib import Path
 from modelops_bundle.disk.files import require_directory
 from modelops_bundle.model.reference import parse
 from modelops_bundle.operations import remote_state
-from modelops_bundle.operations.session import Session
+from modelops_bundle.operations.session import Session, local_place
 from modelops_bundle.workspace import layout
 from modelops_bundle.workspace.project import Project
 
@@ -33,9 +33,7 @@ def init(session: Session, root: Path, reference: str | None, *, adopt: bool = F
     if reference is None:
         url = layout.EMBEDDED
     else:
-        parsed = parse(reference)
-        if parsed.scheme in ("layout", "tar"):
-            parsed = parse(f"{parsed.scheme}:{session.cwd / parsed.place}" + (f":{parsed.tag}" if parsed.tag else ""))
+        parsed = local_place(parse(reference), session.cwd)
         tag, url = parsed.tag, str(parsed.at())
     require_directory(root)
     project = Project.create(root, url, tag)

@@ -45,6 +45,7 @@ class Result:
     adopted: int = 0
     kept: int = 0
     conflicts: tuple[str, ...] = ()
+    changed: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -59,6 +60,7 @@ class Result:
             "adopted_paths": self.adopted,
             "kept_paths": self.kept,
             "conflicts": list(self.conflicts),
+            "changed": self.changed,
         }
 
 
@@ -112,8 +114,10 @@ def apply_pull(session: Session, plan: PullPlan) -> Result:
     plan.check()
     with session.project.locked():
         recover(session)
+        staging = Staging(session.project.parts)
         if _is_recorded(session, plan):
-            return _result(plan, _Counts())
+            staging.clear()
+            return _result(plan, _Counts(), changed=False)
         sighting = _sighting(session, plan)
 
         def look(wanted: Collection[str]) -> Mapping[str, Any]:
@@ -121,7 +125,6 @@ def apply_pull(session: Session, plan: PullPlan) -> Result:
 
         land.check_unchanged(plan.steps, look)
         _check_links(session, plan)
-        staging = Staging(session.project.parts)
         counts = _stage(session, plan, staging)
         commit = commit_of(plan, sighting)
         journal = journal_of(session)
@@ -153,7 +156,7 @@ def _is_recorded(session: Session, plan: PullPlan) -> bool:
     return known and at.snapshot == plan.base and project.tracked() == set(plan.tracked)
 
 
-def _result(plan: PullPlan, counts: _Counts) -> Result:
+def _result(plan: PullPlan, counts: _Counts, *, changed: bool = True) -> Result:
     unsettled = tuple(change.path for change in plan.conflicts) + plan.collisions
     result = Result(
         plan.reference,
@@ -166,11 +169,13 @@ def _result(plan: PullPlan, counts: _Counts) -> Result:
         len(plan.adopted),
         len(plan.kept),
         unsettled,
+        changed,
     )
     if unsettled:
         raise PartialFailure(
             f"{len(unsettled)} path{'s' * (len(unsettled) != 1)} left in conflict: "
             + ", ".join(display(path) for path in unsettled[:10]),
+            hint="settle each with --ours PATH or --theirs PATH",
             failed=list(unsettled),
             done=result.to_json(),
         )
@@ -230,7 +235,8 @@ def _stage(session: Session, plan: PullPlan, staging: Staging) -> _Counts:
             needed=missing,
         )
     run = session.run
-    run.emit(Started("download", len(wanted), sum(place.blob.size for place, _ in wanted.values())))
+    if wanted:
+        run.emit(Started("download", len(wanted), sum(place.blob.size for place, _ in wanted.values())))
     counts = _Counts()
     known = _known_files(session)
     reference = parse(plan.reference)

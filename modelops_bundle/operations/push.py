@@ -33,6 +33,7 @@ from modelops_bundle.operations.recover import recover
 from modelops_bundle.operations.session import Session
 from modelops_bundle.plan import push as rules
 from modelops_bundle.plan import semver
+from modelops_bundle.plan.changes import difference
 from modelops_bundle.plan.push import PushPlan, TagMove
 from modelops_bundle.transfer import copy, publish
 from modelops_bundle.workspace.project import At
@@ -253,7 +254,7 @@ def _send(
     try:
         store.put(manifest, [data])
     except BundleError as error:
-        missing = set(error.facts.get("missing", ()))
+        missing = set(error.facts.get("blobs", ()))
         if not missing:
             raise
         # The registry lost blobs it was known to have: bring exactly those back, once.
@@ -306,9 +307,7 @@ def _record(session: Session, plan: PushPlan, made: Artifact) -> None:
     index = made.index if artifact.index_descriptor(made.manifest).data is None else None
     for move in plan.tags:
         key = remote_state.key(parse(plan.place).at(move.tag))
-        if move.found != made.digest or session.seen.get(key) is None:
-            changes = {path: (plan.base.get(path), entry) for path, _, entry in plan.changes()}
-            session.seen.put_pushed(key, Pushed(made.digest, changes))
+        _note_pushed(session, key, plan, adopted=move.found == made.digest)
         session.seen.put(Sighting(key, data, index))
         checkpoint("lease recorded")
     first = remote_state.key(parse(plan.place).at(plan.tags[0].tag))
@@ -316,6 +315,19 @@ def _record(session: Session, plan: PushPlan, made: Artifact) -> None:
     checkpoint("base recorded")
     gone = set(plan.gone)
     session.project.write_tracked(path for path in session.project.tracked() if path not in gone)
+
+
+def _note_pushed(session: Session, key: str, plan: PushPlan, *, adopted: bool) -> None:
+    """Remember what this push changed, so that its loss can be told."""
+    digest = plan.artifact.digest
+    known = session.seen.pushed(key)
+    if known is not None and known.digest == digest:
+        return
+    # An adopted tag is a push that was killed after its last PUT: what it stood on is the merge base.
+    before = session.project.at().snapshot if adopted else plan.base
+    changes = {c.path: (c.base, c.here) for c in difference(before, plan.snapshot)}
+    if changes:
+        session.seen.put_pushed(key, Pushed(digest, changes))
 
 
 def created(epoch: int) -> dict[str, str]:

@@ -30,6 +30,7 @@ def recover(session: Session) -> None:
     Paths somebody changed since then stay as they are, and stay conflicts.
     """
     journal = journal_of(session)
+    session.project.sweep()
     intent = land.read_intent(journal)
     if intent is None:
         return

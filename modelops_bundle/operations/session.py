@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +30,13 @@ if TYPE_CHECKING:
 
 _MAX_IGNORE_FILE = 1 << 20
 """Bytes. Rules come with bundles of others too; building them is linear, but not free."""
+
+
+def local_place(reference: Reference, cwd: Path) -> Reference:
+    """`reference` with its path absolute, in one spelling; references that are no paths as they are."""
+    if reference.scheme not in ("layout", "tar"):
+        return reference
+    return replace(reference, place=os.path.normpath(cwd / reference.place))
 
 
 class Session:
@@ -108,7 +117,7 @@ class Session:
             return self.remotes[name].default
         found = self._parse(text)
         if found.scheme in ("layout", "tar") and not self._is_remote_place(found):
-            found = Reference(found.scheme, str(self.cwd / found.place), found.tag, found.digest, found.prefix)
+            found = local_place(found, self.cwd)
         if found.prefix is not None:
             return self._complete(found)
         if found.tag is None and found.digest is None:

@@ -75,7 +75,8 @@ def apply(tree: Tree, staging: Staging, steps: Sequence[Step], look: Look, run: 
 
     :returns: steps that were not carried out because somebody changed their path, or their bytes are gone.
     """
-    run.emit(Started("apply", len(steps)))
+    if steps:
+        run.emit(Started("apply", len(steps)))
     now = look([step.path for step in steps])
     left: list[Step] = []
     todo: list[Step] = []

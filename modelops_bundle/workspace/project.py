@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelops_bundle.disk import files
 from modelops_bundle.disk.files import read_file, require_directory, write_file
 from modelops_bundle.disk.locks import exclusive
 from modelops_bundle.errors import AlreadyABundle, Corrupt, NoMatch, NotABundle, Unsupported
@@ -92,6 +93,14 @@ class Project:
         """
         with exclusive(self.folder / layout.LOCK, wait=wait, what=str(self.root)):
             yield
+
+    def sweep(self) -> None:
+        """Remove what killed commands left half-written in the bundle's own folder."""
+        folders = [self.folder, self.folder / layout.JOURNAL, self.folder / layout.SEEN]
+        if folders[-1].is_dir():
+            folders += [folder for folder in folders[-1].iterdir() if folder.is_dir()]
+        for folder in folders:
+            files.sweep(folder)
 
     @property
     def config(self) -> configuration.Config:

@@ -16,7 +16,7 @@ from modelops_bundle.disk.tree import StatKey, Tree
 from modelops_bundle.errors import UnsafePath
 from modelops_bundle.events import Run
 from modelops_bundle.model import paths
-from modelops_bundle.model.paths import TEMPORARY_PREFIX
+from modelops_bundle.model.paths import RESERVED_DIRECTORIES, TEMPORARY_PREFIX
 from modelops_bundle.model.roles import role_of
 from modelops_bundle.model.snapshot import Entry, Snapshot
 from modelops_bundle.workspace.ignore import Ignore, Rule
@@ -100,6 +100,8 @@ class Walker:
                 if name.startswith(TEMPORARY_PREFIX):
                     continue
                 anything = True
+                if name in RESERVED_DIRECTORIES:
+                    continue
                 self._entry(prefix + (name if name.isascii() else normalize("NFC", name)), entry)
         if not anything and not explicit and directory not in self._tracked and self._ignore is not None:
             self._walk.untracked[directory] = Found("dir", StatKey.of(os.lstat(native)))

@@ -153,10 +153,8 @@ def forge(rows: Sequence[Mapping[str, Any]], *, titles: Mapping[str, str] | None
         listed.append(plain)
     index = dumps({"schemaVersion": 0, "blobs": [digest_of(data) for data in datas], "files": listed})
     config = dumps({"config": {}, "descriptor": {}, "modelfs": {"type": "layers", "diffIds": []}})
-    layers = [_layer(".bundle/index.json", index, inline=True)]
-    for each in rows:
-        if "data" in each:
-            layers.append(_layer((titles or {}).get(each["path"], each["path"]), each["data"]))
+    named = [((titles or {}).get(each["path"], each["path"]), each["data"]) for each in rows if "data" in each]
+    layers = [_layer(".bundle/index.json", index, inline=True), *(_layer(name, data) for name, data in named)]
     manifest = {
         "schemaVersion": 2,
         "mediaType": MANIFEST,

@@ -94,7 +94,7 @@ def plan_lines(plan: PullPlan) -> list[Line]:
 
 def result_lines(done: operation.Result) -> list[str]:
     """What a pull did, for people."""
-    if not (done.written or done.deleted or done.adopted or done.fetched):
+    if not done.changed:
         return [f"{done.reference} is up to date ({done.digest})"]
     return [
         f"Pulled {done.reference} {done.digest}",

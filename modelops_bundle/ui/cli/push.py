@@ -56,7 +56,7 @@ def push(
         return
     plan.check()
     _confirm(context, plan, shown)
-    context.out.note(*shown)
+    (context.out.warn if plan.force and plan.losses else context.out.note)(*shown)
     with session(context) as here:
         done = operation.apply_push(here, plan)
     context.out.result(done.to_json(), result_lines(done))
@@ -114,8 +114,6 @@ def _confirm(context: Context, plan: PushPlan, shown: list[Line]) -> None:
         context.out.confirm(
             f"drop {text.count(len(plan.dropped), 'path')} of {len(plan.base):,} from {plan.place}?", shown
         )
-    elif plan.force and plan.losses:
-        context.out.warn(*shown)
 
 
 def result_lines(done: operation.Result) -> list[str]:

@@ -34,7 +34,7 @@ POOL: Any = None
         ),
         (failures.ProtocolError("x", TimeoutError("timed out")), "answer", "sent nothing"),
         (failures.IncompleteRead(5, 3), "answer", "broke the connection"),
-        (failures.InvalidChunkLength(POOL, b"zz") if POOL else failures.HTTPError("odd"), "answer", "odd"),
+        (failures.HTTPError("odd"), "answer", "odd"),
         (failures.SSLError("EOF occurred in violation of protocol"), "answer", "TLS with registry.example failed"),
     ],
 )

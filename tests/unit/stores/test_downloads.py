@@ -1,0 +1,178 @@
+"""Downloads against the in-process registry: resuming, ranges, lies."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from modelops_bundle.errors import Corrupt, NotFound, Unavailable
+from modelops_bundle.events import Event, Retrying, Run
+from modelops_bundle.net.client import Client
+from modelops_bundle.net.retry import Policy
+from modelops_bundle.stores.registry import RegistryStore
+from modelops_bundle.testing.actions import (
+    Action,
+    Body,
+    Cut,
+    Endless,
+    Gzip,
+    Headers,
+    Html,
+    IgnoreRange,
+    Long,
+    Refuse,
+    Reset,
+    Short,
+    Status,
+)
+from modelops_bundle.testing.registry import Registry
+from modelops_bundle.testing.store_contract import describe, put, read
+
+DATA = os.urandom(3 * 1024 * 1024)
+WHAT = describe(DATA)
+
+
+@pytest.fixture
+def registry() -> Iterator[Registry]:
+    with Registry() as registry:
+        registry.protocol.repository("team/model").blobs[str(WHAT.digest)] = DATA
+        yield registry
+
+
+@pytest.fixture
+def events() -> list[Event]:
+    return []
+
+
+@pytest.fixture
+def store(registry: Registry, events: list[Event]) -> Iterator[RegistryStore]:
+    with Client(run=Run(emit=events.append), policy=Policy(base=0.0)) as client:
+        yield RegistryStore(client, registry.host, "team/model")
+
+
+def blobs(method: str, path: str) -> bool:
+    return method == "GET" and "/blobs/" in path
+
+
+def ranges(registry: Registry) -> list[str | None]:
+    return [one.headers.get("range") for one in registry.asked("GET", "/blobs/")]
+
+
+def test_the_whole_is_asked_for_without_range(registry: Registry, store: RegistryStore) -> None:
+    assert read(store, WHAT) == DATA
+    assert ranges(registry) == [None]
+
+
+def test_a_part_is_asked_for_by_range(registry: Registry, store: RegistryStore) -> None:
+    assert read(store, WHAT, 10, 20) == DATA[10:20]
+    assert read(store, WHAT, 10) == DATA[10:]
+    assert ranges(registry) == ["bytes=10-19", f"bytes=10-{len(DATA) - 1}"]
+
+
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_cut_body_goes_on_where_it_ended(
+    registry: Registry, store: RegistryStore, events: list[Event], reset: bool
+) -> None:
+    registry.fault(blobs, Cut(1_000_000, reset))
+    assert read(store, WHAT) == DATA
+    assert ranges(registry)[0] is None
+    at = int((ranges(registry)[1] or "").removeprefix("bytes=").partition("-")[0])
+    # What an RST throws away in the kernel has to come again.
+    assert at == 1_000_000 if not reset else at <= 1_000_000
+    assert [event.key for event in events if isinstance(event, Retrying)] == [str(WHAT.digest)]
+
+
+def test_a_long_download_survives_any_number_of_cuts(registry: Registry, store: RegistryStore) -> None:
+    registry.fault(blobs, Cut(0), times=4)
+    assert read(store, WHAT) == DATA
+    registry.fault(blobs, Cut(1_048_576), times=None)
+    assert read(store, WHAT) == DATA
+
+
+def test_without_progress_patience_ends(registry: Registry, store: RegistryStore) -> None:
+    registry.fault(blobs, Cut(10), times=None)
+    with pytest.raises(Unavailable):
+        read(store, WHAT)
+    assert len(ranges(registry)) == 5
+
+
+def test_a_cut_where_ranges_are_ignored(registry: Registry, store: RegistryStore) -> None:
+    registry.fault(blobs, Cut(2_000_000))
+    registry.fault(blobs, IgnoreRange(), times=None)
+    assert read(store, WHAT) == DATA
+
+
+def test_a_part_where_ranges_are_ignored(registry: Registry, store: RegistryStore) -> None:
+    registry.fault(blobs, IgnoreRange(), times=None)
+    assert read(store, WHAT, 1_000_000, 1_000_010) == DATA[1_000_000:1_000_010]
+    assert read(store, WHAT, 2_000_000) == DATA[2_000_000:]
+    assert read(store, WHAT, 0, 5) == DATA[:5]
+
+
+@pytest.mark.parametrize("action", [Status(500), Status(503), Status(429), Reset(), Html()])
+def test_a_bad_start_is_tried_again(registry: Registry, store: RegistryStore, action: Action) -> None:
+    registry.fault(blobs, action, times=2)
+    assert read(store, WHAT) == DATA
+
+
+def test_a_blob_that_a_replica_does_not_have_yet(registry: Registry, store: RegistryStore) -> None:
+    registry.fault(blobs, Refuse(404, "BLOB_UNKNOWN"))
+    assert read(store, WHAT) == DATA
+    registry.fault(blobs, Refuse(404, "BLOB_UNKNOWN"), times=None)
+    with pytest.raises(NotFound):
+        read(store, WHAT)
+
+
+@pytest.mark.parametrize("action", [Short(), Long(), Body(b"short"), Gzip(), Endless(), Html()])
+def test_lies_about_the_body_are_errors(registry: Registry, store: RegistryStore, action: Action) -> None:
+    registry.fault(blobs, action, times=None)
+    with pytest.raises((Corrupt, Unavailable)):
+        read(store, WHAT)
+
+
+def test_an_endless_body_ends_at_the_first_byte_too_many(registry: Registry, store: RegistryStore) -> None:
+    registry.fault(blobs, Endless(), times=None)
+    got = 0
+    with pytest.raises(Corrupt, match="more than"), store.open(WHAT) as chunks:
+        for chunk in chunks:
+            got += len(chunk)
+    assert got <= WHAT.size
+    assert len(ranges(registry)) == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "bytes 11-20/3145728",
+        "bytes 10-20/3145728",
+        "bytes 10-19/99",
+        "bytes 0-9/3145728",
+        "10-19",
+        "",
+        "bytes */3145728",
+    ],
+)
+def test_another_range_than_asked_is_refused(registry: Registry, store: RegistryStore, said: str) -> None:
+    registry.fault(blobs, Headers({"Content-Range": said}), times=None)
+    with pytest.raises(Corrupt):
+        read(store, WHAT, 10, 20)
+
+
+def test_an_unknown_total_is_fine(registry: Registry, store: RegistryStore) -> None:
+    registry.fault(blobs, Headers({"Content-Range": "bytes 10-19/*"}), times=None)
+    assert read(store, WHAT, 10, 20) == DATA[10:20]
+
+
+@pytest.mark.parametrize("action", [Status(206, body=b"x"), Status(416)])
+def test_statuses_that_make_no_sense(registry: Registry, store: RegistryStore, action: Action) -> None:
+    registry.fault(blobs, action, times=None)
+    with pytest.raises(Corrupt):
+        read(store, WHAT)
+
+
+def test_leaving_early_closes_the_connection_only(registry: Registry, store: RegistryStore) -> None:
+    with store.open(WHAT) as chunks:
+        next(chunks)
+    assert read(store, put(store, b"next")) == b"next"
