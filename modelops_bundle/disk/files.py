@@ -92,7 +92,7 @@ def _create_temporary(directory: Path) -> tuple[Path, int]:
 def lock_now(descriptor: int) -> bool:
     """Take the advisory lock of an open file if it is free; False where it is taken or there are no locks."""
     try:
-        import fcntl
+        import fcntl  # noqa: PLC0415  (absent on Windows)
 
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (ImportError, OSError):

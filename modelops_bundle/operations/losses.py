@@ -25,7 +25,7 @@ def report(session: Session, remote: Remote) -> tuple[str, ...]:
         shown = " ".join(display(path) for path in lost[:10]) + (" …" if len(lost) > 10 else "")
         session.run.notice(
             "push-lost",
-            f"your push {digest} to {remote.reference} was overwritten: {shown} "
-            f"(bundle pull, then bundle restore --source @{digest} {shown}, then bundle push)",
+            f"changes that you pushed to {remote.reference} are undone there, overwritten or reverted: {shown} "
+            f"(to bring them back: bundle pull, bundle restore --source @{digest} {shown}, bundle push)",
         )
     return lost

@@ -186,7 +186,9 @@ class Session:
         create = create or self.remote_of(reference) is not None
         if key not in self._stores:
             if self.options.offline and reference.scheme == "oci":
-                raise Unavailable(f"{reference.host} is not asked: offline", code="offline")
+                raise Unavailable(
+                    f"{reference.host} is not asked: offline", hint="this needs the network", offline=True
+                )
             root = self._project.root if self._project is not None else self.cwd
             self._stores[key] = open_store(
                 reference, client_factory=lambda: self._client(reference), root=root, run=self.run, create=create
@@ -196,4 +198,7 @@ class Session:
     def _client(self, reference: Reference) -> Client:
         from modelops_bundle.operations.wiring import make_client
 
-        return make_client(self.options, self.remote_of(reference), reference.host, self.run)
+        remote = self.remote_of(reference)
+        if remote is not None and remote.ca_file is not None:
+            remote = replace(remote, ca_file=str(self.project.root / remote.ca_file))
+        return make_client(self.options, remote, reference.host, self.run)

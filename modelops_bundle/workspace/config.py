@@ -88,6 +88,31 @@ def key_rule(key: str) -> Callable[[str], Any]:
     )
 
 
+def parse_value(key: str, text: str) -> Any:
+    """The value of `key` from how a person writes it.
+
+    :raises ConfigError: no such key, or no such value.
+    """
+    try:
+        return key_rule(key)(text)
+    except ValueError as error:
+        raise ConfigError(f"{key} cannot be {text!r}", hint=f"it wants {error}") from error
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for name, value in above.items():
+        old = merged.get(name)
+        merged[name] = _merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _nested(parts: list[str], value: Any) -> dict[str, Any]:
+    for part in reversed(parts):
+        value = {part: value}
+    return dict(value)
+
+
 def _split(key: str) -> list[str]:
     # The name of an annotation has dots of its own.
     head, _, rest = key.partition(".")
@@ -128,6 +153,16 @@ class Config:
             return cls(tomllib.loads((data or b"").decode("utf-8")))
         except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"{path} cannot be read: {error}", hint="mend it in an editor") from error
+
+    def layered(self, below: Mapping[str, Any], above: Mapping[str, str]) -> Config:
+        """These settings over `below` (the user's own), under `above` (dotted keys with values as written).
+
+        :raises ConfigError: a key of `above` that there is not, or a value it cannot have.
+        """
+        merged = _merge(below, self.values)
+        for key, text in above.items():
+            merged = _merge(merged, _nested(_split(key), parse_value(key, text)))
+        return Config(merged)
 
     def get(self, key: str) -> Any:
         """The value of dotted `key`, None when unset."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from modelops_bundle.disk import files
 from modelops_bundle.disk.files import read_file, require_directory, write_file
@@ -40,6 +41,7 @@ class Project:
         self.root = root
         self.folder = root / layout.FOLDER
         self._config: configuration.Config | None = None
+        self._around: tuple[Mapping[str, Any], Mapping[str, str]] = ({}, {})
 
     @classmethod
     def find(cls, start: Path) -> Project:
@@ -106,8 +108,17 @@ class Project:
     def config(self) -> configuration.Config:
         """The settings, read once."""
         if self._config is None:
-            self._config = configuration.Config.load(self.folder / layout.CONFIG)
+            self._config = self.own_config().layered(*self._around)
         return self._config
+
+    def own_config(self) -> configuration.Config:
+        """What the bundle's own file says, without what `surround` put around it."""
+        return configuration.Config.load(self.folder / layout.CONFIG)
+
+    def surround(self, below: Mapping[str, Any], above: Mapping[str, str]) -> None:
+        """Let settings of the user stand below the file's, and those of this invocation above them."""
+        self._around = (below, above)
+        self._config = None
 
     def edit_config(self, changes: dict[str, object]) -> None:
         """Change dotted keys in the settings."""

@@ -11,6 +11,7 @@ from modelops_bundle.errors import ConfigError, NotABundle
 from modelops_bundle.operations.options import Options
 from modelops_bundle.operations.session import Session
 from modelops_bundle.ui.cli.command import Context
+from modelops_bundle.workspace.config import KEYS
 from modelops_bundle.workspace.project import Project
 
 
@@ -37,7 +38,9 @@ def _variable(name: str) -> str | None:
 
 
 @contextmanager
-def session(context: Context, *, need_bundle: bool = True, after: Session | None = None, progress: bool = True) -> Iterator[Session]:
+def session(
+    context: Context, *, need_bundle: bool = True, after: Session | None = None, progress: bool = True
+) -> Iterator[Session]:
     """A session for one operation, with progress and signals. Print and ask outside of it.
 
     :param progress: False for commands whose data goes to the terminal meanwhile.
@@ -47,6 +50,7 @@ def session(context: Context, *, need_bundle: bool = True, after: Session | None
     project: Project | None = None
     try:
         project = Project.find(context.settings.directory)
+        project.surround(context.settings.user_config, _given(context))
         context.configure(project.config.values)
     except NotABundle:
         if need_bundle:
@@ -56,6 +60,14 @@ def session(context: Context, *, need_bundle: bool = True, after: Session | None
         if after is not None:
             here.read.update(after.read)
         yield here
+
+
+def _given(context: Context) -> dict[str, str]:
+    """Settings for this invocation alone: `BUNDLE_*` variables, and above them `--config`."""
+    settings = context.settings
+    named = {f"BUNDLE_{key.replace('.', '_').upper()}": key for key in KEYS if "*" not in key}
+    variables = {named[name]: value for name, value in settings.variables.items() if name in named and value}
+    return {**variables, **settings.config}
 
 
 def source_date_epoch() -> int | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from modelops_bundle.errors import ConfigError, NotFound
+from modelops_bundle.errors import ConfigError, NotFound, UsageError
 from modelops_bundle.ui.cli.bundle import session
 from modelops_bundle.ui.cli.command import Context, command, group
-from modelops_bundle.workspace.config import key_rule
+from modelops_bundle.workspace.config import key_rule, parse_value
 
 
 @group("config", example="bundle config list\nbundle config set remotes.origin.race strict")
@@ -33,28 +33,19 @@ def get(context: Context, key: str) -> None:
 @click.option("--unset", is_flag=True, help="Remove the key.")
 def set_(context: Context, key: str, value: str | None, unset: bool) -> None:
     """Change one value; comments in the file stay."""
-    rule = key_rule(key)
     if (value is None) != unset:
-        raise ConfigError("give a value, or --unset")
-    try:
-        parsed = None if value is None else rule(value)
-    except ValueError as error:
-        raise ConfigError(f"{key} cannot be {value!r}", hint=f"it wants {error}") from error
+        raise UsageError("give a value, or --unset")
+    key_rule(key)
+    parsed = None if value is None else parse_value(key, value)
     with session(context) as here, here.project.locked():
-        before = here.project.config.values
+        before = here.project.own_config().get(key)
         here.project.edit_config({key: parsed})
         try:
             here.project.config.remotes()
         except ConfigError:
-            here.project.edit_config({key: _dig(before, key)})
+            here.project.edit_config({key: before})
             raise
     context.out.result({"key": key, "value": parsed}, [f"{key} removed" if unset else f"{key} = {_text(parsed)}"])
-
-
-def _dig(values: object, key: str) -> object:
-    for part in key.split("."):
-        values = values.get(part) if isinstance(values, dict) else None
-    return values
 
 
 @command("list", group=config, example="bundle config list")
