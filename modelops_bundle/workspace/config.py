@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -35,6 +36,12 @@ def _positive(value: str) -> int:
     return number
 
 
+def _rate(value: str) -> str:
+    if not re.fullmatch(r"\d+(\.\d+)?\s*([KMGT]i?)?B?(/s)?|none|unlimited", value.strip(), re.IGNORECASE):
+        raise ValueError("a number of bytes per second, as in 10M")
+    return value
+
+
 def _globs(value: str) -> list[str]:
     return [glob.strip() for glob in value.split(",") if glob.strip()]
 
@@ -53,7 +60,7 @@ KEYS: Mapping[str, Callable[[str], Any]] = {
     "default_tag": _text,
     "ignore.defaults": _boolean,
     "limits.jobs": _positive,
-    "limits.rate": _text,
+    "limits.rate": _rate,
     "plain_http": _boolean,
     "ca_file": _text,
     "offline": _boolean,

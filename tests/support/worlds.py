@@ -149,6 +149,11 @@ class World:
         self.remote = ""
         self.clear()
 
+    @property
+    def on_registry(self) -> bool:
+        """Whether the remote is a registry: then `reset` cannot bring it back."""
+        return self._registry is not None
+
     def clear(self) -> None:
         """Start anew, with a remote nobody has used."""
         shutil.rmtree(self.root, ignore_errors=True)

@@ -39,10 +39,16 @@ def _variable(name: str) -> str | None:
 
 @contextmanager
 def session(
-    context: Context, *, need_bundle: bool = True, after: Session | None = None, progress: bool = True
+    context: Context,
+    *,
+    need_bundle: bool = True,
+    after: Session | None = None,
+    progress: bool = True,
+    configure: bool = True,
 ) -> Iterator[Session]:
     """A session for one operation, with progress and signals. Print and ask outside of it.
 
+    :param configure: False for commands that must work beside a setting nobody can use.
     :param progress: False for commands whose data goes to the terminal meanwhile.
     :param after: the session that made the plan: what it read need not be fetched again.
     :raises NotABundle: there is none, and the command needs one.
@@ -50,8 +56,9 @@ def session(
     project: Project | None = None
     try:
         project = Project.find(context.settings.directory)
-        project.surround(context.settings.user_config, _given(context))
-        context.configure(project.config.values)
+        if configure:
+            project.surround(context.settings.user_config, _given(context))
+            context.configure(project.config.values)
     except NotABundle:
         if need_bundle:
             raise

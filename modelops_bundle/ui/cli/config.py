@@ -20,7 +20,7 @@ def config(context: Context) -> None:
 def get(context: Context, key: str) -> None:
     """Print one value."""
     key_rule(key)
-    with session(context) as here:
+    with session(context, configure=False) as here:
         value = here.project.config.get(key)
     if value is None:
         raise NotFound(f"{key} is not set", hint="bundle config list")
@@ -37,7 +37,7 @@ def set_(context: Context, key: str, value: str | None, unset: bool) -> None:
         raise UsageError("give a value, or --unset")
     key_rule(key)
     parsed = None if value is None else parse_value(key, value)
-    with session(context) as here, here.project.locked():
+    with session(context, configure=False) as here, here.project.locked():
         before = here.project.own_config().get(key)
         here.project.edit_config({key: parsed})
         try:
@@ -51,7 +51,7 @@ def set_(context: Context, key: str, value: str | None, unset: bool) -> None:
 @command("list", group=config, example="bundle config list")
 def list_(context: Context) -> None:
     """Print every value that is set."""
-    with session(context) as here:
+    with session(context, configure=False) as here:
         values = here.project.config.flat()
     context.out.result({"config": values}, [f"{key} = {_text(value)}" for key, value in sorted(values.items())])
 

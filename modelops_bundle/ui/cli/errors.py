@@ -46,7 +46,7 @@ HINTS: Mapping[str, str] = {
     "unavailable": "run the same command again later; --offline answers from what this clone knows",
     "rate-limited": "run the same command again later, with --jobs 1 or --limit-rate to ask for less at once",
     "corrupt": "nothing was kept of the bad bytes; bundle verify checks the rest",
-    "unsafe-path": "rename it where it comes from, or leave it out with --exclude PATTERN",
+    "unsafe-path": "rename it where it comes from, or keep it out with a rule in .modelopsignore",
     "unsupported": "bundle inspect REF shows what it is",
     "io": "look at the permissions and the health of the disk, then run the same command again",
     "disk-full": "make room and run the same command again: verified parts are kept",
@@ -201,7 +201,8 @@ def to_lines(error: BundleError) -> list[Line]:
     lines: list[Line] = [(Paint("error:", "red"), " ", redact(error.message))]
     for value in error.facts.values():
         if isinstance(value, (list, tuple)):
-            lines.extend(_listed(value))
+            # What the message names already is not said twice.
+            lines.extend(_listed(item for item in value if _name(item) not in error.message))
     hint = hint_for(error)
     if hint:
         lines += ["", (Paint("hint:", "bold"), " ", redact(hint))]
@@ -216,13 +217,20 @@ def _listed(items: Iterable[object]) -> Iterator[Line]:
         yield f"  and {len(every) - _MOST_LISTED:,} more (--json lists all)"
 
 
+def _name(item: object) -> str:
+    """What an item of a list is called; empty when it has no name."""
+    if not isinstance(item, Mapping):
+        return str(item)
+    return next((str(item[key]) for key in ("path", "name", "tag", "ref") if item.get(key)), "")
+
+
 def _one(item: object) -> str:
     """`path: reason` of a mapping that has both, else its values."""
     if not isinstance(item, Mapping):
         return str(item)
-    name = next((str(item[key]) for key in ("path", "name", "tag", "ref") if item.get(key)), None)
+    name = _name(item)
     why = next((str(item[key]) for key in ("message", "reason", "why", "state") if item.get(key)), None)
-    if name is not None:
+    if name:
         return f"{name}: {why}" if why is not None else name
     return ", ".join(f"{key} {value}" for key, value in item.items())
 

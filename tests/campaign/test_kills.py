@@ -1,0 +1,298 @@
+"""Killed, out of space or with a failing disk at every step: nothing is lost, the same command completes, nothing is left behind.
+
+Facts: reliability §6. A trial runs one command in a process of its own, stops it at one moment and then holds the result
+against the invariants: every path wholly old or wholly new, no work of the user's lost, the same command again ends well
+with the expected tree, no litter, a later push is not refused, what was acknowledged can be fetched. Every moment with
+BUNDLE_CAMPAIGN=1, a sample with a fixed seed otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from modelops_bundle.disk.tree import Tree as ProductTree
+from modelops_bundle.events import checkpoint
+from modelops_bundle.model.descriptor import Descriptor
+from tests.support.campaign import rounds
+from tests.support.registry_process import Registry
+from tests.support.worlds import (
+    BIG_NEW,
+    Tree,
+    World,
+    file,
+    litter,
+    look,
+    moments,
+    torn,
+    write,
+    write_first,
+    write_second,
+)
+from tests.support.zygote import CHANGING, SPACE, Outcome, Trap, Zygote
+
+SEED = 20_251_120
+AT_LEAST = 60
+"""Distinct points at which commands must have been killed, for each kind of store."""
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A command, the state it starts from, and the trees before and after."""
+
+    verb: str
+    command: tuple[str, ...]
+    build: Callable[[World], None]
+    old: Callable[[Path], None]
+    new: Callable[[Path], None]
+    sends: bool = False
+    """It changes the remote, which is therefore new for each trial."""
+
+
+def _nothing(_root: Path) -> None:
+    pass
+
+
+def _edited(root: Path) -> None:
+    """Work of the user's that no command may lose: an edit of a tracked file, and files that are not tracked."""
+    write(root, {"edit.txt": b"edited again", "notes.txt": b"not tracked", "deep/er/more.txt": b"not tracked"})
+
+
+def _first_edited(root: Path) -> None:
+    write_first(root)
+    _edited(root)
+
+
+def _second(root: Path) -> None:
+    write_first(root)
+    write_second(root)
+
+
+def _second_edited(root: Path) -> None:
+    _second(root)
+    _edited(root)
+
+
+def _spoiled(root: Path) -> None:
+    """Edits that `restore` is asked to throw away, beside others."""
+    write_first(root)
+    (root / "d/old.txt").unlink()
+    (root / "d").rmdir()
+    (root / "run.sh").chmod(0o644)
+    write(root, {"a.txt": b"spoiled", "weights/big.bin": BIG_NEW, "link": "keep/same.txt", "notes.txt": b"not tracked"})
+
+
+def _restored(root: Path) -> None:
+    write_first(root)
+    write(root, {"notes.txt": b"not tracked"})
+
+
+def _removed(root: Path) -> None:
+    write_first(root)
+    (root / "d/old.txt").unlink()
+    (root / "d").rmdir()
+    (root / "x").unlink()
+
+
+def _for_pull(world: World) -> None:
+    world.publish_first()
+    world.publish_second()
+    _edited(world.work)
+
+
+def _for_first_push(world: World) -> None:
+    world.work.mkdir()
+    write_first(world.work)
+    world.zygote.ok(["init", world.remote], ["add", "."], cwd=world.work)
+
+
+def _for_push(world: World) -> None:
+    world.publish_first()
+    write_second(world.work)
+    world.zygote.ok(["add", "."], cwd=world.work)
+
+
+def _for_clone(world: World) -> None:
+    world.publish_first()
+    world.publish_second()
+    shutil.rmtree(world.work)
+
+
+def _for_add(world: World) -> None:
+    world.work.mkdir()
+    write_first(world.work)
+    world.zygote.ok(["init", world.remote], cwd=world.work)
+
+
+def _for_restore(world: World) -> None:
+    world.publish_first()
+    shutil.rmtree(world.work)
+    world.zygote.ok(["clone", f"{world.remote}:latest", world.work], cwd=world.root)
+    for path in ("d/old.txt", "a.txt", "link"):
+        (world.work / path).unlink()
+    (world.work / "d").rmdir()
+    (world.work / "run.sh").chmod(0o644)
+    write(
+        world.work,
+        {"a.txt": b"spoiled", "weights/big.bin": BIG_NEW, "link": "keep/same.txt", "notes.txt": b"not tracked"},
+    )
+
+
+SCENARIOS = (
+    Scenario("push", ("push",), _for_push, _second, _second, sends=True),
+    Scenario("push --tag --tag", ("push", "--tag", "v1", "--tag", "latest"), _for_first_push, write_first, write_first, True),
+    Scenario("pull", ("pull",), _for_pull, _first_edited, _second_edited),
+    Scenario("clone", ("clone", "REMOTE:latest", "work"), _for_clone, _nothing, _second),
+    Scenario("add", ("add", "."), _for_add, write_first, write_first),
+    Scenario("rm --delete", ("rm", "--delete", "d/old.txt", "x"), World.publish_first, write_first, _removed),
+    Scenario("restore --yes", ("restore", "--yes", "."), _for_restore, _spoiled, _restored),
+)
+
+
+class Campaign:
+    """Trials of one scenario on one kind of store."""
+
+    def __init__(self, scenario: Scenario, world: World, scratch: Path) -> None:
+        self.scenario = scenario
+        self.world = world
+        self.old = self._tree(scratch / "old", scenario.old)
+        self.new = self._tree(scratch / "new", scenario.new)
+        self._start: Descriptor | None = None
+        self._built = False
+
+    @staticmethod
+    def _tree(folder: Path, make: Callable[[Path], None]) -> Tree:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        make(folder)
+        return look(folder)
+
+    def set_up(self) -> None:
+        """The state the command starts from."""
+        if self._built and not (self.scenario.sends and self.world.on_registry):
+            self.world.reset()
+            if self._start is not None:
+                self.world.set_tag(self._start)
+            return
+        self.world.clear()
+        self.scenario.build(self.world)
+        self.world.save()
+        self._start = self.world.tagged() if self.world.on_registry and not self.scenario.sends else None
+        self._built = True
+
+    def command(self, trap: Trap | None = None, prepare: str = "") -> Outcome:
+        """Run the command of the scenario, one thing at a time, so that moment n is the same moment in every trial."""
+        words = [word.replace("REMOTE", self.world.remote) for word in self.scenario.command]
+        where = self.world.root if self.scenario.verb == "clone" else self.world.work
+        return self.world.zygote.run([*words, "--jobs", "1"], cwd=where, trap=trap, prepare=prepare)
+
+    def count(self, trap: Trap) -> tuple[str, ...]:
+        """The moments of an undisturbed run."""
+        self.set_up()
+        outcome = self.command(trap)
+        assert outcome.code == 0, outcome
+        assert look(self.world.work) == self.new
+        return outcome.moments
+
+    def trial(self, trap: Trap, prepare: str = "") -> list[str]:
+        """What is wrong after the trap sprang."""
+        self.set_up()
+        outcome = self.command(trap, prepare)
+        if trap.action == "kill":
+            if not outcome.killed:
+                return [f"was not killed: {outcome.code} {outcome.err}"]
+        elif outcome.code not in (0, 11):
+            return [f"exit {outcome.code}: {outcome.err}"]
+        wrong = self._standing() if outcome.code else self._final("at once")
+        return wrong or self._aftermath(ask_first=trap.at % 2 == 1)
+
+    def _standing(self) -> list[str]:
+        now = look(self.world.work) if self.world.work.exists() else {}
+        wrong = torn(now, self.old, self.new)
+        return [f"torn: {wrong}"] if wrong else []
+
+    def _final(self, when: str) -> list[str]:
+        now = look(self.world.work)
+        different = [path for path in sorted(now.keys() | self.new.keys()) if now.get(path) != self.new.get(path)]
+        return [f"wrong tree {when}: {different}"] if different else []
+
+    def _aftermath(self, *, ask_first: bool) -> list[str]:
+        """The same command again, one more, a push, and a clone of what was pushed."""
+        work, zygote = self.world.work, self.world.zygote
+        bundle = (work / ".modelops-bundle/version").is_file()
+        if ask_first and bundle and (asked := zygote.run(["status"], cwd=work)).code:
+            return [f"status ends with {asked.code}: {asked.err}"]
+        again = self.command()
+        if again.code and not self._is_done_already(again):
+            return [f"the same command ends with {again.code}: {again.err}"]
+        wrong = self._final("after the same command")
+        if (asked := zygote.run(["status", "--json"], cwd=work)).code:
+            wrong.append(f"status then ends with {asked.code}: {asked.err}")
+        wrong += [f"litter: {name}" for name in litter(self.world.root)]
+        if (pushed := zygote.run(["push", "--yes"], cwd=work)).code:
+            return [*wrong, f"a later push ends with {pushed.code}: {pushed.err}"]
+        tracked = set((work / ".modelops-bundle/tracked").read_text().splitlines())
+        expected = {path: what for path, what in self.new.items() if path in tracked}
+        if (fetched := self.world.fetched()) != expected:
+            wrong.append(f"a clone differs: {sorted(fetched.items() ^ expected.items())}")
+        return wrong
+
+    def _is_done_already(self, again: Outcome) -> bool:
+        # What is no longer tracked cannot be untracked once more.
+        return self.scenario.verb.startswith("rm") and again.code == 4 and not self._final("")
+
+
+@pytest.fixture
+def zygote(tmp_path: Path) -> Iterator[Zygote]:
+    with Zygote(tmp_path / "zygote") as running:
+        yield running
+
+
+@pytest.fixture(params=["layout", pytest.param("registry", marks=pytest.mark.registry)])
+def world(request: pytest.FixtureRequest, tmp_path: Path, zygote: Zygote) -> World:
+    server: Registry | None = request.getfixturevalue("registry") if request.param == "registry" else None
+    return World(tmp_path, zygote, server.host if server else None)
+
+
+def _run(
+    campaigns: list[Campaign], traps: list[Trap], floor: int, capsys: pytest.CaptureFixture[str]
+) -> tuple[Counter[str], list[str]]:
+    """Trials per verb, and everything that was wrong; `floor` is the least number of moments to try per verb and trap."""
+    random = Random(SEED)
+    tried: Counter[str] = Counter()
+    wrong: list[str] = []
+    for campaign in campaigns:
+        verb = campaign.scenario.verb
+        for trap in traps:
+            names = campaign.count(Trap(trap.on, only=trap.only))
+            for at in moments(len(names), max(rounds(len(names)), floor), random):
+                tried[verb] += 1
+                found = campaign.trial(Trap(trap.on, at, trap.action, trap.lasts, trap.only))
+                wrong += [f"{verb}, {trap.action} at {trap.on} {at} ({names[at - 1]}): {what}" for what in found]
+            with capsys.disabled():
+                where = "registry" if campaign.world.on_registry else "layout"
+                print(f"\n{where}: {verb}: {trap.action} at {trap.on}s, {len(names)} of them, {tried[verb]} tried so far, {len(wrong)} wrong", end="")
+    return tried, wrong
+
+
+def test_killed_anywhere(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    campaigns = [Campaign(scenario, world, tmp_path) for scenario in SCENARIOS]
+    tried, wrong = _run(campaigns, [Trap(), Trap("syscall")], 10, capsys)
+    assert not wrong, f"{len(wrong)} of {tried.total()}:\n" + "\n".join(wrong[:60])
+    assert tried.total() >= AT_LEAST, tried
+
+
+def test_a_disk_that_fails_anywhere(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    campaigns = [Campaign(scenario, world, tmp_path) for scenario in SCENARIOS]
+    full = Trap("syscall", action="ENOSPC", lasts=True, only=SPACE)
+    broken = Trap("syscall", action="EIO", only=CHANGING)
+    tried, wrong = _run(campaigns, [full, broken], 3, capsys)
+    assert not wrong, f"{len(wrong)} of {tried.total()}:\n" + "\n".join(wrong[:60])
