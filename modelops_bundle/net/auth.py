@@ -229,9 +229,15 @@ def refused(origin: Origin, credentials: Credentials | None) -> Unauthorized:
     """The error of an `origin` that does not accept `credentials`."""
     host = origin.netloc
     if credentials is None:
-        return Unauthorized(f"{host} wants a login", hint="docker login, or BUNDLE_USERNAME and BUNDLE_PASSWORD", host=host)
+        return Unauthorized(
+            f"{host} wants a login", hint="docker login HOST, or set BUNDLE_USERNAME and BUNDLE_PASSWORD", host=host
+        )
     who = f"user {safe(credentials.username, 80)!r}" if credentials.username else "this login"
-    return Unauthorized(f"{host} refused {who}", hint="check the rights, or docker login, or BUNDLE_USERNAME and BUNDLE_PASSWORD", host=host)
+    return Unauthorized(
+        f"{host} refused {who}",
+        hint="check the rights of this login, or use another one: docker login HOST",
+        host=host,
+    )
 
 
 def _life(value: object) -> float:
