@@ -36,9 +36,12 @@ class Transient(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How patient to be. Attempts count the first one; times are seconds."""
+    """How patient to be. Attempts count the first one; times are seconds.
 
-    attempts: int = 5
+    Six attempts outlive five bad answers in a row (facts: reliability §3.5) and wait 15 s at most together.
+    """
+
+    attempts: int = 6
     refused: int = 3
     corrupt: int = 3
     renew: int = 2

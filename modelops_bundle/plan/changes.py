@@ -93,11 +93,13 @@ def action(old: Entry | None, new: Entry | None) -> Action:
 def compare(base: Mapping[str, Entry], here: Mapping[str, Entry], there: Mapping[str, Entry]) -> tuple[Change, ...]:
     """Every path of the three that is not the same in all of them, in path order."""
     changes = []
-    for path in sorted(base.keys() | here.keys() | there.keys()):
-        change = Change(path, base.get(path), here.get(path), there.get(path))
-        if change.side is not Side.NOBODY:
-            changes.append(change)
-    return tuple(changes)
+    for path in base.keys() | here.keys() | there.keys():
+        old, mine, theirs = base.get(path), here.get(path), there.get(path)
+        # Most paths of most trees are the same everywhere: nothing is made for them.
+        if mine == old and (theirs is old or theirs == old):
+            continue
+        changes.append(Change(path, old, mine, theirs))
+    return tuple(sorted(changes, key=lambda change: change.path))
 
 
 def difference(old: Mapping[str, Entry], new: Mapping[str, Entry]) -> tuple[Change, ...]:

@@ -12,6 +12,7 @@ import contextlib
 import json
 import secrets
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -71,10 +72,12 @@ class _Login:
 class Registry:
     """The server. Leave the context, or `close()`, to stop it.
 
+    :param tls: serve HTTPS with this context.
+
     `habits` says how it differs from other registries, `repositories` holds what it stores, `requests` what it was asked.
     """
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self.protocol = Protocol()
         self.requests: list[Logged] = []
         self.realm: str | None = None
@@ -83,7 +86,7 @@ class Registry:
         self._login: _Login | None = None
         self._tokens: dict[str, tuple[float, frozenset[str]]] = {}
         self._lock = threading.Lock()
-        self._server = _Server(self, port)
+        self._server = _Server(self, port, tls)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
 
@@ -108,7 +111,7 @@ class Registry:
     @property
     def url(self) -> str:
         """The root URL."""
-        return f"http://{self.host}"
+        return f"{'http' if self._server.tls is None else 'https'}://{self.host}"
 
     @property
     def habits(self) -> Habits:
@@ -236,8 +239,9 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, registry: Registry, port: int) -> None:
+    def __init__(self, registry: Registry, port: int, tls: ssl.SSLContext | None) -> None:
         self.registry = registry
+        self.tls = tls
         self._open: set[socket.socket] = set()
         self._open_lock = threading.Lock()
         super().__init__(("127.0.0.1", port), _Handler)
@@ -246,6 +250,13 @@ class _Server(ThreadingHTTPServer):
         # HTTPServer's own asks the name service who we are, which may take seconds.
         TCPServer.server_bind(self)
         self.server_name, self.server_port = "localhost", self.server_address[1]
+
+    def get_request(self) -> tuple[Any, Any]:
+        connection, address = super().get_request()
+        if self.tls is None:
+            return connection, address
+        # The handshake happens in the connection's own thread, at its first read.
+        return self.tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False), address
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._open_lock:

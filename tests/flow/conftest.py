@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -13,10 +12,7 @@ from modelops_bundle.net import client
 from modelops_bundle.net.retry import Policy
 from modelops_bundle.testing.registry import Registry as Fake
 from tests.support.bundle import Bundle
-
-BASE = {"config.json": "{}\n", "weights/a.bin": "aaaa\n", "weights/b.bin": "bbbb\n", "README.md": "# model\n"}
-"""What clones that are in step hold at first."""
-
+from tests.support.clones import Pair, pair_on
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,21 +33,6 @@ def fake() -> Iterator[Fake]:
     """The in-process registry."""
     with Fake() as registry:
         yield registry
-
-
-class Pair(NamedTuple):
-    """Two clones of one remote, both at the same version."""
-
-    a: Bundle
-    b: Bundle
-    remote: str
-
-
-def pair_on(remote: str, tmp_path: Path) -> Pair:
-    """Two clones of `remote`, which is new, in step at `BASE`."""
-    a = Bundle.create(tmp_path / "a", remote, BASE)
-    a.push()
-    return Pair(a, Bundle.clone(remote, tmp_path / "b"), remote)
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.flow.conftest import Pair, pair_on
 from tests.support.bundle import Bundle
+from tests.support.clones import Pair, pair_on
 
 A, B, C = "A\n", "BB\n", "CCC\n"
 PATH = "dir/it.txt"

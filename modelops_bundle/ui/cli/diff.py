@@ -29,7 +29,7 @@ def diff(context: Context, old: str | None, new: str | None, short: bool, exit_c
     else:
         lines = [f"{found.old} -> {found.new}", *(_row(change, old_name) for change, old_name in rows)]
         lines.append(text.count(len(found.changes), "difference") if found.changes else "no difference")
-    context.out.result(found.to_json(), lines)
+    context.out.result(found.to_json, lines)
     return 1 if exit_code and found.changes else None
 
 

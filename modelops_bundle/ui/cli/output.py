@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TextIO
 
@@ -43,8 +43,10 @@ class Output:
         self._style_stderr = Style(settings.colour_stderr)
         self._answered = False
 
-    def result(self, document: Mapping[str, Any], lines: Iterable[Line] = ()) -> None:
+    def result(self, document: Mapping[str, Any] | Callable[[], Mapping[str, Any]], lines: Iterable[Line] = ()) -> None:
         """Print what the command found or did: the document under `--json`, else the lines unless quiet.
+
+        :param document: or what makes it, when that takes time; only `--json` calls it.
 
         Once per command, and not before an error that is raised after all: `--json` promises one document.
         """
@@ -55,7 +57,7 @@ class Output:
             # ASCII only: the escapes of JSON keep control and bidi characters off a terminal.
             import json
 
-            lines = [json.dumps(document, default=str)]
+            lines = [json.dumps(document() if callable(document) else document, default=str)]
         elif self._settings.quiet:
             return
         with _writing():
@@ -78,6 +80,14 @@ class Output:
 
     def warn(self, *lines: Line) -> None:
         """Say something on stderr that has to be read."""
+        if self._settings.progress == "json":
+            # Whoever reads events from stderr gets nothing else there.
+            from modelops_bundle.events import Notice
+            from modelops_bundle.ui.jsonlines import JsonLinesSink
+
+            for line in lines:
+                JsonLinesSink(self._stderr)(Notice("note", Style().line(line)))
+            return
         self._stderr.writelines(self._style_stderr.line(line) + "\n" for line in lines)
         self._stderr.flush()
 

@@ -30,7 +30,7 @@ def status(
     """Show what changed here and on the remote since they last agreed."""
     with session(context) as here:
         found = operation.status(here, reference, untracked=untracked, ignored=ignored)
-    context.out.result(found.to_json(), _short(found) if short else _long(found))
+    context.out.result(found.to_json, _short(found) if short else _long(found))
     return 1 if exit_code and not found.clean else None
 
 
@@ -43,23 +43,23 @@ def _short(found: Status) -> Iterable[Line]:
         yield f"!! {path}"
 
 
-def _long(found: Status) -> list[Line]:
-    lines: list[Line] = [_head(found), f"{text.count(found.tracked, 'path')} tracked, {text.size(found.size)}"]
-    if found.lost:
-        lines += ["", Paint("A push of yours was overwritten by somebody who had not seen it:", "red")]
-        lines += [f"  {path}" for path in found.lost]
+def _long(found: Status) -> Iterable[Line]:
+    yield _head(found)
+    yield f"{text.count(found.tracked, 'path')} tracked, {text.size(found.size)}"
+    yield from _section("Pushed by you, and undone there since:", [f"  {path}" for path in found.lost])
     renamed = {rename.new: rename.old for rename in found.renames}
     gone = set(renamed.values())
     here = [change for change in found.side(Side.HERE, Side.BOTH_SAME) if change.path not in gone]
-    lines += _section("Changed here (bundle push sends it):", [_row(c, c.local, renamed) for c in here])
-    lines += _section("Changed there (bundle pull brings it):", [_row(c, c.remote, {}) for c in found.side(Side.THERE)])
-    lines += _section(
+    yield from _section("Changed here (bundle push sends it):", [_row(c, c.local, renamed) for c in here])
+    yield from _section(
+        "Changed there (bundle pull brings it):", [_row(c, c.remote, {}) for c in found.side(Side.THERE)]
+    )
+    yield from _section(
         "Changed on both sides (bundle pull --ours PATH or --theirs PATH settles it):",
         [f"  {f'{c.local} here, {c.remote} there':<32} {c.path}" for c in found.side(Side.CONFLICT)],
     )
-    lines += _section("Not tracked (bundle add PATH):", [f"  {path}" for path in found.untracked])
-    lines += _section("Ignored:", [f"  {path}  by {rule}" for path, rule in found.ignored.items()])
-    return lines
+    yield from _section("Not tracked (bundle add PATH):", [f"  {path}" for path in found.untracked])
+    yield from _section("Ignored:", [f"  {path}  by {rule}" for path, rule in found.ignored.items()])
 
 
 def _head(found: Status) -> Line:

@@ -205,7 +205,7 @@ def test_patience_ends() -> None:
     script = Script(*[Raw(503)] * 9)
     with pytest.raises(Unavailable):
         make(script).fetch(get())
-    assert len(script.sent) == 5
+    assert len(script.sent) == 6
 
 
 def test_the_servers_pause_is_kept() -> None:

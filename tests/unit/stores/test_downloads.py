@@ -93,7 +93,7 @@ def test_without_progress_patience_ends(registry: Registry, store: RegistryStore
     registry.fault(blobs, Cut(10), times=None)
     with pytest.raises(Unavailable):
         read(store, WHAT)
-    assert len(ranges(registry)) == 5
+    assert len(ranges(registry)) == 6
 
 
 def test_a_cut_where_ranges_are_ignored(registry: Registry, store: RegistryStore) -> None:
