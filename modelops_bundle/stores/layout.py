@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from modelops_bundle.disk.files import read_file, require_directory, staged, write_file
+from modelops_bundle.disk.files import read_file, require_directory, staged, sweep, write_file
 from modelops_bundle.disk.locks import exclusive
 from modelops_bundle.disk.problems import translated
 from modelops_bundle.errors import BundleError, Corrupt, NotFound, UnsafePath, Unsupported
@@ -119,6 +119,8 @@ class LayoutStore:
     def tag(self, name: str, what: Descriptor, data: bytes, expect: Expected) -> None:
         check_tag(name)
         self._ensure()
+        for folder in (self.root, self.root / "blobs" / "sha256"):
+            sweep(folder)
         with self._index() as index:
             standing = _tagged(index, name)
             check_expected(name, None if standing is None else standing.digest, expect)
