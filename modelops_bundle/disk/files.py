@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from modelops_bundle.errors import DiskError
 from modelops_bundle.events import checkpoint
 from modelops_bundle.model.paths import TEMPORARY_PREFIX
 
+_NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -151,7 +153,27 @@ def sweep(directory: Path) -> None:
                     _remove_dead(directory / name)
 
 
+def supports_links(directory: Path) -> bool:
+    """Whether symbolic links can be made in `directory`, found by making one.
+
+    :raises DiskError: trying failed for another reason.
+    """
+    probe = directory / temporary_name()
+    with translated(f"make a link in {directory}"):
+        try:
+            probe.symlink_to("nowhere")
+        except OSError as error:
+            if error.errno in _NO_LINKS:
+                return False
+            raise
+        probe.unlink(missing_ok=True)
+    return True
+
+
 def _remove_dead(path: Path) -> None:
+    if path.is_symlink():
+        path.unlink()
+        return
     descriptor = os.open(path, os.O_RDONLY | _NOFOLLOW)
     try:
         if lock_now(descriptor):

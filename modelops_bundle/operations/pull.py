@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from modelops_bundle.disk.files import free_bytes
+from modelops_bundle.disk.files import free_bytes, supports_links
 from modelops_bundle.disk.hashing import Hashed
 from modelops_bundle.errors import DiskFull, NotFound, PartialFailure, Unsupported, WorkspaceChanged
 from modelops_bundle.events import Advanced, Finished, ItemStarted, Started, checkpoint
@@ -200,15 +200,9 @@ def _sighting(session: Session, plan: PullPlan) -> Sighting | None:
 
 def _check_links(session: Session, plan: PullPlan) -> None:
     """:raises Unsupported: the file system has no symbolic links and the plan makes one; nothing was written."""
-    if not any(step.after is not None and step.after.kind == "link" for step in plan.steps):
-        return
-    probe = session.project.folder / ".~bundle-link-probe"
-    try:
-        probe.unlink(missing_ok=True)
-        probe.symlink_to("x")
-        probe.unlink()
-    except OSError as error:
-        raise Unsupported("this file system has no symbolic links, and the bundle holds some") from error
+    links = any(step.after is not None and step.after.kind == "link" for step in plan.steps)
+    if links and not supports_links(session.project.folder):
+        raise Unsupported("this file system has no symbolic links, and the bundle holds some")
 
 
 @dataclass(slots=True)

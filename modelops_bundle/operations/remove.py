@@ -44,8 +44,9 @@ def apply_remove(session: Session, removal: Removal) -> None:
     project = session.project
     with project.locked():
         recover(session)
-        project.write_tracked(project.tracked() - set(removal.paths))
+        # Files first: killed in between, the same command finds the paths still tracked and goes on.
         if removal.delete:
             tree: Tree = session.tree
             for path in sorted(removal.paths, key=lambda p: -p.count("/")):
                 tree.remove(path)
+        project.write_tracked(project.tracked() - set(removal.paths))
