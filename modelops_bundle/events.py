@@ -109,6 +109,8 @@ class Run:
     limits: Limits = field(default_factory=Limits)
     cancelled: threading.Event = field(default_factory=threading.Event)
     signal: list[str] = field(default_factory=list)
+    stoppers: list[Callable[[], None]] = field(default_factory=list)
+    """Called once by `cancel`: what wakes threads that wait for somebody else."""
 
     def check(self) -> None:
         """Raise `Interrupted` or `Terminated` once somebody asked to stop."""
@@ -121,6 +123,8 @@ class Run:
         """Ask every worker to stop at its next chunk."""
         self.signal.append(signal)
         self.cancelled.set()
+        for stop in self.stoppers:
+            stop()
 
     def notice(self, code: str, message: str) -> None:
         """Emit a `Notice`."""

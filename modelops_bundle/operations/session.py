@@ -201,4 +201,6 @@ class Session:
         remote = self.remote_of(reference)
         if remote is not None and remote.ca_file is not None:
             remote = replace(remote, ca_file=str(self.project.root / remote.ca_file))
-        return make_client(self.options, remote, reference.host, self.run)
+        client = make_client(self.options, remote, reference.host, self.run)
+        self.run.stoppers.append(client.abort)
+        return client
