@@ -30,7 +30,7 @@ from modelops_bundle.stores.memory import check_expected
 LOCK = ".modelops-bundle.lock"
 _MARKER = "oci-layout"
 _INDEX = "index.json"
-_VERSION = "1.0.0"
+_IMAGE_LAYOUT = "1.0.0"
 _BLOCK = 1024 * 1024
 _MAX_INDEX = 64 * 1024 * 1024
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -157,7 +157,7 @@ class LayoutStore:
                     write_file(self.root / _INDEX, _index_bytes({}, []))
                 require_directory(self.root / "blobs" / "sha256")
                 # Last, so that the marker promises the rest.
-                write_file(self.root / _MARKER, canonical.dumps({"imageLayoutVersion": _VERSION}))
+                write_file(self.root / _MARKER, canonical.dumps({"imageLayoutVersion": _IMAGE_LAYOUT}))
 
     def _write_blob(self, what: Descriptor, chunks: Iterable[bytes]) -> None:
         hasher, size = hashlib.sha256(), 0
@@ -258,7 +258,7 @@ class LayoutStore:
 def _check_version(marker: bytes, root: Path) -> None:
     version = canonical.loads(marker, str(root / _MARKER), limit=65536).get("imageLayoutVersion")
     if not isinstance(version, str) or version.partition(".")[0] != "1":
-        raise Unsupported(f"{root} is an OCI layout of version {version!r}", hint=f"this tool knows {_VERSION}")
+        raise Unsupported(f"{root} is an OCI layout of version {version!r}", hint=f"this tool knows {_IMAGE_LAYOUT}")
 
 
 def _index_bytes(value: dict[str, Any], entries: list[Entry]) -> bytes:

@@ -13,7 +13,7 @@ from unicodedata import normalize
 from modelops_bundle.disk.hashing import Hashed, hash_files
 from modelops_bundle.disk.problems import translated
 from modelops_bundle.disk.tree import StatKey, Tree
-from modelops_bundle.errors import UnsafePath
+from modelops_bundle.errors import DiskError, UnsafePath
 from modelops_bundle.events import Run
 from modelops_bundle.model import paths
 from modelops_bundle.model.paths import RESERVED_DIRECTORIES, TEMPORARY_PREFIX
@@ -192,7 +192,12 @@ class Digester:
             elif item.kind == "dir" and path not in above:
                 entries[path] = Entry.directory()
         self._hash(unknown, items, entries)
-        self._index.save(keep)
+        try:
+            self._index.save(keep)
+        except DiskError:
+            # Looking must work where writing does not (a read-only mount); only the next look is slower.
+            if self._strict:
+                raise
         return Snapshot(entries)
 
     def _hash(self, unknown: list[tuple[str, int]], items: Mapping[str, Found], entries: dict[str, Entry]) -> None:

@@ -354,7 +354,7 @@ def test_basic_logins() -> None:
 def test_nobody_without_credentials() -> None:
     with pytest.raises(Unauthorized, match="wants a login") as caught:
         make(Script(Raw(401, headers={"www-authenticate": "Basic realm=x"}))).fetch(get())
-    assert caught.value.hint == "bundle login registry.example"
+    assert "login" in (caught.value.hint or "")
 
 
 def test_a_401_without_a_challenge() -> None:

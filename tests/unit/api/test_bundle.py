@@ -1,0 +1,119 @@
+"""The Python API on an OCI layout directory: the same operations the command line calls."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import modelops_bundle as mb
+from modelops_bundle.errors import NotABundle, TagMoved
+from modelops_bundle.events import Event, Run
+from modelops_bundle.plan.pull import Choices
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> str:
+    return f"layout:{tmp_path / 'hub'}:v1"
+
+
+def _made(root: Path, hub: str, **files: str) -> mb.Bundle:
+    root.mkdir()
+    for name, content in files.items():
+        (root / name).write_text(content)
+    bundle = mb.Bundle.init(root, hub)
+    bundle.add(".")
+    return bundle
+
+
+def test_a_push_is_what_a_clone_gets(tmp_path: Path, hub: str) -> None:
+    pushed = _made(tmp_path / "a", hub, one="1", two="2").push()
+    clone = mb.Bundle.clone(hub, tmp_path / "b")
+    assert {path.name: path.read_text() for path in clone.root.iterdir() if path.is_file()} == {"one": "1", "two": "2"}
+    assert clone.status().remote == pushed.digest
+    assert clone.status().clean
+
+
+def test_status_and_diff_see_the_disk_as_it_is_now(tmp_path: Path, hub: str) -> None:
+    bundle = _made(tmp_path / "a", hub, one="1")
+    bundle.push()
+    assert bundle.status().clean
+    (bundle.root / "one").write_text("changed")
+    (bundle.root / "new").write_text("n")
+    assert [change.path for change in bundle.status().changes] == ["one"]
+    assert bundle.status().untracked == ("new",)
+    assert [change.path for change in bundle.diff().changes] == ["one"]
+
+
+def test_plans_are_shown_then_applied(tmp_path: Path, hub: str) -> None:
+    bundle = _made(tmp_path / "a", hub, one="1")
+    plan = bundle.plan_push()
+    assert [path for path, _, _ in plan.changes()] == ["one"]
+    assert not (tmp_path / "hub").exists()
+    assert bundle.apply(plan).digest == plan.artifact.digest
+
+
+def test_a_stale_clone_cannot_push(tmp_path: Path, hub: str) -> None:
+    first = _made(tmp_path / "a", hub, one="1")
+    first.push()
+    second = mb.Bundle.clone(hub, tmp_path / "b")
+    (first.root / "one").write_text("newer")
+    first.push()
+    (second.root / "one").write_text("mine")
+    with pytest.raises(TagMoved) as refused:
+        second.push()
+    assert refused.value.facts["losses"] == [{"path": "one", "action": "modified"}]
+
+
+def test_a_conflict_is_settled_with_theirs(tmp_path: Path, hub: str) -> None:
+    first = _made(tmp_path / "a", hub, one="1")
+    first.push()
+    second = mb.Bundle.clone(hub, tmp_path / "b")
+    (first.root / "one").write_text("newer")
+    first.push()
+    (second.root / "one").write_text("mine")
+    plan = second.plan_pull(choices=Choices(theirs=["one"]))
+    assert plan.discards == ("one",)
+    second.apply(plan)
+    assert (second.root / "one").read_text() == "newer"
+
+
+def test_removed_paths_leave_with_the_next_push(tmp_path: Path, hub: str) -> None:
+    bundle = _made(tmp_path / "a", hub, one="1", two="2")
+    bundle.push()
+    assert bundle.remove("two") == ("two",)
+    assert (bundle.root / "two").exists()
+    bundle.push()
+    assert not (mb.Bundle.clone(hub, tmp_path / "b").root / "two").exists()
+
+
+def test_events_go_to_the_sink_of_the_run(tmp_path: Path, hub: str) -> None:
+    met: list[Event] = []
+    _made(tmp_path / "a", hub, one="1").push()
+    mb.Bundle.clone(hub, tmp_path / "b", Run(emit=met.append))
+    assert {type(event).__name__ for event in met} >= {"Started", "ItemStarted", "Advanced", "Finished"}
+
+
+def test_a_store_can_be_opened_directly(tmp_path: Path, hub: str) -> None:
+    digest = _made(tmp_path / "a", hub, one="1").push().digest
+    found = mb.open_store(hub).resolve("v1")
+    assert found is not None
+    assert found.digest == digest
+
+
+def test_no_bundle_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(NotABundle):
+        mb.Bundle.open(tmp_path)
+
+
+def test_importing_the_package_imports_nothing_else() -> None:
+    code = "import sys, modelops_bundle; print([m for m in sys.modules if m.startswith('modelops_bundle.')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_names_that_do_not_exist_are_attribute_errors() -> None:
+    with pytest.raises(AttributeError):
+        mb.nothing  # noqa: B018
