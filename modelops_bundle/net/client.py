@@ -8,7 +8,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Self, TypeVar
 from urllib.parse import urljoin
@@ -177,15 +176,16 @@ class Client:
 
     def _follow(self, request: Request, origin: Origin, login: str | None) -> Answer:
         """Send, and follow redirects of reads; `login` is for `origin` alone (facts: OCI §3, "redirects")."""
-        at = request
+        at, here = request, origin
         for _ in range(MAX_REDIRECTS + 1):
-            answer = self._send(at, login if Origin.of(at.url) == origin else None)
+            answer = self._send(at, login if here == origin else None)
             target = answer.headers.get("location")
             if answer.status not in _REDIRECTS or answer.status in request.accept or target is None:
                 return answer
             with answer:
                 answer.read_error()
             at = replace(at, url=_redirected(request, at.url, target), headers=_without_login(at, target))
+            here = Origin.of(at.url)
         raise Unavailable(f"{origin.netloc} redirects more than {MAX_REDIRECTS} times", host=origin.netloc)
 
     def _send(self, request: Request, login: str | None) -> Answer:
@@ -203,21 +203,14 @@ class Client:
         elif request.method in ("POST", "PUT", "PATCH"):
             headers["Content-Length"] = "0"
         checkpoint(f"request {request.method} {request.kind}")
-        with self._observed(request) as seen:
+        status, began = 0, time.monotonic()
+        try:
             raw = self._sender().send(request.method, request.url, headers, body)
-            seen.append(raw.status)
+            status = raw.status
+        finally:
+            self.run.emit(Requested(request.method, redact_url(request.url), status, time.monotonic() - began))
         checkpoint(f"answer {request.method} {request.kind}")
         return Answer(raw, request.url, self.run, self._throttle)
-
-    @contextmanager
-    def _observed(self, request: Request) -> Iterator[list[int]]:
-        seen: list[int] = []
-        began = time.monotonic()
-        try:
-            yield seen
-        finally:
-            status = seen[0] if seen else 0
-            self.run.emit(Requested(request.method, redact_url(request.url), status, time.monotonic() - began))
 
     def _paced(self, body: Iterable[bytes]) -> Iterator[bytes]:
         """The pieces of `body`, cut so that each is sent in a moment."""

@@ -16,6 +16,7 @@ _PAIR = re.compile(
     r"(?P<value>\"[^\"]*\"|'[^']*'|[^\s&,;]+)",
     re.IGNORECASE,
 )
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _SHOWN_PARAMETERS = frozenset(["n", "last", "digest", "mount", "from", "scope", "service", "artifacttype", "tag"])
 # General categories that steer a terminal or reorder text: control, format, surrogate, private, line, paragraph.
 _STEERING = frozenset(["Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"])
@@ -23,12 +24,14 @@ _STEERING = frozenset(["Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"])
 
 def has_controls(text: str) -> bool:
     """Whether `text` has C0, C1 or DEL characters: CR, LF and NUL would end a header early."""
-    return any(ord(character) < 0x20 or 0x7F <= ord(character) < 0xA0 for character in text)
+    return _CONTROLS.search(text) is not None
 
 
 def safe(text: str, limit: int = 500) -> str:
     """`text` from a remote as one printable line: control and bidirectional characters are escaped."""
-    shown = "".join(_escaped(character) for character in text[:limit])
+    shown = text[:limit]
+    if not shown.isprintable():
+        shown = "".join(_escaped(character) for character in shown)
     return shown + ("…" if len(text) > limit else "")
 
 

@@ -161,6 +161,9 @@ class Received:
     def close(self) -> None:
         """Give the connection back when the body was read to its end, else close it."""
         self._transport.forget(self)
+        if self._response.length_remaining == 0:
+            # An answer to HEAD has no body, and still must be read for its connection to be kept.
+            self.read(1)
         if not self._response.closed:
             self._response.close()
         self._response.release_conn()

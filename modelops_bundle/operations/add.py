@@ -62,23 +62,25 @@ def add(
         refuse_special(found)
         _check_links(session, found, follow_links)
         new = sorted(path for path in found if path not in tracked)
-        tracked = {path for path in tracked if not _became_directory(path, found)}
-        paths.validate_tree(sorted({*tracked, *new} - _implied(found)))
-        result = Result(new, sorted(path for path in found if path in tracked), chooser.ignored, dry_run)
-        if not dry_run and new:
-            project.write_tracked({*tracked, *new})
+        kept = tracked - _implied(found) - _replaced(session, tracked, found)
+        paths.validate_tree(sorted({*kept, *new}))
+        result = Result(new, sorted(path for path in found if path in kept), chooser.ignored, dry_run)
+        if not dry_run and {*kept, *new} != tracked:
+            project.write_tracked({*kept, *new})
     if result.ignored:
         _tell_ignored(result)
     return result
 
 
 def _implied(found: Iterable[str]) -> set[str]:
+    """Directories above `found`: a path tracked as a file or an empty directory is neither any more."""
     return {parent for path in found for parent in paths.parents(path)}
 
 
-def _became_directory(path: str, found: dict[str, Found]) -> bool:
-    # A tracked path below which something is added now is a directory, and implied.
-    return any(other.startswith(f"{path}/") for other in found) if path not in found else False
+def _replaced(session: Session, tracked: Iterable[str], found: dict[str, Found]) -> set[str]:
+    """Tracked paths that are gone because something is added now where their directory was."""
+    below = [path for path in tracked if path not in found and any(p in found for p in paths.parents(path))]
+    return set(below) - look(session.tree, below).keys()
 
 
 def _tell_ignored(result: Result) -> None:

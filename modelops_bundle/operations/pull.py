@@ -148,12 +148,12 @@ def apply_pull(session: Session, plan: PullPlan) -> Result:
 
 def _is_recorded(session: Session, plan: PullPlan) -> bool:
     """Whether the plan neither changes the disk nor what this clone knows."""
-    if plan.steps or not plan.complete:
+    if plan.steps or plan.track or plan.untrack or not plan.complete:
         return False
     project, seen = session.project, session.seen.get(plan.reference)
     at = project.at()
     known = (at.reference, at.digest, seen.digest if seen else None) == (plan.reference, plan.digest, plan.digest)
-    return known and at.snapshot == plan.base and project.tracked() == set(plan.tracked)
+    return known and at.snapshot == plan.base
 
 
 def _result(plan: PullPlan, counts: _Counts, *, changed: bool = True) -> Result:

@@ -165,7 +165,7 @@ def _stand(
     sighting = session.seen.get(remote_state.key(reference))
     found = current.digest if current else None
     standing = rules.standing(found, sighting.digest if sighting else None, ours, expected)
-    move = TagMove(reference.tag or "", found, standing)
+    move = TagMove(reference.tag or "", found, standing, expected or (sighting.digest if sighting else None))
     if found is None:
         return move, None
     if sighting is not None and sighting.digest == found:
@@ -325,7 +325,7 @@ def _note_pushed(session: Session, key: str, plan: PushPlan, *, adopted: bool) -
         return
     # An adopted tag is a push that was killed after its last PUT: what it stood on is the merge base.
     before = session.project.at().snapshot if adopted else plan.base
-    changes = {c.path: (c.base, c.here) for c in difference(before, plan.snapshot)}
+    changes = {c.path: ((c.base,), c.here) for c in difference(before, plan.snapshot)}
     if changes:
         session.seen.put_pushed(key, Pushed(digest, changes))
 

@@ -60,7 +60,8 @@ def commit_of(plan: PullPlan, sighting: Sighting | None) -> dict[str, Any]:
         "reference": plan.reference,
         "digest": str(plan.digest),
         "base": None if plan.keep_base else plan.base.to_json(),
-        "tracked": list(plan.tracked),
+        "track": list(plan.track),
+        "untrack": list(plan.untrack),
         "manifest": sighting.manifest.decode() if sighting else None,
         "index": sighting.index.decode() if sighting and sighting.index is not None else None,
     }
@@ -69,7 +70,8 @@ def commit_of(plan: PullPlan, sighting: Sighting | None) -> dict[str, Any]:
 def record(session: Session, commit: Mapping[str, Any], left: Sequence[Step]) -> None:
     """Move the merge base, the list of tracked paths and, when nothing is left, the lease."""
     project, reference = session.project, commit["reference"]
-    project.write_tracked(commit["tracked"])
+    # A difference, not a list: what was added since the plan was made stays.
+    project.write_tracked((project.tracked() | set(commit["track"])) - set(commit["untrack"]))
     if commit["base"] is None:
         return
     base = Snapshot.from_json(commit["base"])

@@ -42,7 +42,12 @@ class Status:
     @property
     def clean(self) -> bool:
         """Whether nothing differs between here, the base and the remote."""
-        return not self.changes
+        return not self.changes and not self.gone
+
+    @property
+    def gone(self) -> bool:
+        """Whether the remote no longer has what this clone saw there."""
+        return self.online and self.remote is None and self.seen is not None
 
     def side(self, *sides: Side) -> list[Change]:
         """The changes made by these sides."""
@@ -57,6 +62,7 @@ class Status:
             "remote": str(self.remote) if self.remote else None,
             "seen": str(self.seen) if self.seen else None,
             "clean": self.clean,
+            "gone": self.gone,
             "tracked": self.tracked,
             "size": self.size,
             "changes": [change.to_json() for change in self.changes],

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelops_bundle.disk.hashing import Hashed, hash_files
-from modelops_bundle.errors import Corrupt, VerifyFailed
+from modelops_bundle.errors import Corrupt, NotFound, VerifyFailed
 from modelops_bundle.events import Run, Started
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.paths import display
@@ -101,12 +101,11 @@ def verify_remote(session: Session, text: str) -> Report:
 
     def one(what: Descriptor) -> None:
         name = what.annotations.get("org.opencontainers.image.title", str(what.digest))
-        if not store.has(what):
-            missing.append(name)
-            return
         try:
             with store.open(what) as chunks:
                 _drain(verified(what, chunks), session.run)
+        except NotFound:
+            missing.append(name)
         except Corrupt:
             corrupt.append(name)
 

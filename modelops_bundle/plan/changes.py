@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -133,12 +133,16 @@ def renames(changes: Iterable[Change]) -> tuple[Rename, ...]:
     return tuple(pairs)
 
 
-def lost(pushed: Mapping[str, tuple[Entry | None, Entry | None]], there: Mapping[str, Entry]) -> tuple[str, ...]:
-    """Paths our pushes changed that are back at their value from before: overwritten by somebody who had not seen
-    our push.
+def lost(
+    pushed: Mapping[str, tuple[Collection[Entry | None], Entry | None]], there: Mapping[str, Entry]
+) -> tuple[str, ...]:
+    """Paths our pushes changed that are back at a value from before: overwritten by somebody who had not seen our
+    push.
 
-    :param pushed: per path its entry before our first and after our last push.
+    :param pushed: per path its entries before each of our pushes that changed it, and after the last one.
     """
     return tuple(
-        sorted(path for path, (before, after) in pushed.items() if before != after and there.get(path) == before)
+        sorted(
+            path for path, (befores, after) in pushed.items() if there.get(path) != after and there.get(path) in befores
+        )
     )

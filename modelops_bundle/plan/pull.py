@@ -56,7 +56,8 @@ class PullPlan:
     digest: Digest
     steps: tuple[Step, ...]
     base: Snapshot
-    tracked: tuple[str, ...]
+    track: tuple[str, ...]
+    untrack: tuple[str, ...]
     conflicts: tuple[Change, ...]
     collisions: tuple[str, ...]
     kept: tuple[str, ...]
@@ -109,7 +110,8 @@ class PullPlan:
             "digest": str(self.digest),
             "steps": [step.to_json() for step in self.steps],
             "base": self.base.to_json(),
-            "tracked": list(self.tracked),
+            "track": list(self.track),
+            "untrack": list(self.untrack),
             "conflicts": [change.to_json() for change in self.conflicts],
             "collisions": list(self.collisions),
             "kept": list(self.kept),
@@ -136,7 +138,8 @@ class PullPlan:
             Digest.parse(value["digest"]),
             tuple(Step.from_json(step) for step in value["steps"]),
             Snapshot.from_json(value["base"]),
-            tuple(value["tracked"]),
+            tuple(value["track"]),
+            tuple(value["untrack"]),
             tuple(_change(item) for item in value["conflicts"]),
             tuple(value["collisions"]),
             tuple(value["kept"]),
@@ -213,7 +216,8 @@ def plan_pull(
         digest,
         steps,
         base.replaced(sorter.base),
-        tuple(sorted(sorter.tracked)),
+        tuple(sorted(sorter.tracked.difference(tracked))),
+        tuple(sorted(set(tracked) - sorter.tracked)),
         tuple(sorter.conflicts),
         tuple(sorted(sorter.collisions)),
         tuple(sorter.kept),

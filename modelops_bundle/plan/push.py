@@ -24,21 +24,35 @@ class TagMove:
     """One tag: what it stood for when the plan was made (None: absent) and whether the lease allows moving it.
 
     `standing`: `new` was absent and never seen; `current` is what this clone last saw (or was told to expect);
-    `adopted` stands for exactly this push already; `moved` is none of these, and refused unless forced.
+    `adopted` stands for exactly this push already; `moved` is none of these, and refused unless forced. `seen` is
+    what this clone last saw there, or was told to expect.
     """
 
     tag: str
     found: Digest | None
     standing: Standing
+    seen: Digest | None = None
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `from_json` reads back."""
-        return {"tag": self.tag, "found": str(self.found) if self.found else None, "standing": self.standing}
+        return {
+            "tag": self.tag,
+            "found": str(self.found) if self.found else None,
+            "standing": self.standing,
+            "seen": str(self.seen) if self.seen else None,
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Read what `to_json` made."""
-        return cls(value["tag"], Digest.parse(value["found"]) if value["found"] else None, value["standing"])
+        found, seen = (Digest.parse(value[key]) if value[key] else None for key in ("found", "seen"))
+        return cls(value["tag"], found, value["standing"], seen)
+
+    def told(self) -> str:
+        """What the tag is and what this clone knew, for people."""
+        now = f"is sha256:{self.found.short}" if self.found else "is gone"
+        then = f"last saw sha256:{self.seen.short}" if self.seen else "has never seen it"
+        return f"{self.tag} {now}, this clone {then}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,16 +166,15 @@ class PushPlan:
 
 def moved_error(place: str, moved: Sequence[TagMove], losses: Sequence[Loss]) -> TagMoved:
     """The refusal, naming what would be lost."""
-    names = ", ".join(move.tag for move in moved)
     shown = ", ".join(f"{display(loss.path)} ({loss.action} there)" for loss in losses[:10]) + (
         " …" if len(losses) > 10 else ""
     )
-    message = f"{place}:{names} is not what this clone last saw"
+    message = f"{place}:{'; '.join(move.told() for move in moved)}"
     if shown:
         message += f"; this push would lose: {shown}"
     return TagMoved(
         message,
-        tags=[{"tag": move.tag, "digest": str(move.found) if move.found else None} for move in moved],
+        tags=[move.to_json() for move in moved],
         losses=[loss.to_json() for loss in losses],
     )
 

@@ -74,12 +74,14 @@ class Registry:
 
     :param tls: serve HTTPS with this context.
 
-    `habits` says how it differs from other registries, `repositories` holds what it stores, `requests` what it was asked.
+    `habits` says how it differs from other registries, `repositories` holds what it stores, `requests` what it was asked,
+    `connections` how many were opened.
     """
 
     def __init__(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self.protocol = Protocol()
         self.requests: list[Logged] = []
+        self.connections = 0
         self.realm: str | None = None
         self.clock: Callable[[], float] = time.monotonic
         self._faults: list[Fault] = []
@@ -261,6 +263,7 @@ class _Server(ThreadingHTTPServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._open_lock:
             self._open.add(request)
+            self.registry.connections += 1
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from modelops_bundle.errors import BundleError, TagMoved, Unavailable, Unsupported
+from modelops_bundle.errors import BundleError, NotFound, TagMoved, Unavailable, Unsupported
 from modelops_bundle.events import Run
 from modelops_bundle.model import canonical, media
 from modelops_bundle.model.descriptor import Descriptor
@@ -25,6 +25,7 @@ INTENT_TYPE = "application/vnd.modelops.bundle.intent.v1+json"
 INTENT_SECONDS = 600.0
 """How long an announcement stands when its writer died, by the registry's clock."""
 ROUNDS = 40
+ANNOUNCEMENTS = 5
 _STATE = media.PREFIX + "intent"
 _STARTED = media.PREFIX + "started"
 _EMPTY = Descriptor.of(media.OCI_EMPTY, b"{}", inline=True)
@@ -124,8 +125,16 @@ class _Intent:
         self._what = Descriptor.of(media.OCI_MANIFEST, self._data)
 
     def announce(self) -> None:
-        self._store.put(_EMPTY, [b"{}"])
-        self._store.tag(self.tag, self._what, self._data, ABSENT)
+        for attempt in range(ANNOUNCEMENTS):
+            self._store.put(_EMPTY, [b"{}"])
+            try:
+                self._store.tag(self.tag, self._what, self._data, ABSENT)
+            except NotFound:
+                # Several writers store the same empty blob at once, and distribution 2.8 may miss it for a moment.
+                if attempt == ANNOUNCEMENTS - 1:
+                    raise
+            else:
+                return
 
     def withdraw(self) -> None:
         """Remove the tag, or where tags cannot be removed let it say that it is over."""

@@ -33,10 +33,10 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """What our pushes since the last pull changed: per path the entry before the first and after the last of them."""
+    """What our pushes since the last pull changed: per path the entries before each of them, and after the last."""
 
     digest: Digest
-    changes: Mapping[str, tuple[Entry | None, Entry | None]]
+    changes: Mapping[str, tuple[tuple[Entry | None, ...], Entry | None]]
 
 
 class Seen:
@@ -77,16 +77,22 @@ class Seen:
             raise Corrupt("the push record cannot be read")
         return Pushed(
             Digest.parse(value.get("digest", "")),
-            {path: (_read(pair[0]), _read(pair[1])) for path, pair in changes.items()},
+            {
+                path: (tuple(_read(before) for before in befores), _read(after))
+                for path, (befores, after) in changes.items()
+            },
         )
 
     def put_pushed(self, reference: str, pushed: Pushed) -> None:
-        """Add a push to the record of `reference`: the oldest `before` of each path stays."""
+        """Add a push to the record of `reference`: every earlier value of each path stays."""
         old = self.pushed(reference)
         merged = dict(old.changes) if old else {}
-        for path, (before, after) in pushed.changes.items():
-            merged[path] = (merged[path][0] if path in merged else before, after)
-        value = {path: [_write(before), _write(after)] for path, (before, after) in merged.items() if before != after}
+        for path, (befores, after) in pushed.changes.items():
+            known = merged[path][0] if path in merged else ()
+            merged[path] = (*known, *(before for before in befores if before not in known)), after
+        value = {
+            path: [[_write(before) for before in befores], _write(after)] for path, (befores, after) in merged.items()
+        }
         write_file(self._at(reference) / _PUSHED, canonical.dumps({"digest": str(pushed.digest), "changes": value}))
 
     def forget_pushed(self, reference: str) -> None:

@@ -65,6 +65,8 @@ def _long(found: Status) -> Iterable[Line]:
 def _head(found: Status) -> Line:
     if not found.online:
         return f"{found.reference}: not asked ({found.why_offline}); compared with what was last seen"
+    if found.gone and found.seen is not None:
+        return f"{found.reference} is gone; this clone last saw {found.seen.short}"
     if found.remote is None:
         return f"{found.reference} does not exist yet"
     if found.clean:
