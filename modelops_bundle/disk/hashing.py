@@ -52,7 +52,9 @@ def hash_file(
 
 def _hash_open(descriptor: int, run: Run, progress: Callable[[int], None], now_ns: Callable[[], int]) -> Hashed | None:
     taken = now_ns()
-    if taken - os.fstat(descriptor).st_mtime_ns < SETTLED:
+    facts = os.fstat(descriptor)
+    # The change time too: a modification time can be set back (`cp -p`, utime) while mapped pages are still dirty.
+    if taken - max(facts.st_mtime_ns, facts.st_ctime_ns) < SETTLED:
         # A page dirtied through mmap before this moment would take no new stamp for later writes.
         _write_back(descriptor)
     before = StatKey.of(os.fstat(descriptor))

@@ -7,11 +7,14 @@ integers, booleans and containers need; floats never occur in what we write).
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from modelops_bundle.errors import Corrupt
 
 MAX_DEPTH = 64
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def dumps(value: Any) -> bytes:
@@ -36,11 +39,14 @@ def loads(data: bytes, what: str, *, limit: int) -> dict[str, Any]:
     """
     if len(data) > limit:
         raise Corrupt(f"{what} is {len(data)} bytes, more than the {limit} accepted")
-    if _depth(data) > MAX_DEPTH:
-        raise Corrupt(f"{what} is nested deeper than {MAX_DEPTH} levels")
+    if _too_deep(data):
+        raise Corrupt(f"{what} is nested deeper than {MAX_DEPTH} levels, or cut off")
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique)
-    except (UnicodeDecodeError, ValueError) as error:
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+        if b"\\u" in data:
+            # "\ud800" is JSON and no text: it has no UTF-8 form, as a name or anything else.
+            dumps(value)
+    except (UnicodeError, ValueError) as error:
         start = data[:40].decode("utf-8", "replace")
         raise Corrupt(f"{what} is not JSON (it begins with {start!r})") from error
     if not isinstance(value, dict):
@@ -48,30 +54,19 @@ def loads(data: bytes, what: str, *, limit: int) -> dict[str, Any]:
     return value
 
 
-def _depth(data: bytes) -> int:
-    """Upper bound of the nesting; brackets inside strings only ever raise it."""
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _too_deep(data: bytes) -> bool:
+    """Whether brackets nest deeper than `MAX_DEPTH`, or do not match. Linear, and in C: snapshots have megabytes."""
     if data.count(b"{") + data.count(b"[") <= MAX_DEPTH:
-        return 0
-    depth = deepest = 0
-    in_string = escaped = False
-    for byte in data:
-        if in_string:
-            in_string, escaped = _inside_string(byte, escaped)
-        elif byte == 0x22:
-            in_string = True
-        elif byte in b"{[":
-            depth += 1
-            deepest = max(deepest, depth)
-            if deepest > MAX_DEPTH:
-                break
-        elif byte in b"}]":
-            depth -= 1
-    return deepest
-
-
-def _inside_string(byte: int, escaped: bool) -> tuple[bool, bool]:
-    if escaped:
-        return True, False
-    if byte == 0x5C:
-        return True, True
-    return byte != 0x22, False
+        return False
+    outside = _STRING.sub(b"", data) if b"\\" in data else b"".join(data.split(b'"')[::2])
+    brackets = outside.translate(None, _NO_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        outer = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if len(outer) == len(brackets):
+            break
+        brackets = outer
+    return bool(brackets)

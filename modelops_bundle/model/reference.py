@@ -13,6 +13,7 @@ from modelops_bundle.model.digest import SHORTEST_PREFIX, Digest
 
 Scheme = Literal["oci", "layout", "tar", "mem"]
 SCHEMES: tuple[Scheme, ...] = ("oci", "layout", "tar", "mem")
+_SCHEME_WORDS = tuple(f"{scheme}:" for scheme in SCHEMES)
 
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
@@ -38,7 +39,8 @@ class Reference:
     prefix: str | None = None
 
     def __str__(self) -> str:
-        text = self.place if self.scheme == "oci" else f"{self.scheme}:{self.place}"
+        plain = self.scheme == "oci" and _begins_with_host(self.place) and not self.place.startswith(_SCHEME_WORDS)
+        text = self.place if plain else f"{self.scheme}:{'//' if self.scheme == 'oci' else ''}{self.place}"
         if self.tag is not None:
             text += f":{self.tag}"
         if self.digest is not None:
@@ -174,7 +176,8 @@ def _parse_oci(text: str) -> Reference:
 def _without_name(text: str) -> str:
     place = text.partition("@")[0]
     head, colon, tag = place.rpartition(":")
-    return head if colon and "/" not in tag and len(head) > 1 else place
+    # The colon of a drive is followed by a slash of either kind.
+    return head if colon and "/" not in tag and "\\" not in tag else place
 
 
 def _parse_path(scheme: Scheme, text: str) -> Reference:
@@ -182,7 +185,10 @@ def _parse_path(scheme: Scheme, text: str) -> Reference:
     place = _without_name(text)
     rest = text.partition("@")[0][len(place) :]
     tag = check_tag(rest[1:]) if rest else None
-    return Reference(scheme, place.rstrip("/") or "/", tag, digest, prefix)
+    if not place:
+        raise UsageError(f"no place in {text[:200]!r}", hint=f"write {scheme}:PATH[:TAG][@DIGEST]")
+    root = "/" if place.startswith("/") else ""
+    return Reference(scheme, root + place.strip("/") if root else place.rstrip("/"), tag, digest, prefix)
 
 
 def _parse_name(text: str, remotes: Mapping[str, Reference] | None, known_tags: Collection[str]) -> Reference:

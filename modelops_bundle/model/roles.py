@@ -19,6 +19,7 @@ _DOC_NAMES = re.compile(r"(readme|licen[cs]e|notice|changelog|authors|citation|c
 _CONFIG_NAMES = frozenset(
     ["vocab.txt", "merges.txt", "modelfile", "special_tokens.txt", "labels.txt", "added_tokens.txt"]
 )
+_MEMBER = re.compile("(.)-(.)|(.)", re.DOTALL)
 _DATASET_DIRECTORIES = frozenset(["data", "dataset", "datasets"])
 
 
@@ -86,10 +87,20 @@ def _translate_one(glob: str, at: int) -> tuple[str, int]:
 
 
 def _translate_set(glob: str, at: int) -> tuple[str, int]:
-    end = glob.find("]", at + 2)
+    negated = glob[at + 1 : at + 2] in ("!", "^")
+    first = at + 1 + negated
+    # A bracket that closes right away is a member of the set (glob(7)).
+    end = glob.find("]", first + 1)
     if end < 0:
         return re.escape("["), at + 1
-    body = glob[at + 1 : end]
-    negated = body[0] in "!^"
-    inside = re.sub(r"([\\\[\]&~|^])", r"\\\1", body[1:] if negated else body)
-    return f"(?!/)[{'^' if negated else ''}{inside}]", end + 1
+    members = "".join(_member(*found.groups()) for found in _MEMBER.finditer(glob, first, end))
+    if not members:
+        return "[^/]" if negated else "(?!)", end + 1
+    return f"(?!/)[{'^' if negated else ''}{members}]", end + 1
+
+
+def _member(low: str | None, high: str | None, single: str | None) -> str:
+    if low is None or high is None:
+        return re.escape(single or "")
+    # A range that runs backwards holds nothing.
+    return f"{re.escape(low)}-{re.escape(high)}" if low <= high else ""

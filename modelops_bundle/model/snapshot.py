@@ -53,11 +53,13 @@ class Entry:
         return value
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Self:
+    def from_json(cls, value: object) -> Self:
         """Read what `to_json` made.
 
         :raises Corrupt: anything else.
         """
+        if not isinstance(value, dict):
+            raise Corrupt("an entry of a snapshot cannot be read")
         kind = value.get("kind")
         if kind == "dir":
             return cls.directory()
@@ -131,6 +133,6 @@ class Snapshot(Mapping[str, Entry]):
 
         :raises Corrupt: anything else.
         """
-        if not isinstance(value, dict) or not all(isinstance(item, dict) for item in value.values()):
+        if not isinstance(value, dict):
             raise Corrupt("a snapshot cannot be read")
         return cls({path: Entry.from_json(item) for path, item in value.items()})

@@ -205,7 +205,7 @@ class Client:
         checkpoint(f"request {request.method} {request.kind}")
         status, began = 0, time.monotonic()
         try:
-            raw = self._sender().send(request.method, request.url, headers, body)
+            raw = self._sender().send(request.method, request.url, headers, body, request.patience)
             status = raw.status
         finally:
             self.run.emit(Requested(request.method, redact_url(request.url), status, time.monotonic() - began))

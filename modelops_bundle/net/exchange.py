@@ -34,7 +34,9 @@ class Raw(Protocol):
 class Sender(Protocol):
     """Sends one request, as `transport.Transport` does; tests bring their own."""
 
-    def send(self, method: str, url: str, headers: Mapping[str, str], body: Body | None) -> Raw: ...
+    def send(
+        self, method: str, url: str, headers: Mapping[str, str], body: Body | None, patience: float = 0.0
+    ) -> Raw: ...
 
     def abort(self) -> None: ...
 
@@ -50,6 +52,7 @@ class Request:
     :param accept: the statuses that the caller understands; every other one is an error.
     :param scope: what the login must allow (`auth.pull_scope`, `push_scope`), None to send no login.
     :param key: names the item in `Retrying` events; the redacted URL when None.
+    :param patience: seconds that the server may think before it answers, on top of the stall timeout.
     """
 
     method: str
@@ -61,6 +64,7 @@ class Request:
     accept: frozenset[int] = frozenset([200])
     scope: str | None = ""
     key: str | None = None
+    patience: float = 0.0
 
     @property
     def name(self) -> str:

@@ -45,7 +45,7 @@ class Policy:
     refused: int = 3
     corrupt: int = 3
     renew: int = 2
-    lag: int = 2
+    lag: int = 4
     base: float = 0.5
     ceiling: float = 20.0
     patience: float = 120.0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import threading
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import urllib3
@@ -23,21 +25,58 @@ _CONNECTIONS = 64
 """Idle connections kept per host: more than any sensible number of workers."""
 
 
+class _Busy:
+    """The sockets on which somebody sends a body or waits for an answer."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sockets: set[Any] = set()
+
+    def add(self, sock: Any) -> None:
+        with self._lock:
+            self._sockets.add(sock)
+
+    def remove(self, sock: Any) -> None:
+        with self._lock:
+            self._sockets.discard(sock)
+
+    def wake(self) -> None:
+        """End what they wait for, with an error."""
+        with self._lock:
+            for sock in self._sockets:
+                with suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+
+
 class _Patient:
     """urllib3 sends bodies under the connect timeout; a registry that writes to slow storage pauses longer."""
 
     sock: Any
-    stall: float = 30.0
+    stall: float
+    busy: _Busy
 
     def endheaders(self, message_body: Any = None, *, encode_chunked: bool = False) -> None:
         super().endheaders(message_body, encode_chunked=encode_chunked)  # type: ignore[misc]
         if self.sock is not None:
             self.sock.settimeout(self.stall)
+            self.busy.add(self.sock)
+
+    def getresponse(self) -> Any:
+        sock = self.sock
+        try:
+            return super().getresponse()  # type: ignore[misc]
+        finally:
+            self.busy.remove(sock)
+
+    def close(self) -> None:
+        self.busy.remove(self.sock)
+        super().close()  # type: ignore[misc]
 
 
-def _pool_classes(stall: float) -> dict[str, type[HTTPConnectionPool]]:
-    plain = type("PatientConnection", (_Patient, HTTPConnection), {"stall": stall})
-    tls = type("PatientTLSConnection", (_Patient, HTTPSConnection), {"stall": stall})
+def _pool_classes(stall: float, busy: _Busy) -> dict[str, type[HTTPConnectionPool]]:
+    ours = {"stall": stall, "busy": busy}
+    plain = type("PatientConnection", (_Patient, HTTPConnection), ours)
+    tls = type("PatientTLSConnection", (_Patient, HTTPSConnection), ours)
     return {
         "http": type("PatientPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
         "https": type("PatientTLSPool", (HTTPSConnectionPool,), {"ConnectionCls": tls}),
@@ -49,7 +88,7 @@ class Transport:
 
     def __init__(self, options: NetOptions) -> None:
         self._options = options
-        self._timeout = Timeout(connect=CONNECT_TIMEOUT, read=options.stall_timeout)
+        self._busy = _Busy()
         self._lock = threading.Lock()
         self._managers: dict[tuple[str, bool, str | None], urllib3.PoolManager] = {}
         self._live: set[Received] = set()
@@ -57,9 +96,17 @@ class Transport:
             # The user asked for it by name; urllib3 would say it again for every connection.
             urllib3.disable_warnings(failures.InsecureRequestWarning)
 
-    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | Iterable[bytes] | None) -> Received:
+    def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | Iterable[bytes] | None,
+        patience: float = 0.0,
+    ) -> Received:
         """Send one request and read the answer's headers.
 
+        :param patience: seconds to wait for the answer on top of the stall timeout.
         :raises Transient: no answer, but another attempt may get one. :raises BundleError: none can.
         """
         origin = Origin.of(url)
@@ -72,7 +119,7 @@ class Transport:
                 headers=headers,
                 redirect=False,
                 retries=False,
-                timeout=self._timeout,
+                timeout=Timeout(connect=CONNECT_TIMEOUT, read=self._options.stall_timeout + patience),
                 preload_content=False,
                 decode_content=False,
             )
@@ -89,7 +136,8 @@ class Transport:
             self._live.discard(received)
 
     def abort(self) -> None:
-        """Wake every thread that waits for bytes; its read then fails."""
+        """Wake every thread that sends or waits for bytes; what it does then fails."""
+        self._busy.wake()
         with self._lock:
             live = list(self._live)
         for received in live:
@@ -116,7 +164,7 @@ class Transport:
         if scheme == "https":
             settings["ssl_context"] = tls_context(self._options.ca_file, insecure)
         manager = urllib3.PoolManager(**settings) if proxy is None else self._through(proxy, settings)
-        manager.pool_classes_by_scheme = _pool_classes(self._options.stall_timeout)
+        manager.pool_classes_by_scheme = _pool_classes(self._options.stall_timeout, self._busy)
         return manager
 
     def _through(self, proxy: str, settings: dict[str, Any]) -> urllib3.PoolManager:

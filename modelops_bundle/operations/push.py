@@ -24,6 +24,7 @@ from modelops_bundle.model import artifact, media, paths
 from modelops_bundle.model.artifact import Artifact
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
+from modelops_bundle.model.manifest import Manifest
 from modelops_bundle.model.ports import Chunks, Lister, Store
 from modelops_bundle.model.reference import Reference, check_tag, is_service_tag, parse
 from modelops_bundle.model.snapshot import Snapshot
@@ -142,14 +143,14 @@ def _expected(request: PushRequest) -> Digest | None:
 
 
 def _tags(session: Session, reference: Reference, request: PushRequest) -> list[str]:
-    tags = [check_tag(tag) for tag in request.tags]
+    written = session.written_tag(request.reference) if request.reference is not None else None
+    tags = [check_tag(tag) for tag in ([written] if written else []) + list(request.tags)]
     if request.bump:
         store = session.store(reference, create=True)
         if not isinstance(store, Lister):
             raise Unsupported("this store cannot list tags, so there is no next release", hint="push --tag VERSION")
         tags.insert(0, semver.bump((tag for tag in store.tags() if not is_service_tag(tag)), request.bump))
-    named = request.reference is not None and reference.tag is not None and not tags
-    if not tags or named:
+    if not tags:
         tags.append(reference.tag or session.project.config.default_tag)
     reserved = [tag for tag in tags if is_service_tag(tag)]
     if reserved:
@@ -249,7 +250,7 @@ def _send(
         for what, name in (*made.file_blobs(), *((what, "(metadata)") for what, _ in made.generated()))
         if str(what.digest) not in plan.known
     ]
-    copied = copy.copy_blobs(wanted, source, store, session.run)
+    copied = copy.copy_blobs(wanted, source, store, session.run, likely=_likely(session, plan.place))
     checkpoint("blobs sent")
     try:
         store.put(manifest, [data])
@@ -265,6 +266,15 @@ def _send(
         store.put(manifest, [data])
     checkpoint("manifest sent")
     return copied
+
+
+def _likely(session: Session, place: str) -> frozenset[str]:
+    """Blobs that the repository held under any tag this clone ever saw there: asked for before they are sent."""
+    known: set[str] = set()
+    for sighting in session.seen.all():
+        if str(parse(sighting.reference).at()) == place:
+            known |= remote_state.blob_digests(Manifest.from_bytes(sighting.manifest))
+    return frozenset(known)
 
 
 class _Source:

@@ -124,14 +124,18 @@ class Session:
             return found.at(self._default_tag(found))
         return found
 
-    def _parse(self, text: str) -> Reference:
+    def _parse(self, text: str, *, bare: bool = False) -> Reference:
         if self._project is None:
             return parse(text)
-        named = {name: remote.default for name, remote in self.remotes.items()}
+        named = {name: remote.reference.at() if bare else remote.default for name, remote in self.remotes.items()}
         default = self._project.config.default_remote
         if default in named:
             named[""] = named[default]
         return parse(text, named, self._known_tags() if default in named else ())
+
+    def written_tag(self, text: str) -> str | None:
+        """The tag that `text` itself spells out; None when it leaves the choice to the settings."""
+        return self._parse(text, bare=True).tag
 
     def _known_tags(self) -> set[str]:
         """Tags of the default remote that this clone has seen: what a bare word may mean, without asking anybody."""

@@ -10,7 +10,7 @@ from modelops_bundle.errors import ConfigError, Conflict, NoMatch, WouldOverwrit
 from modelops_bundle.model.artifact import Place
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
-from modelops_bundle.model.paths import display
+from modelops_bundle.model.paths import display, validate
 from modelops_bundle.model.snapshot import Entry, Snapshot
 from modelops_bundle.plan.changes import Change, Side, compare
 
@@ -35,10 +35,13 @@ class Step:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Read what `to_json` made."""
+        """Read what `to_json` made.
+
+        :raises UnsafePath: the path leads out of a tree: a plan may come from anybody.
+        """
         before, after = value.get("before"), value.get("after")
         return cls(
-            str(value["path"]),
+            validate(str(value["path"])),
             None if before is None else Entry.from_json(before),
             None if after is None else Entry.from_json(after),
         )
@@ -241,6 +244,7 @@ class _Sorter:
     def __init__(self, tracked: Collection[str], untracked: Mapping[str, Entry], choices: Choices) -> None:
         self._untracked = untracked
         self._choices = choices
+        self._tracked_before = frozenset(tracked)
         self.tracked = set(tracked)
         self.steps: dict[str, Step] = {}
         self.base: dict[str, Entry | None] = {}
@@ -253,7 +257,7 @@ class _Sorter:
     def sort(self, change: Change) -> None:
         """Decide one change."""
         path = change.path
-        if change.side is Side.BOTH_SAME or (change.there is not None and self._untracked.get(path) == change.there):
+        if self._is_adoption(change):
             self._settle(change)
             self.adopted.append(path)
         elif path in self._choices.theirs or self._choices.overwrite:
@@ -272,6 +276,13 @@ class _Sorter:
             self.kept.append(path)
         else:
             self.conflicts.append(change)
+
+    def _is_adoption(self, change: Change) -> bool:
+        if change.side is Side.BOTH_SAME:
+            return True
+        # `rm` leaves the file on disk: a path taken out of the bundle here and untouched there stays out.
+        same = change.there is not None and self._untracked.get(change.path) == change.there
+        return same and change.side is not Side.HERE
 
     def _settle(self, change: Change) -> None:
         self.base[change.path] = change.there
@@ -299,7 +310,9 @@ class _Sorter:
             if staying:
                 del self.steps[path]
                 self.base.pop(path, None)
-                self.tracked.discard(path)
+                self.discards.discard(path)
+                if path not in self._tracked_before:
+                    self.tracked.discard(path)
                 self.collisions.update(staying)
 
     def _goes(self, path: str) -> bool:

@@ -209,13 +209,22 @@ class RegistryStore:
             accept=(200, 201, 202, 204, 400, 404, 412),
             key=name,
         )
-        reply = self._repository.fetch(request, _MAX_COMPLAINTS)
+        reply = self._client.retry(name, lambda: self._sent_manifest(request))
         if reply.status == 412:
             self._check_moved(name, what)
-        elif reply.status in (400, 404):
-            raise self._manifest_refused(request, reply)
         elif (lie := said_otherwise(reply.headers, what.digest, self._repository.host)) is not None:
             raise lie
+
+    def _sent_manifest(self, request: Request) -> Reply:
+        reply = self._repository.fetch(request, _MAX_COMPLAINTS)
+        if reply.status not in (400, 404):
+            return reply
+        error = self._manifest_refused(request, reply)
+        if isinstance(error, NotFound) and "blobs" in error.facts:
+            # distribution 2.8 rewrites a blob's link whenever somebody uploads or mounts it again, and for that moment
+            # does not know it: two clients that share blobs meet this often.
+            raise Transient(error, cause="lag")
+        raise error
 
     def _check_moved(self, name: str, what: Descriptor) -> None:
         # When the answer to our first try was lost, the second finds the tag "moved": to what we put there.

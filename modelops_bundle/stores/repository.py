@@ -52,6 +52,7 @@ class Repository:
         accept: Iterable[int] = OK,
         actions: str | None = None,
         key: str | None = None,
+        patience: float = 0.0,
     ) -> Request:
         """A request to `path` below the repository, or to the absolute URL `path` of the same origin.
 
@@ -62,7 +63,7 @@ class Repository:
             scope = f"repository:{self.name}:{actions}"
         else:
             scope = pull_scope(self.name) if method in ("GET", "HEAD") else push_scope(self.name)
-        return Request(method, url, kind, headers or {}, body, length, frozenset(accept), scope, key)
+        return Request(method, url, kind, headers or {}, body, length, frozenset(accept), scope, key, patience)
 
     def fetch(self, request: Request, limit: int = problems.MAX_ERROR) -> Reply:
         """`Client.fetch`, noting the registry's clock."""

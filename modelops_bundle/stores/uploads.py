@@ -24,6 +24,9 @@ LARGE = 64 * 1024 * 1024
 """Bytes from which one more request is cheaper than sending a blob that is there."""
 SMALL = 1024 * 1024
 """Bytes up to which a blob is checked whole before anything is sent."""
+STORING = 20_000_000
+"""Bytes per second at which a slow registry moves a blob to its final place, silently, before it answers: copies
+within an object store take minutes for large ones."""
 
 
 class Checked:
@@ -153,6 +156,7 @@ class Upload:
             length=self._what.size,
             accept=(200, 201, 204, 400, 404, 416),
             key=self._key,
+            patience=self._what.size / STORING,
         )
         try:
             with self._repository.once(request) as answer:

@@ -136,17 +136,33 @@ class Endless(Action):
 
 
 class Stall(Action):
-    """Send the headers, then nothing until `release()`."""
+    """Do nothing more until `release()`; `reached` is set when it begins.
 
-    def __init__(self) -> None:
+    :param headers: answer with the headers first, and hold back the body.
+    :param body: read the request's body first.
+    """
+
+    def __init__(self, headers: bool = True, body: bool = True) -> None:
+        self._headers = headers
         self._gate = threading.Event()
+        self.reads_body = body
+        self.reached = threading.Event()
 
     def release(self) -> None:
-        """Send the bodies."""
+        """Go on."""
         self._gate.set()
 
+    def before(self, call: Call) -> Call | Response:
+        if not self._headers:
+            self._wait()
+        return call
+
     def after(self, call: Call, response: Response) -> Response:  # noqa: ARG002
-        return replace(response, gate=self._gate)
+        return replace(response, gate=self._wait) if self._headers else response
+
+    def _wait(self) -> None:
+        self.reached.set()
+        self._gate.wait()
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ class Response:
     :param cut: body bytes after which the connection closes.
     :param reset: close by RST instead of FIN where `cut` says, or before the status line when it says nothing.
     :param endless: go on with zero bytes, chunked, until the client leaves.
-    :param gate: wait for this before the body.
+    :param gate: called before the body is sent.
     """
 
     status: int
@@ -67,7 +67,7 @@ class Response:
     cut: int | None = None
     reset: bool = False
     endless: bool = False
-    gate: threading.Event | None = None
+    gate: Callable[[], None] | None = None
 
     def with_headers(self, **headers: str) -> Response:
         """The same answer with more headers; `_` stands for `-`."""

@@ -359,7 +359,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send_body(self, response: Response) -> None:
         if response.gate is not None:
-            response.gate.wait()
+            response.gate()
         if response.endless:
             self._send_forever(response.body)
             return

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from modelops_bundle.events import Advanced, Finished, ItemStarted, Run, Started
 from modelops_bundle.model.descriptor import Descriptor
-from modelops_bundle.model.ports import Reader, Writer
+from modelops_bundle.model.ports import Reader, Store
 from modelops_bundle.transfer import engine
 
 
@@ -50,9 +50,16 @@ class Content:
                 self._run.emit(Advanced(str(self._what.digest), len(chunk)))
 
 
-def copy_blobs(wanted: Sequence[tuple[Descriptor, str]], source: Reader, destination: Writer, run: Run) -> Copied:
+def copy_blobs(
+    wanted: Sequence[tuple[Descriptor, str]],
+    source: Reader,
+    destination: Store,
+    run: Run,
+    likely: Container[str] = (),
+) -> Copied:
     """Bring `wanted` (blobs with a name for people) from `source` to `destination`, largest first.
 
+    :param likely: digests that are probably there: asking first is cheaper then, and disturbs nobody who reads them.
     :raises Corrupt: the source does not hold what it says. :raises WorkspaceChanged: a file changed meanwhile.
     """
     copied = Copied()
@@ -64,7 +71,8 @@ def copy_blobs(wanted: Sequence[tuple[Descriptor, str]], source: Reader, destina
         key = str(what.digest)
         run.emit(ItemStarted(key, name, what.size))
         content = Content(what, source, run)
-        destination.put(what, content)
+        if not (key in likely and destination.has(what)):
+            destination.put(what, content)
         copied.count(what.size if content.sent else None)
         run.emit(Finished(key, "copied" if content.sent else "exists"))
 

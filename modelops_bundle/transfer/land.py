@@ -84,13 +84,20 @@ def apply(tree: Tree, staging: Staging, steps: Sequence[Step], look: Look, run: 
         state = _state(step, now)
         if state == "changed":
             left.append(step)
-        elif state == "before":
+        elif state == "before" or _is_repeatable(step):
             todo.append(step)
     uses = _uses(todo)
     left += [step for step in sorted(todo, key=_order) if not _carry_out(step, tree, staging, uses, now)]
     tree.sync({directory for step in todo for directory in _directories(step.path)})
     checkpoint("tree synced")
     return tuple(left)
+
+
+def _is_repeatable(step: Step) -> bool:
+    """Whether to carry out even what looks done: a deletion may leave directories empty that a killed command did not
+    come to remove, and removes those that are empty, one that is to stay among them.
+    """
+    return step.after is None or step.after.kind == "dir"
 
 
 def _order(step: Step) -> tuple[bool, int, str]:

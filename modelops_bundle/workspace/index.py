@@ -83,18 +83,19 @@ class Index:
         """
         if not self._loaded:
             self._load()
-        fresh = self._fresh.get(path)
-        if fresh is not None:
-            return fresh.digest if fresh.key == key else None
+        known = self._fresh.get(path) or self._stored(path)
+        if known is None or known.key != key or not settled(key, known.taken_ns):
+            return None
+        if known.taken_ns > self._now_ns() or (strict and not stamps_every_change(key.device)):
+            return None
+        return known.digest
+
+    def _stored(self, path: str) -> Hashed | None:
         row = self._rows.get(path)
         if row is None:
             return None
-        *stored, taken = self._numbers[row * _COLUMNS : (row + 1) * _COLUMNS]
-        if tuple(stored) != key or not settled(key, taken):
-            return None
-        if strict and not stamps_every_change(key.device):
-            return None
-        return Digest.from_bytes(self._digests[row * 32 : row * 32 + 32])
+        *key, taken = self._numbers[row * _COLUMNS : (row + 1) * _COLUMNS]
+        return Hashed(Digest.from_bytes(self._digests[row * 32 : row * 32 + 32]), StatKey(*key), taken)
 
     def put(self, path: str, hashed: Hashed) -> None:
         """Remember a digest for this run, and for later ones after `save`."""

@@ -73,7 +73,7 @@ class Seen:
             return None
         value = canonical.loads(data, "the push record", limit=MAX_INDEX)
         changes = value.get("changes")
-        if not isinstance(changes, dict):
+        if not isinstance(changes, dict) or not all(isinstance(p, list) and len(p) == 2 for p in changes.values()):
             raise Corrupt("the push record cannot be read")
         return Pushed(
             Digest.parse(value.get("digest", "")),
@@ -110,7 +110,7 @@ class Seen:
                 yield Sighting(reference.decode(), manifest, read_file(folder / _INDEX))
 
 
-def _read(value: Mapping[str, object] | None) -> Entry | None:
+def _read(value: object) -> Entry | None:
     return None if value is None else Entry.from_json(value)
 
 

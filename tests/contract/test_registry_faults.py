@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 
@@ -560,33 +561,36 @@ def test_the_rate_is_kept_both_ways(registry: Registry) -> None:
         assert 3.5 < max(slept) < 4.2
 
 
-def test_aborting_wakes_a_reader_of_a_stalled_body(registry: Registry) -> None:
-    import threading
-
-    stall = actions.Stall()
+@pytest.mark.parametrize("doing", ["reading a body", "waiting for an answer", "sending a body"])
+def test_aborting_wakes_whoever_waits(registry: Registry, doing: str) -> None:
+    stall = actions.Stall(headers=doing == "reading a body", body=doing != "sending a body")
+    big = bytes(64 * 1024 * 1024)
+    raised: list[BundleError] = []
     with Client(NetOptions(stall_timeout=60)) as client:
         store = RegistryStore(client, registry.host, "team/model")
         put(store, CONTENT)
-        registry.fault(on("GET", "/blobs/"), stall)
-        reached = threading.Event()
-        raised: list[BaseException] = []
+        fault = registry.fault(on("PUT" if doing == "sending a body" else "GET", "/blobs/"), stall, times=None)
 
-        def reader() -> None:
+        def work() -> None:
             try:
-                with store.open(LAYER) as chunks:
-                    reached.set()
-                    list(chunks)
+                if doing == "sending a body":
+                    put(store, big)
+                else:
+                    read(store, LAYER)
             except BundleError as error:
                 raised.append(error)
 
-        thread = threading.Thread(target=reader)
+        thread = threading.Thread(target=work)
         thread.start()
-        assert reached.wait(10)
+        assert stall.reached.wait(10)
         client.run.cancel()
-        client.abort()
-        thread.join(10)
+        while thread.is_alive():
+            # Between two waits there is nobody to wake; the next one begins at once.
+            client.abort()
+            thread.join(0.05)
         stall.release()
-    assert [error.code for error in raised] == ["interrupted"]  # type: ignore[attr-defined]
+    assert fault.used == 1
+    assert [error.code for error in raised] == ["interrupted"]
 
 
 def test_memory_stays_flat_under_an_endless_manifest(registry: Registry, store: RegistryStore) -> None:
@@ -610,3 +614,18 @@ def test_every_answer_is_an_event(registry: Registry, store: RegistryStore, even
 def test_plain_requests_work_too(registry: Registry, client: Client) -> None:
     assert client.fetch(Request("GET", f"{registry.url}/v2/", "root")).body == b"{}"
     assert hashlib.sha256(CONTENT).hexdigest() == LAYER.digest.hex
+
+
+def test_connections_are_kept_alive(registry: Registry, store: RegistryStore) -> None:
+    what = push(store)
+    for _ in range(3):
+        store.resolve("v1")
+        store.resolve("absent")
+        store.resolve("v1", data=True)
+        store.has(LAYER)
+        store.has(describe(b"absent"))
+        store.tags()
+        read(store, LAYER)
+        read(store, LAYER, 3, 7)
+        store.tag("v1", what, manifest_of(registry), ANYTHING)
+    assert registry.connections == 1

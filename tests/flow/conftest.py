@@ -14,6 +14,7 @@ from modelops_bundle.testing.registry import Registry as Fake
 from tests.support.bundle import Bundle
 from tests.support.clones import Pair, pair_on
 
+
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries do not wait."""

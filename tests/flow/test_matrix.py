@@ -170,9 +170,7 @@ LOOSE = [
 
 
 @pytest.mark.parametrize(("here", "there", "ignored"), LOOSE)
-def test_an_untracked_file_at_a_remote_path(
-    tmp_path: Path, remote: str, here: str, there: str, ignored: bool
-) -> None:
+def test_an_untracked_file_at_a_remote_path(tmp_path: Path, remote: str, here: str, there: str, ignored: bool) -> None:
     _, b, _ = stage(tmp_path, remote, None, None, there)
     b.write({PATH: here})
     if ignored:

@@ -199,7 +199,7 @@ def test_a_file_that_changes_while_it_is_sent_stops_the_push(fake: Fake, tmp_pat
 
 
 def test_a_stale_clones_push_is_refused_and_names_what_would_be_lost(pair: Pair) -> None:
-    a, b, remote = pair
+    a, b, _ = pair
     seen = a.json("status")["seen"]
     moved = a.commit({"weights/b.bin": "BBBB v2\n", "new.txt": "n\n", "README.md": None})
     b.write({"weights/a.bin": "AAAA v2\n"})

@@ -114,9 +114,7 @@ def call(*argv: str, expect: int | None = 0) -> Result:
     return result
 
 
-def spawn(
-    *argv: str, expect: int | None = 0, environment: Mapping[str, str] | None = None, before: str = ""
-) -> Result:
+def spawn(*argv: str, expect: int | None = 0, environment: Mapping[str, str] | None = None, before: str = "") -> Result:
     """Run one command line as a process of its own.
 
     :param before: Python to run in it first.

@@ -29,8 +29,12 @@ def digest_of(data: bytes) -> str:
 
 
 def dumps(value: object) -> bytes:
-    """Canonical JSON as our format has it."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    """Canonical JSON as our format has it; escaped where text is none (lone surrogates)."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
 class Repository:

@@ -70,7 +70,8 @@ def torn(now: Mapping[str, What], old: Mapping[str, What], new: Mapping[str, Wha
     for path in sorted(now.keys() | old.keys() | new.keys()):
         seen, before, after = now.get(path), old.get(path), new.get(path)
         changing_kind = before is not None and after is not None and before[0] != after[0]
-        emptied = seen == ("dir",) and before is None and after is None
+        above = any(other.startswith(f"{path}/") for other in (*old, *new))
+        emptied = seen == ("dir",) and (above or before is after is None)
         if seen not in (before, after) and not emptied and not (seen is None and changing_kind):
             wrong.append(path)
     return wrong
@@ -108,6 +109,7 @@ def write_first(root: Path) -> None:
             "link": "a.txt",
             "x": b"becomes a directory",
             "empty": None,
+            "soon/empty.txt": b"leaves an empty directory that is tracked",
         },
     )
     (root / "run.sh").chmod(0o755)
@@ -118,6 +120,7 @@ def write_second(root: Path) -> None:
     (root / "x").unlink()
     shutil.rmtree(root / "d")
     (root / "empty").rmdir()
+    (root / "soon/empty.txt").unlink()
     write(
         root,
         {

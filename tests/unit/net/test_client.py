@@ -49,8 +49,17 @@ class Script:
         self.sent: list[Sent] = []
         self.answered: list[Raw] = []
         self.aborted = self.closed = False
+        self.patience = 0.0
 
-    def send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | Iterable[bytes] | None) -> Raw:
+    def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | Iterable[bytes] | None,
+        patience: float = 0.0,
+    ) -> Raw:
+        self.patience = patience
         data = body if body is None or isinstance(body, bytes) else b"".join(body)
         sent = Sent(method, url, headers, data)
         self.sent.append(sent)
@@ -133,6 +142,12 @@ def test_bodies_have_a_length(body: bytes | list[bytes] | None, length: str) -> 
     assert script.sent[0].headers["Content-Length"] == length
     expected = body if isinstance(body, bytes) else b"".join(body or [])
     assert (script.sent[0].body or b"") == expected
+
+
+def test_patience_is_passed_on() -> None:
+    script = Script(Raw(200))
+    make(script).fetch(get(patience=7.0))
+    assert script.patience == 7.0
 
 
 def test_uploads_are_cut_into_pieces_and_pay_for_the_rate() -> None:
@@ -421,7 +436,7 @@ def test_workers_share_one_login() -> None:
             super().__init__()
             self.tokens = 0
 
-        def send(self, method: str, url: str, headers: Mapping[str, str], body: object) -> Raw:
+        def send(self, method: str, url: str, headers: Mapping[str, str], body: object, patience: float = 0.0) -> Raw:
             if "/token" in url:
                 self.tokens += 1
                 return token()
