@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from modelops_bundle.disk.problems import translated
 from modelops_bundle.disk.tree import StatKey, Tree
-from modelops_bundle.errors import WorkspaceChanged
+from modelops_bundle.errors import DiskError, WorkspaceChanged
 from modelops_bundle.events import Advanced, Finished, ItemStarted, Run, Started
 from modelops_bundle.model.digest import Digest
 
@@ -80,26 +80,38 @@ def _write_back(descriptor: int) -> None:
 
 
 def hash_files(tree: Tree, sized: Sequence[tuple[str, int]], run: Run, each: Callable[[str, Hashed], None]) -> None:
-    """Hash `sized` (paths with their sizes in bytes), biggest first, on every core; `each` runs in this thread."""
+    """Hash `sized` (paths with their sizes in bytes), biggest first, on every core; `each` runs in this thread.
+
+    A path that is gone by now is left out.
+    """
     run.emit(Started("hash", len(sized), sum(size for _, size in sized)))
 
-    def one(path: str, size: int) -> Hashed:
+    def one(path: str, size: int) -> Hashed | None:
         run.check()
         run.emit(ItemStarted(path, path, size))
-        found = hash_file(tree, path, run, lambda count: run.emit(Advanced(path, count)))
-        run.emit(Finished(path, "copied"))
+        try:
+            found = hash_file(tree, path, run, lambda count: run.emit(Advanced(path, count)))
+        except DiskError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            found = None
+        run.emit(Finished(path, "copied" if found else "skipped"))
         return found
+
+    def tell(path: str, found: Hashed | None) -> None:
+        if found is not None:
+            each(path, found)
 
     ordered = sorted(sized, key=lambda item: -item[1])
     if len(ordered) < 2:
         for path, size in ordered:
-            each(path, one(path, size))
+            tell(path, one(path, size))
         return
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 2) as pool:
         futures = [(path, pool.submit(one, path, size)) for path, size in ordered]
         try:
             for path, future in futures:
-                each(path, future.result())
+                tell(path, future.result())
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -88,8 +88,9 @@ class Tree:
         if name.isascii():
             return name
         if above not in self._odd_names:
+            entries = set(os.listdir(handle))
             self._odd_names[above] = {
-                normalize("NFC", entry): entry for entry in os.listdir(handle) if normalize("NFC", entry) != entry
+                composed: entry for entry in entries if (composed := normalize("NFC", entry)) not in entries
             }
         return self._odd_names[above].get(name, name)
 
@@ -268,7 +269,9 @@ def copy(source: int, out: int) -> None:
     copied = _copy_in_kernel(source, out)
     if copied:
         return
+    # From the start on both sides: the kernel may have moved a part before it stopped.
     os.lseek(source, 0, os.SEEK_SET)
+    os.lseek(out, 0, os.SEEK_SET)
     while block := os.read(source, COPY_BLOCK):
         write_all(out, block)
 

@@ -163,9 +163,9 @@ def read(manifest: Manifest, fetch: Callable[[Descriptor], bytes]) -> Contents:
     else:
         contents = _read_titled(manifest)
     paths.validate_tree(contents.snapshot)
-    for path, entry in contents.snapshot.items():
-        if entry.kind == "link" and (reason := paths.link_problem(path, entry.target or "")):
-            raise UnsafePath(f"unsafe link {paths.display(path)}: {reason}", path=paths.display(path), reason=reason)
+    if found := paths.links_problem(contents.snapshot.links()):
+        path, reason = found
+        raise UnsafePath(f"unsafe link {paths.display(path)}: {reason}", path=paths.display(path), reason=reason)
     return contents
 
 

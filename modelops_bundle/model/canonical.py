@@ -15,6 +15,7 @@ from modelops_bundle.errors import Corrupt
 MAX_DEPTH = 64
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_SQUARE = bytes.maketrans(b"{}", b"[]")
 
 
 def dumps(value: Any) -> bytes:
@@ -63,9 +64,9 @@ def _too_deep(data: bytes) -> bool:
     if data.count(b"{") + data.count(b"[") <= MAX_DEPTH:
         return False
     outside = _STRING.sub(b"", data) if b"\\" in data else b"".join(data.split(b'"')[::2])
-    brackets = outside.translate(None, _NO_BRACKETS)
+    brackets = outside.translate(_SQUARE, _NO_BRACKETS)
     for _ in range(MAX_DEPTH):
-        outer = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        outer = brackets.replace(b"[]", b"")
         if len(outer) == len(brackets):
             break
         brackets = outer

@@ -7,13 +7,15 @@ platform, so that what one user pushes every other user can pull.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from modelops_bundle.errors import UnsafePath
 
 MAX_COMPONENT = 255
 """Bytes of one name: the limit of ext4, APFS, NTFS alike."""
 MAX_PATH = 4096
+MAX_HOPS = 40
+"""Links followed for one path before it counts as a loop, as Linux does (path_resolution(7))."""
 
 RESERVED_DIRECTORIES = (".git", ".modelops-bundle", ".bundle")
 TEMPORARY_PREFIX = ".~bundle-"
@@ -157,6 +159,41 @@ def link_problem(path: str, target: str) -> str | None:
             return "its target is outside the bundle"
     if any(unicodedata.category(c) in _CONTROL_CATEGORIES for c in target):
         return "its target has a control character, or bytes that are not UTF-8"
+    return None
+
+
+def links_problem(links: Mapping[str, str]) -> tuple[str, str] | None:
+    """The first of `links` (path to target) that leaves the tree, by itself or through another one, and why."""
+    for path in sorted(links):
+        reason = link_problem(path, links[path]) or _resolved_problem(path, links)
+        if reason is not None:
+            return path, reason
+    return None
+
+
+def _resolved_problem(path: str, links: Mapping[str, str]) -> str | None:
+    """Follow the link at `path` component by component, other links of the tree included."""
+    at = path.split("/")[:-1]
+    todo = links[path].split("/")[::-1]
+    hops = 0
+    while todo:
+        component = todo.pop()
+        if component in ("", "."):
+            continue
+        if component == "..":
+            if not at:
+                return "its target is outside the bundle, through another link"
+            at.pop()
+            continue
+        target = links.get("/".join([*at, component]))
+        if target is None:
+            at.append(component)
+            continue
+        hops += 1
+        if hops > MAX_HOPS:
+            # A loop leads nowhere, and so not outside.
+            return None
+        todo += target.split("/")[::-1]
     return None
 
 

@@ -79,7 +79,9 @@ class Snapshot(Mapping[str, Entry]):
 
     def __init__(self, entries: Mapping[str, Entry] | Iterable[tuple[str, Entry]] = ()) -> None:
         pairs: Iterable[tuple[str, Entry]] = entries.items() if isinstance(entries, Mapping) else entries
-        self._entries: dict[str, Entry] = dict(sorted(pairs, key=lambda pair: pair[0].encode("utf-8", "surrogateescape")))
+        self._entries: dict[str, Entry] = dict(
+            sorted(pairs, key=lambda pair: pair[0].encode("utf-8", "surrogateescape"))
+        )
         self._content: Digest | None = None
 
     def __getitem__(self, path: str) -> Entry:
@@ -98,6 +100,10 @@ class Snapshot(Mapping[str, Entry]):
     def size(self) -> int:
         """Bytes of all files."""
         return sum(entry.size for entry in self._entries.values() if entry.kind == "file")
+
+    def links(self) -> dict[str, str]:
+        """The links with their target texts."""
+        return {path: entry.target or "" for path, entry in self._entries.items() if entry.kind == "link"}
 
     @property
     def content(self) -> Digest:

@@ -15,9 +15,9 @@ from modelops_bundle.errors import BundleError, RateLimited
 from modelops_bundle.events import Retrying, Run
 
 Result = TypeVar("Result")
-Cause = Literal["answer", "refused", "corrupt", "renew", "lag"]
+Cause = Literal["answer", "refused", "corrupt", "renew", "lag", "unknown"]
 """Why an attempt failed: a transient answer or broken connection; nobody there; wrong bytes; a stale login; a blob
-that its registry does not show although a manifest names it."""
+that its registry does not show although a manifest names it; one it does not know although it was just stored."""
 
 
 class Transient(Exception):
@@ -45,7 +45,8 @@ class Policy:
     refused: int = 3
     corrupt: int = 3
     renew: int = 2
-    lag: int = 4
+    lag: int = 2
+    unknown: int = 4
     base: float = 0.5
     ceiling: float = 20.0
     patience: float = 120.0
@@ -54,7 +55,13 @@ class Policy:
         """Attempts allowed when they fail for `cause`."""
         if cause == "answer":
             return self.attempts
-        limits = {"refused": self.refused, "corrupt": self.corrupt, "renew": self.renew, "lag": self.lag}
+        limits = {
+            "refused": self.refused,
+            "corrupt": self.corrupt,
+            "renew": self.renew,
+            "lag": self.lag,
+            "unknown": self.unknown,
+        }
         return min(self.attempts, limits[cause])
 
 

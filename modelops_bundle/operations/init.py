@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelops_bundle.disk.files import require_directory
 from modelops_bundle.model.reference import parse
 from modelops_bundle.operations import remote_state
 from modelops_bundle.operations.session import Session, local_place
@@ -35,7 +34,6 @@ def init(session: Session, root: Path, reference: str | None, *, adopt: bool = F
     else:
         parsed = local_place(parse(reference), session.cwd)
         tag, url = parsed.tag, str(parsed.at())
-    require_directory(root)
     project = Project.create(root, url, tag)
     inside = Session(project, session.run, session.options, cwd=root)
     adopted = see(inside, None) if adopt else None

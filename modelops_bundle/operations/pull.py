@@ -88,7 +88,12 @@ def make_plan(session: Session, text: str | None, choices: Choices = PLAIN) -> P
     there = remote.contents.snapshot
     mine = local(session, strict=True)
     base = session.project.at().snapshot
-    elsewhere = entries_at(session, [path for path in there if path not in mine.tracked])
+    elsewhere = {
+        path: entry
+        for path, entry in entries_at(session, [path for path in there if path not in mine.tracked]).items()
+        # A directory where something else is to be is no entry: what is in it stands in the way, or goes.
+        if entry.kind != "dir" or there[path].kind == "dir"
+    }
     return plan_pull(
         remote_state.key(reference),
         remote.digest,

@@ -122,13 +122,13 @@ def plan_push(session: Session, request: PushRequest) -> PushPlan:
 
 
 def _refuse_escaping_links(here: Snapshot) -> None:
-    for path, entry in here.items():
-        if entry.kind == "link" and (reason := paths.link_problem(path, entry.target or "")):
-            raise UnsafePath(
-                f"the link {paths.display(path)} cannot be pushed: {reason}",
-                hint=f"bundle add --follow-links {paths.display(path)} stores what it points to",
-                path=path,
-            )
+    if found := paths.links_problem(here.links()):
+        path, reason = found
+        raise UnsafePath(
+            f"the link {paths.display(path)} cannot be pushed: {reason}",
+            hint=f"bundle add --follow-links {paths.display(path)} stores what it points to",
+            path=path,
+        )
 
 
 def _expected(request: PushRequest) -> Digest | None:

@@ -10,7 +10,7 @@ from modelops_bundle.errors import ConfigError, Conflict, NoMatch, WouldOverwrit
 from modelops_bundle.model.artifact import Place
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
-from modelops_bundle.model.paths import display, validate
+from modelops_bundle.model.paths import display, parents, validate
 from modelops_bundle.model.snapshot import Entry, Snapshot
 from modelops_bundle.plan.changes import Change, Side, compare
 
@@ -141,7 +141,7 @@ class PullPlan:
             Digest.parse(value["digest"]),
             tuple(Step.from_json(step) for step in value["steps"]),
             Snapshot.from_json(value["base"]),
-            tuple(value["track"]),
+            tuple(validate(path) for path in value["track"]),
             tuple(value["untrack"]),
             tuple(_change(item) for item in value["conflicts"]),
             tuple(value["collisions"]),
@@ -213,6 +213,7 @@ def plan_pull(
     for change in changes.values():
         sorter.sort(change)
     sorter.block(obstacles)
+    sorter.keep_directories(there)
     steps = tuple(sorter.steps[path] for path in sorted(sorter.steps))
     return PullPlan(
         reference,
@@ -314,6 +315,14 @@ class _Sorter:
                 if path not in self._tracked_before:
                     self.tracked.discard(path)
                 self.collisions.update(staying)
+
+    def keep_directories(self, there: Mapping[str, Entry]) -> None:
+        """Make an empty directory of the remote again after deletions below it, which take emptied ones along."""
+        gone = {parent for step in self.steps.values() if step.after is None for parent in parents(step.path)}
+        for path in gone:
+            entry = there.get(path)
+            if entry is not None and entry.kind == "dir" and path not in self.steps and path in self.tracked:
+                self.steps[path] = Step(path, entry, entry)
 
     def _goes(self, path: str) -> bool:
         step = self.steps.get(path)

@@ -174,7 +174,10 @@ def moved_error(place: str, moved: Sequence[TagMove], losses: Sequence[Loss]) ->
         message += f"; this push would lose: {shown}"
     return TagMoved(
         message,
-        tags=[move.to_json() for move in moved],
+        tags=[
+            {"tag": m.tag, "digest": str(m.found) if m.found else None, "seen": str(m.seen) if m.seen else None}
+            for m in moved
+        ],
         losses=[loss.to_json() for loss in losses],
     )
 

@@ -223,7 +223,7 @@ class RegistryStore:
         if isinstance(error, NotFound) and "blobs" in error.facts:
             # distribution 2.8 rewrites a blob's link whenever somebody uploads or mounts it again, and for that moment
             # does not know it: two clients that share blobs meet this often.
-            raise Transient(error, cause="lag")
+            raise Transient(error, cause="unknown")
         raise error
 
     def _check_moved(self, name: str, what: Descriptor) -> None:

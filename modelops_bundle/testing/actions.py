@@ -215,7 +215,8 @@ class Html(Action):
 
     def before(self, call: Call) -> Call | Response:  # noqa: ARG002
         page = b"<!doctype html><html><body>Please log in</body></html>"
-        return Response(self.status, {"Content-Type": "text/html; charset=utf-8"}, page)
+        headers = {"Content-Type": "text/html; charset=utf-8", "Docker-Distribution-Api-Version": ""}
+        return Response(self.status, headers, page)
 
 
 class Gzip(Action):

@@ -343,9 +343,10 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.send_response_only(response.status)
         self.send_header("Date", formatdate(usegmt=True))
-        self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
-        for name, value in response.headers.items():
-            self.send_header(name, value)
+        # An empty value leaves a header out: what somebody in between answers does not say that it is a registry.
+        for name, value in {"Docker-Distribution-Api-Version": "registry/2.0", **response.headers}.items():
+            if value:
+                self.send_header(name, value)
         if response.endless:
             self.send_header("Transfer-Encoding", "chunked")
         elif response.status not in _NO_BODY:

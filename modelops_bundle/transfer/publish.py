@@ -51,6 +51,8 @@ def publish(store: Store, wish: Wish, run: Run, *, race: str = "default") -> Non
     :raises Unsupported: `strict` where the store cannot carry it. :raises Unavailable: others keep announcing.
     """
     if isinstance(store, Atomic):
+        if check_tag(store, wish):
+            return
         store.tag(wish.tag, wish.what, wish.data, _expected(wish))
     elif race == "strict" and not wish.force:
         _announced(store, wish, run)

@@ -57,14 +57,21 @@ class Staging:
         """
         require_directory(self._folder)
         resumed = self._kept(what)
+        told = 0
+
+        def tell(amount: int) -> None:
+            nonlocal told
+            told += amount
+            progress(amount)
+
         try:
-            return self._receive(what, store, run, progress)
+            return self._receive(what, store, run, tell)
         except Corrupt:
             self._drop(what)
             if not resumed:
                 raise
         # The kept beginning may have been the bad part: once more from nothing.
-        progress(-resumed)
+        progress(-told)
         try:
             return self._receive(what, store, run, progress)
         except Corrupt:
@@ -106,7 +113,8 @@ class Staging:
     def adopt(self, what: Descriptor, source: int) -> bool:
         """Copy the blob from the open file `source` if that really holds it; False when it does not."""
         require_directory(self._folder)
-        part = self._part(what)
+        # Not the part of an interrupted fetch: the source may turn out wrong, and that part is worth keeping.
+        part = self._folder / f"{what.digest.hex}.copy"
         hasher = hashlib.sha256()
         size = 0
         with translated(f"write {part}"):

@@ -263,7 +263,7 @@ def edit(path: Path, changes: Mapping[str, Any]) -> None:
         document = tomlkit.parse((read_file(path) or b"").decode("utf-8"))
         for key, value in changes.items():
             _set(document, _split(key), value)
-    except (UnicodeDecodeError, TOMLKitError) as error:
+    except (UnicodeDecodeError, TOMLKitError, TypeError) as error:
         raise ConfigError(f"{path} cannot be edited: {error}", hint="mend it in an editor") from error
     write_file(path, tomlkit.dumps(document).encode("utf-8"))
 

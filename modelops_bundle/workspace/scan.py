@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -104,12 +105,13 @@ class Walker:
                     continue
                 self._entry(prefix + (name if name.isascii() else normalize("NFC", name)), entry)
         if not anything and not explicit and directory not in self._tracked and self._ignore is not None:
-            self._walk.untracked[directory] = Found("dir", StatKey.of(os.lstat(native)))
+            with suppress(FileNotFoundError):
+                self._walk.untracked[directory] = Found("dir", StatKey.of(os.lstat(native)))
 
     def _entry(self, path: str, entry: os.DirEntry[str]) -> None:
         is_dir = entry.is_dir(follow_symlinks=False)
         if path in self._tracked:
-            self._walk.tracked[path] = self._found(path, entry)
+            self._note(self._walk.tracked, path, entry)
             if is_dir:
                 self._directory(path, entry.path)
             return
@@ -119,7 +121,7 @@ class Walker:
                 if is_dir:
                     self._directory(path, entry.path)
                 else:
-                    self._walk.untracked[path] = self._found(path, entry)
+                    self._note(self._walk.untracked, path, entry)
                 return
             if self._want_ignored:
                 self._walk.ignored[path] = rule
@@ -129,9 +131,13 @@ class Walker:
             self._directory(path, entry.path)
             self._ignore = ignore
 
-    def _found(self, path: str, entry: os.DirEntry[str]) -> Found:
-        facts = entry.stat(follow_symlinks=path in self._follow)
-        return found(facts, lambda: os.readlink(entry.path))
+    def _note(self, into: dict[str, Found], path: str, entry: os.DirEntry[str]) -> None:
+        try:
+            facts = entry.stat(follow_symlinks=path in self._follow)
+            into[path] = found(facts, lambda: os.readlink(entry.path))
+        except FileNotFoundError:
+            # Gone since the directory was read, or a followed link to nothing: absent.
+            return
 
 
 def _directories_above(tracked: Iterable[str]) -> set[str]:
