@@ -20,6 +20,8 @@ import pytest
 from modelops_bundle.disk.tree import Tree as ProductTree
 from modelops_bundle.events import checkpoint
 from modelops_bundle.model.descriptor import Descriptor
+from modelops_bundle.model.ports import Lister
+from modelops_bundle.model.reference import is_service_tag
 from tests.support.campaign import rounds
 from tests.support.registry_process import Registry
 from tests.support.worlds import (
@@ -120,6 +122,11 @@ def _for_push(world: World) -> None:
     world.zygote.ok(["add", "."], cwd=world.work)
 
 
+def _for_strict_push(world: World) -> None:
+    _for_push(world)
+    world.zygote.ok(["config", "set", "remotes.origin.race", "strict"], cwd=world.work)
+
+
 def _for_clone(world: World) -> None:
     world.publish_first()
     world.publish_second()
@@ -148,7 +155,10 @@ def _for_restore(world: World) -> None:
 
 SCENARIOS = (
     Scenario("push", ("push",), _for_push, _second, _second, sends=True),
-    Scenario("push --tag --tag", ("push", "--tag", "v1", "--tag", "latest"), _for_first_push, write_first, write_first, True),
+    Scenario(
+        "push --tag --tag", ("push", "--tag", "v1", "--tag", "latest"), _for_first_push, write_first, write_first, True
+    ),
+    Scenario("push, strict", ("push",), _for_strict_push, _second, _second, sends=True),
     Scenario("pull", ("pull",), _for_pull, _first_edited, _second_edited),
     Scenario("clone", ("clone", "REMOTE:latest", "work"), _for_clone, _nothing, _second),
     Scenario("add", ("add", "."), _for_add, write_first, write_first),
@@ -241,7 +251,7 @@ class Campaign:
         wrong = self._final("after the same command")
         if (asked := zygote.run(["status", "--json"], cwd=work)).code:
             wrong.append(f"status then ends with {asked.code}: {asked.err}")
-        wrong += [f"litter: {name}" for name in litter(self.world.root)]
+        wrong += [f"litter: {name}" for name in (*litter(self.world.root), *self._service_tags())]
         if (pushed := zygote.run(["push", "--yes"], cwd=work)).code:
             return [*wrong, f"a later push ends with {pushed.code}: {pushed.err}"]
         tracked = set((work / ".modelops-bundle/tracked").read_text().splitlines())
@@ -249,6 +259,13 @@ class Campaign:
         if (fetched := self.world.fetched()) != expected:
             wrong.append(f"a clone differs: {sorted(fetched.items() ^ expected.items())}")
         return wrong
+
+    def _service_tags(self) -> list[str]:
+        if self.scenario.verb.startswith(("clone", "add", "restore", "rm")):
+            return []
+        store = self.world.store()
+        assert isinstance(store, Lister)
+        return [tag for tag in store.tags() if is_service_tag(tag)]
 
     def _is_done_already(self, again: Outcome) -> bool:
         # What is no longer tracked cannot be untracked once more.
@@ -272,7 +289,9 @@ def campaign(request: pytest.FixtureRequest, world: World, tmp_path: Path) -> Ca
     return Campaign(request.param, world, tmp_path)
 
 
-def _try(campaign: Campaign, trap: Trap, floor: int, capsys: pytest.CaptureFixture[str], prepare: str = "") -> list[str]:
+def _try(
+    campaign: Campaign, trap: Trap, floor: int, capsys: pytest.CaptureFixture[str], prepare: str = ""
+) -> list[str]:
     """Spring `trap` at many moments, `floor` of them at least; everything that was wrong."""
     names = campaign.count(Trap(trap.on, only=trap.only))
     wrong: list[str] = []
@@ -361,9 +380,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.skipif(shutil.which("mount") is None, reason="no mount here")
 @pytest.mark.parametrize("noticed", ["before", "midway"])
-def test_a_pull_that_does_not_fit(
-    noticed: str, world: World, zygote: Zygote, small_disk: Path, tmp_path: Path
-) -> None:
+def test_a_pull_that_does_not_fit(noticed: str, world: World, zygote: Zygote, small_disk: Path, tmp_path: Path) -> None:
     world.publish_first()
     work = small_disk / "work"
     zygote.ok(["clone", f"{world.remote}:latest", work], cwd=world.root)

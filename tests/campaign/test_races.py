@@ -254,9 +254,7 @@ def test_default_tells_every_loss(place: str, tmp_path: Path, capsys: pytest.Cap
     assert counted["told"] == counted["lost"]
 
 
-def test_four_who_rebase_lose_nothing_in_strict(
-    place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_four_who_rebase_lose_nothing_in_strict(place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = ["ann", "ben", "cid", "dee"]
     field = Field(tmp_path, place, names, "strict")
     each = rounds(20)
@@ -277,7 +275,10 @@ def test_four_who_rebase_lose_nothing_in_strict(
     content = field.content(field.writers[0])
     wanted = {f"{name}/{number}.txt": f"{name} {number}" for name in names for number in range(each)}
     with capsys.disabled():
-        print(f"\nstrict, four writers: {len(attempts)} pushes, attempts median {attempts[len(attempts) // 2]}, most {attempts[-1]}", end="")
+        print(
+            f"\nstrict, four writers: {len(attempts)} pushes, attempts median {attempts[len(attempts) // 2]}, most {attempts[-1]}",
+            end="",
+        )
     assert len(attempts) == len(wanted)
     assert {path: content.get(path) for path in wanted} == wanted
 

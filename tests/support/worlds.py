@@ -58,7 +58,9 @@ def litter(*roots: Path) -> list[str]:
         for directory, names, files in os.walk(root):
             for name in [*names, *files]:
                 path = Path(directory, name)
-                unfinished = path.parent.name in (layout.PARTS, layout.JOURNAL) and path.parent.parent.name == layout.FOLDER
+                unfinished = (
+                    path.parent.name in (layout.PARTS, layout.JOURNAL) and path.parent.parent.name == layout.FOLDER
+                )
                 if unfinished or name.startswith(TEMPORARY):
                     found.append(str(path.relative_to(root)))
     return sorted(found)

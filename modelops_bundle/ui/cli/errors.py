@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import sys
 import threading
@@ -202,7 +203,7 @@ def to_lines(error: BundleError) -> list[Line]:
     for value in error.facts.values():
         if isinstance(value, (list, tuple)):
             # What the message names already is not said twice.
-            lines.extend(_listed(item for item in value if _name(item) not in error.message))
+            lines.extend(_listed(item for item in value if not _is_said(item, error.message)))
     hint = hint_for(error)
     if hint:
         lines += ["", (Paint("hint:", "bold"), " ", redact(hint))]
@@ -215,6 +216,14 @@ def _listed(items: Iterable[object]) -> Iterator[Line]:
         yield f"  {redact(_one(item))}"
     if len(every) > _MOST_LISTED:
         yield f"  and {len(every) - _MOST_LISTED:,} more (--json lists all)"
+
+
+def _is_said(item: object, message: str) -> bool:
+    """Whether `message` has the item's name as a word, and the item has nothing to add."""
+    name = _name(item)
+    if not name or (isinstance(item, Mapping) and _one(item) != name):
+        return False
+    return re.search(rf"(?<![\w./-]){re.escape(name)}(?![\w/-])", message) is not None
 
 
 def _name(item: object) -> str:
