@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from tests.support.peers import peer as find_peer
 from tests.support.registry_process import Registry, Unobtainable, start_registry
 
-pytest_plugins = ["tests.support.required"]
+pytest_plugins = ["tests.support.required", "tests.support.figures"]
 
 # Two busy cores make any deadline a coin toss. CI replays the same examples every time; developers explore.
 settings.register_profile(

@@ -37,6 +37,7 @@ from modelops_bundle.plan import semver
 from modelops_bundle.plan.changes import difference
 from modelops_bundle.plan.push import PushPlan, TagMove
 from modelops_bundle.transfer import copy, publish
+from modelops_bundle.workspace import layout
 from modelops_bundle.workspace.project import At
 from modelops_bundle.workspace.seen import Pushed, Sighting
 from modelops_bundle.workspace.tree import WorkTree
@@ -206,6 +207,8 @@ def apply_push(session: Session, plan: PushPlan, *, saved: bool = False) -> Resu
     with project.locked():
         recover(session)
         store = session.store(reference, create=True)
+        note = publish.Note(project.folder / layout.JOURNAL / "announcement", plan.place)
+        note.settle(store)
         made = plan.artifact
         manifest = made.manifest.descriptor()
         data = made.manifest.to_bytes()
@@ -214,7 +217,7 @@ def apply_push(session: Session, plan: PushPlan, *, saved: bool = False) -> Resu
             return Result(plan.place, tuple(m.tag for m in plan.tags), manifest.digest, changed=False)
         _recheck(session, plan)
         copied = _send(session, plan, made, store, manifest, data)
-        _move_tags(store, plan, manifest, data, run)
+        _move_tags(store, plan, manifest, data, run, note)
         checkpoint("tags moved")
         _record(session, plan, made)
         project.log("push", f"{plan.place}:{plan.tags[0].tag}", manifest.digest)
@@ -292,7 +295,7 @@ class _Source:
         return self._tree.open(what, start, stop) if content is None else nullcontext(iter([content[start:stop]]))
 
 
-def _move_tags(store: Store, plan: PushPlan, manifest: Descriptor, data: bytes, run: Run) -> None:
+def _move_tags(store: Store, plan: PushPlan, manifest: Descriptor, data: bytes, run: Run, note: publish.Note) -> None:
     wishes = [publish.Wish(move.tag, move.found, manifest, data, plan.force) for move in plan.tags]
     if len(wishes) > 1:
         for wish in wishes:
@@ -300,7 +303,7 @@ def _move_tags(store: Store, plan: PushPlan, manifest: Descriptor, data: bytes, 
     states: list[dict[str, Any]] = []
     for wish in wishes:
         try:
-            publish.publish(store, wish, run, race=plan.race)
+            publish.publish(store, wish, run, race=plan.race, note=note)
             states.append({"tag": wish.tag, "state": "moved"})
         except BundleError as error:
             if not states:

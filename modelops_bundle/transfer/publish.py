@@ -11,15 +11,18 @@ import random
 import secrets
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from modelops_bundle.disk.files import read_file, remove_file, write_file
 from modelops_bundle.errors import BundleError, NotFound, TagMoved, Unavailable, Unsupported
-from modelops_bundle.events import Run
+from modelops_bundle.events import Run, checkpoint
 from modelops_bundle.model import canonical, media
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.manifest import Manifest
 from modelops_bundle.model.ports import ABSENT, ANYTHING, Atomic, Dated, Expected, Lister, Store, Untagger
+from modelops_bundle.model.reference import check_tag as check_tag_name
 
 INTENT_TYPE = "application/vnd.modelops.bundle.intent.v1+json"
 INTENT_SECONDS = 600.0
@@ -42,10 +45,41 @@ class Wish:
     force: bool = False
 
 
-def publish(store: Store, wish: Wish, run: Run, *, race: str = "default") -> None:
+class Note:
+    """A durable note of the announcement under way at `place`, so that a killed push does not block its own rerun."""
+
+    def __init__(self, path: Path, place: str) -> None:
+        self._path = path
+        self._place = place
+
+    def write(self, tag: str) -> None:
+        """Note `tag` before it is announced."""
+        write_file(self._path, canonical.dumps({"place": self._place, "tag": tag}))
+
+    def clear(self) -> None:
+        """The announcement is withdrawn."""
+        remove_file(self._path)
+
+    def settle(self, store: Store) -> None:
+        """Withdraw what a killed push of this clone announced here. Call with the clone's lock held: it is dead then."""
+        data = read_file(self._path)
+        if data is None:
+            return
+        value = canonical.loads(data, "the note of an announcement", limit=4096)
+        if value.get("place") != self._place:
+            return
+        tag = check_tag_name(str(value.get("tag")))
+        found = store.resolve(tag)
+        if found is not None:
+            _withdraw(store, tag, found)
+        self.clear()
+
+
+def publish(store: Store, wish: Wish, run: Run, *, race: str = "default", note: Note | None = None) -> None:
     """Move the tag. The blobs and the manifest by digest are in the store already.
 
     :param race: `default` or `strict`.
+    :param note: where `strict` keeps track of its announcement.
     :raises TagMoved: somebody else moved it: before us (nothing was written), or over us (our version is kept under
         the tag `<tag>-lost-<12 hex>`).
     :raises Unsupported: `strict` where the store cannot carry it. :raises Unavailable: others keep announcing.
@@ -55,7 +89,7 @@ def publish(store: Store, wish: Wish, run: Run, *, race: str = "default") -> Non
             return
         store.tag(wish.tag, wish.what, wish.data, _expected(wish))
     elif race == "strict" and not wish.force:
-        _announced(store, wish, run)
+        _announced(store, wish, run, note)
     else:
         _checked(store, wish)
 
@@ -139,11 +173,16 @@ class _Intent:
                 return
 
     def withdraw(self) -> None:
-        """Remove the tag, or where tags cannot be removed let it say that it is over."""
-        if isinstance(self._store, Untagger) and self._store.untag(self.tag, self._what):
-            return
-        over = _intent_manifest("over", "", 0.0)
-        self._store.tag(self.tag, Descriptor.of(media.OCI_MANIFEST, over), over, ANYTHING)
+        """Take it back."""
+        _withdraw(self._store, self.tag, self._what)
+
+
+def _withdraw(store: Store, tag: str, what: Descriptor) -> None:
+    """Remove the tag, or where tags cannot be removed let it say that it is over."""
+    if isinstance(store, Untagger) and store.untag(tag, what):
+        return
+    over = _intent_manifest("over", "", 0.0)
+    store.tag(tag, Descriptor.of(media.OCI_MANIFEST, over), over, ANYTHING)
 
 
 def _intent_manifest(state: str, name: str, started: float) -> bytes:
@@ -158,7 +197,7 @@ def _intent_manifest(state: str, name: str, started: float) -> bytes:
     return canonical.dumps(value)
 
 
-def _announced(store: Store, wish: Wish, run: Run) -> None:
+def _announced(store: Store, wish: Wish, run: Run, note: Note | None) -> None:
     if not isinstance(store, Lister):
         raise Unsupported("race = strict needs a registry that lists tags", hint="set race to default for this remote")
     base = wish.found.short if wish.found else "absent"
@@ -166,7 +205,7 @@ def _announced(store: Store, wish: Wish, run: Run) -> None:
     for round_number in range(ROUNDS):
         if check_tag(store, wish):
             return
-        if _one_round(store, wish, prefix):
+        if _one_round(store, wish, prefix, note):
             return
         # Both of two who met withdraw; unequal pauses let one of them through next time.
         run.cancelled.wait(random.uniform(0, 0.05 * min(2**round_number, 32)))
@@ -174,10 +213,13 @@ def _announced(store: Store, wish: Wish, run: Run) -> None:
     raise Unavailable(f"other writers keep announcing pushes to {wish.tag}", hint="run the command again")
 
 
-def _one_round(store: Store, wish: Wish, prefix: str) -> bool:
+def _one_round(store: Store, wish: Wish, prefix: str, note: Note | None) -> bool:
     began = time.monotonic()
     intent = _Intent(store, prefix, _now(store))
+    if note is not None:
+        note.write(intent.tag)
     intent.announce()
+    checkpoint("announced")
     try:
         names = [name for name in store.tags() if name.startswith(prefix)]  # type: ignore[attr-defined]
         if intent.tag not in names:
@@ -194,7 +236,10 @@ def _one_round(store: Store, wish: Wish, prefix: str) -> bool:
             _confirm(store, wish)
         return True
     finally:
+        checkpoint("withdrawing")
         intent.withdraw()
+        if note is not None:
+            note.clear()
 
 
 def _now(store: Store) -> float:

@@ -103,7 +103,7 @@ def _points_of_a_pull(world: World) -> tuple[str, ...]:
     return outcome.moments
 
 
-def test_status_while_a_pull_stands_still(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_while_a_pull_stands_still(world: World, tmp_path: Path, figure: Callable[[str], None]) -> None:
     """At every step of a pull, status answers at once and disturbs nothing."""
     _ready_to_pull(world)
     wanted = _pulled(tmp_path)
@@ -121,8 +121,7 @@ def test_status_while_a_pull_stands_still(world: World, tmp_path: Path, capsys: 
         # What status noted in the digest cache meanwhile must not hide anything later.
         after = world.zygote.ok(["status", "--json"], cwd=world.work).json()
         assert [change["path"] for change in after["changes"]] == ["edit.txt"], names[at - 1]
-    with capsys.disabled():
-        print(f"\nstatus beside a pull: {len(tried)} of {len(names)} points", end="")
+    figure(f"status beside a pull: {len(tried)} of {len(names)} points")
 
 
 def test_two_pulls_serialise(world: World, tmp_path: Path) -> None:
@@ -274,12 +273,11 @@ _LINUX = pytest.mark.skipif(sys.platform != "linux", reason="exchanges two names
 
 
 @_LINUX
-def test_no_write_ever_leaves_the_tree(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_write_ever_leaves_the_tree(tmp_path: Path, figure: Callable[[str], None]) -> None:
     writes: list[Write] = [_place, _place_copy, _link, _make_directory, _place, _set_executable, _place_copy, _remove]
     count = rounds(3000)
     done, refused, outside = _write_under_attack(tmp_path, writes, count)
-    with capsys.disabled():
-        print(f"\nwrites beside an attacker: {count}, {done} done, {refused} refused, {len(outside)} outside", end="")
+    figure(f"writes beside an attacker: {count}, {done} done, {refused} refused, {len(outside)} outside")
     assert outside == []
     assert done and refused, "the attack did not reach us"
 

@@ -289,9 +289,7 @@ def campaign(request: pytest.FixtureRequest, world: World, tmp_path: Path) -> Ca
     return Campaign(request.param, world, tmp_path)
 
 
-def _try(
-    campaign: Campaign, trap: Trap, floor: int, capsys: pytest.CaptureFixture[str], prepare: str = ""
-) -> list[str]:
+def _try(campaign: Campaign, trap: Trap, floor: int, figure: Callable[[str], None], prepare: str = "") -> list[str]:
     """Spring `trap` at many moments, `floor` of them at least; everything that was wrong."""
     names = campaign.count(Trap(trap.on, only=trap.only))
     wrong: list[str] = []
@@ -299,33 +297,31 @@ def _try(
     for at in tried:
         found = campaign.trial(Trap(trap.on, at, trap.action, trap.lasts, trap.only), prepare)
         wrong += [f"{trap.action} at {trap.on} {at} of {len(names)} ({names[at - 1]}): {what}" for what in found]
-    with capsys.disabled():
-        where = "registry" if campaign.world.on_registry else "layout"
-        told = f"{campaign.scenario.verb} ({where}): {trap.action} at {len(tried)} of {len(names)} {trap.on}s"
-        print(f"\n{told}: {len(wrong)} wrong", end="")
+    where = "registry" if campaign.world.on_registry else "layout"
+    told = f"{campaign.scenario.verb} ({where}): {trap.action} at {len(tried)} of {len(names)} {trap.on}s"
+    figure(f"{told}, seed {SEED}: {len(wrong)} wrong")
     return wrong
 
 
-def test_killed_anywhere(campaign: Campaign, capsys: pytest.CaptureFixture[str]) -> None:
-    wrong = _try(campaign, Trap(), FLOOR, capsys) + _try(campaign, Trap("syscall"), 4, capsys)
+def test_killed_anywhere(campaign: Campaign, figure: Callable[[str], None]) -> None:
+    wrong = _try(campaign, Trap(), FLOOR, figure) + _try(campaign, Trap("syscall"), 4, figure)
     assert not wrong, "\n".join(wrong[:60])
 
 
-def test_there_are_enough_points(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_there_are_enough_points(world: World, tmp_path: Path, figure: Callable[[str], None]) -> None:
     points = {scenario.verb: len(Campaign(scenario, world, tmp_path).count(Trap())) for scenario in SCENARIOS}
-    with capsys.disabled():
-        print(f"\ncheckpoints: {points}", end="")
+    figure(f"checkpoints: {points}, {sum(points.values())} in all")
     tried = sum(min(count, max(rounds(count), FLOOR)) for count in points.values())
     assert tried >= AT_LEAST
 
 
-def test_a_disk_that_fills_up_anywhere(campaign: Campaign, capsys: pytest.CaptureFixture[str]) -> None:
-    wrong = _try(campaign, Trap("syscall", action="ENOSPC", lasts=True, only=SPACE), 3, capsys)
+def test_a_disk_that_fills_up_anywhere(campaign: Campaign, figure: Callable[[str], None]) -> None:
+    wrong = _try(campaign, Trap("syscall", action="ENOSPC", lasts=True, only=SPACE), 3, figure)
     assert not wrong, "\n".join(wrong[:60])
 
 
-def test_a_disk_that_fails_once_anywhere(campaign: Campaign, capsys: pytest.CaptureFixture[str]) -> None:
-    wrong = _try(campaign, Trap("syscall", action="EIO", only=CHANGING), 3, capsys)
+def test_a_disk_that_fails_once_anywhere(campaign: Campaign, figure: Callable[[str], None]) -> None:
+    wrong = _try(campaign, Trap("syscall", action="EIO", only=CHANGING), 3, figure)
     assert not wrong, "\n".join(wrong[:60])
 
 
@@ -349,7 +345,7 @@ def place_in_place() -> None:
     ProductTree.place = place  # type: ignore[method-assign]
 
 
-def test_the_harness_sees_torn_files(world: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_harness_sees_torn_files(world: World, tmp_path: Path, figure: Callable[[str], None]) -> None:
     """Negative control: a writer that writes in place is caught, on both kinds of store."""
     pull = next(scenario for scenario in SCENARIOS if scenario.verb == "pull")
     campaign = Campaign(pull, world, tmp_path)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +189,10 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return remote
 
 
+def _kind(place: str) -> str:
+    return "layout" if place.startswith("layout:") else "registry"
+
+
 def _told(loser: Writer) -> bool:
     """Whether the loser's next command names the path and the way back."""
     with loser.working() as session:
@@ -216,9 +221,11 @@ def _races(field: Field, full: int) -> tuple[Counter[str], list[str]]:
         outcomes = sorted(writer.outcome for writer in field.writers)
         counted["+".join(outcomes)] += 1
         counted["lost"] += len(lost)
-        for writer in field.writers:
-            if writer.outcome == "kept" and field.standing(writer.kept) != writer.digest:
-                wrong.append(f"race {number}: {writer.kept} does not keep {writer.name}'s version")
+        wrong += [
+            f"race {number}: {writer.kept} does not keep {writer.name}'s version"
+            for writer in field.writers
+            if writer.outcome == "kept" and field.standing(writer.kept) != writer.digest
+        ]
         for loser in lost:
             counted["told"] += (told := _told(loser))
             if not told:
@@ -226,35 +233,32 @@ def _races(field: Field, full: int) -> tuple[Counter[str], list[str]]:
             _bring_back(loser, f"{loser.name} {number}")
         field.settle()
         content = field.content(field.writers[number % len(field.writers)])
-        for writer in field.writers:
-            if content[f"{writer.name}.txt"] != f"{writer.name} {number}":
-                wrong.append(f"race {number}: {writer.name}'s update is gone: {content}")
+        wrong += [
+            f"race {number}: {writer.name}'s update is gone: {content}"
+            for writer in field.writers
+            if content[f"{writer.name}.txt"] != f"{writer.name} {number}"
+        ]
     return counted, wrong
 
 
-def _publish_figures(capsys: pytest.CaptureFixture[str], what: str, counted: Counter[str], races: int) -> None:
-    with capsys.disabled():
-        print(f"\n{what}: {races} races: {dict(sorted(counted.items()))}", end="")
-
-
-def test_strict_loses_nothing(place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_strict_loses_nothing(place: str, tmp_path: Path, figure: Callable[[str], None]) -> None:
     field = Field(tmp_path, place, ["ann", "ben"], "strict")
     counted, wrong = _races(field, 200)
-    _publish_figures(capsys, f"strict, {place.partition(':')[0]}", counted, rounds(200))
+    figure(f"strict, {_kind(place)}: {rounds(200)} races: {dict(sorted(counted.items()))}")
     assert not wrong
     assert counted["lost"] == 0
     assert not any("acked+acked" in outcome or "kept" in outcome for outcome in counted)
 
 
-def test_default_tells_every_loss(place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_default_tells_every_loss(place: str, tmp_path: Path, figure: Callable[[str], None]) -> None:
     field = Field(tmp_path, place, ["ann", "ben"], "default")
     counted, wrong = _races(field, 200)
-    _publish_figures(capsys, f"default, {place.partition(':')[0]}", counted, rounds(200))
+    figure(f"default, {_kind(place)}: {rounds(200)} races: {dict(sorted(counted.items()))}")
     assert not wrong
     assert counted["told"] == counted["lost"]
 
 
-def test_four_who_rebase_lose_nothing_in_strict(place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_four_who_rebase_lose_nothing_in_strict(place: str, tmp_path: Path, figure: Callable[[str], None]) -> None:
     names = ["ann", "ben", "cid", "dee"]
     field = Field(tmp_path, place, names, "strict")
     each = rounds(20)
@@ -271,14 +275,12 @@ def test_four_who_rebase_lose_nothing_in_strict(place: str, tmp_path: Path, caps
         return attempts
 
     with ThreadPoolExecutor(len(names)) as pool:
-        attempts = sorted(sum(pool.map(work, field.writers), []))
+        attempts = sorted(chain.from_iterable(pool.map(work, field.writers)))
     content = field.content(field.writers[0])
     wanted = {f"{name}/{number}.txt": f"{name} {number}" for name in names for number in range(each)}
-    with capsys.disabled():
-        print(
-            f"\nstrict, four writers: {len(attempts)} pushes, attempts median {attempts[len(attempts) // 2]}, most {attempts[-1]}",
-            end="",
-        )
+    figure(
+        f"strict, four writers: {len(attempts)} pushes, attempts median {attempts[len(attempts) // 2]}, most {attempts[-1]}"
+    )
     assert len(attempts) == len(wanted)
     assert {path: content.get(path) for path in wanted} == wanted
 

@@ -192,7 +192,7 @@ class World:
         """What a fresh clone gets."""
         target = self.root / "fetched"
         shutil.rmtree(target, ignore_errors=True)
-        self.zygote.ok(["clone", f"{self.remote}:{tag}", target], cwd=self.root)
+        self.zygote.ok(["clone", f"{self.remote}:{tag}", str(target)], cwd=self.root)
         try:
             return look(target)
         finally:
@@ -207,7 +207,7 @@ class World:
     def publish_second(self) -> None:
         """Push the second version from a clone that then disappears."""
         other = self.root / "other"
-        self.zygote.ok(["clone", f"{self.remote}:latest", other], cwd=self.root)
+        self.zygote.ok(["clone", f"{self.remote}:latest", str(other)], cwd=self.root)
         write_second(other)
         self.zygote.ok(["add", "."], ["push", "--yes"], cwd=other)
         shutil.rmtree(other)

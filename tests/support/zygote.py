@@ -267,9 +267,9 @@ def _serve() -> None:
                 code = 70
                 try:
                     code = _child(request)
-                except BaseException:
-                    traceback.print_exc()
                 finally:
+                    if sys.exc_info()[0] is not None:
+                        traceback.print_exc()
                     os._exit(code)
             answer = {"pid": pid}
         sys.stdout.write(json.dumps(answer) + "\n")
