@@ -131,6 +131,9 @@ def _state(step: Step, now: Mapping[str, Entry]) -> str:
     # An implied directory where the plan wants something else: its content goes by steps of its own.
     if found is not None and found.kind == "dir" and step.before is None:
         return "before"
+    # An empty directory that is gone holds nobody's work; one with other steps below it is not in `now` at all.
+    if found is None and step.before is not None and step.before.kind == "dir":
+        return "before"
     return "changed"
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
 from modelops_bundle.events import Event, Notice, Requested, Started
+from modelops_bundle.net.redact import redact
 from modelops_bundle.ui import plain, text
 from modelops_bundle.ui.tally import Item, Tally
 
@@ -179,7 +180,7 @@ def _row(item: Item, now: float) -> Row:
     if item.wait is not None:
         rest = item.wait_until - now
         when = f"waiting {text.duration(round(rest))}" if rest >= 1 else "trying again"
-        wait = text.safe(text.redact(f"{when}, attempt {item.wait.attempt} failed: {item.wait.why}"))
+        wait = text.safe(redact(f"{when}, attempt {item.wait.attempt} failed: {item.wait.why}"))
     return Row(item.name, item.done, item.size, wait)
 
 

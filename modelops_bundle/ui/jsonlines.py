@@ -7,7 +7,7 @@ import threading
 from typing import Any, TextIO
 
 from modelops_bundle.events import Advanced, Done, Event, Finished, ItemStarted, Notice, Requested, Retrying, Started
-from modelops_bundle.ui.text import redact
+from modelops_bundle.net.redact import redact
 
 SCHEMA = 1
 """Raised when a field changes its meaning or goes away; new fields and events may appear under the same number."""

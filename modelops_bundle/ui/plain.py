@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TextIO
 
 from modelops_bundle.events import Event, Notice, Requested, Retrying, Started
+from modelops_bundle.net.redact import redact
 from modelops_bundle.ui import text
 from modelops_bundle.ui.tally import Phase, Tally
 
@@ -85,12 +86,12 @@ class PlainSink:
 def describe(event: Notice | Requested | Retrying, name: str | None = None) -> str:
     """One line for an event that is worth one."""
     if isinstance(event, Notice):
-        return text.safe(text.redact(f"note: {event.message}"))
+        return text.safe(redact(f"note: {event.message}"))
     if isinstance(event, Requested):
         status = str(event.status) if event.status else "failed"
-        return text.safe(text.redact(f"{event.method} {event.url} {status} {event.seconds * 1000:.0f} ms"))
+        return text.safe(redact(f"{event.method} {event.url} {status} {event.seconds * 1000:.0f} ms"))
     what = f"{name or event.key}: attempt {event.attempt} failed ({event.why}), next in {text.duration(event.wait)}"
-    return text.safe(text.redact(what))
+    return text.safe(redact(what))
 
 
 def opening(event: Started) -> str:

@@ -5,7 +5,6 @@ Pure: nothing here reads the environment or knows a terminal. Colour repeats wha
 
 from __future__ import annotations
 
-import functools
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,53 +32,6 @@ def safe(text: str) -> str:
 
 def _escaped(character: str) -> str:
     return character.encode("unicode_escape").decode("ascii")
-
-
-_HIDDEN = "***"
-_SECRET_KEY = r"[\w-]*(?:password|passwd|secret|token|signature|api[_-]?key|access[_-]?key|credential)|sig"
-_SECRETS: tuple[tuple[str, str], ...] = (
-    # Shapes that are secrets wherever they stand: JSON web tokens and the prefixed tokens of well-known services.
-    (r"\beyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?", _HIDDEN),
-    (r"\b(?:hf_[A-Za-z0-9]{16,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,})", _HIDDEN),
-    (r"\b(?:dckr_pat_[\w-]{10,}|xox[abprs]-[\w-]{10,}|(?:AKIA|ASIA)[A-Z0-9]{16})", _HIDDEN),
-    (r"(?i)\b((?:proxy-)?authorization)\b(['\"]?\s*[:=]\s*['\"]?)(?:\w+\s+)?[^\s'\",;)]+", rf"\1\2{_HIDDEN}"),
-    # "basic authentication" is prose: a credential has an upper-case letter, a digit or padding.
-    (r"\b((?i:bearer|basic))\s+(?=[\w.~+/=-]*[A-Z0-9=])[\w.~+/=-]{6,}", rf"\1 {_HIDDEN}"),
-    (rf"(?i)\b({_SECRET_KEY})(['\"]?\s*[=:]\s*b?['\"]?)[^\s&'\",;)\]}}]+", rf"\1\2{_HIDDEN}"),
-    # Userinfo of a URL. `mem://name@sha256:…` is a reference, not a password.
-    (r"\b([A-Za-z][A-Za-z0-9+.-]*://)[^/\s'\"<>]+@(?!sha(?:256|512):)", rf"\1{_HIDDEN}@"),
-    (r"\b[\w.+-]+:[^\s/@'\"]+@(?=[\w-]+(?:\.[\w-]+)+|localhost\b)", f"{_HIDDEN}@"),
-)
-_SECRET_NAME = rf"(?i)(?:{_SECRET_KEY}|(?:proxy-)?authorization)"
-
-
-@functools.cache
-def _compiled() -> list[tuple[re.Pattern[str], str]]:
-    # Not at import: compiling takes longer than most commands that succeed spend in this module.
-    return [(re.compile(pattern), replacement) for pattern, replacement in _SECRETS]
-
-
-def redact(text: str) -> str:
-    """`text` without what looks like a credential. Errs on the side of hiding."""
-    for pattern, replacement in _compiled():
-        text = pattern.sub(replacement, text)
-    return text
-
-
-def redacted(value: object) -> object:
-    """A JSON-like value with every string in it redacted, and values under secret-sounding keys hidden."""
-    if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, Mapping):
-        return {
-            str(key): _HIDDEN if item and re.fullmatch(_SECRET_NAME, str(key)) else redacted(item)
-            for key, item in value.items()
-        }
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return [redacted(item) for item in value]
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
-    return redact(str(value))
 
 
 # -------------------------------------------------------------------------------------------------------- numbers

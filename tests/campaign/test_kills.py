@@ -308,6 +308,30 @@ def test_killed_anywhere(campaign: Campaign, figure: Callable[[str], None]) -> N
     assert not wrong, "\n".join(wrong[:60])
 
 
+def test_a_killed_push_that_is_overwritten_later_is_told(
+    world: World, figure: Callable[[str], None], tmp_path: Path
+) -> None:
+    """Killed around the PUT of the tag, run again, then overwritten by somebody who looks at nothing."""
+    push = next(scenario for scenario in SCENARIOS if scenario.verb == "push")
+    campaign = Campaign(push, world, tmp_path)
+    names = campaign.count(Trap())
+    late = [at for at in range(1, len(names) + 1) if at > len(names) // 2]
+    tried = sorted(Random(SEED).sample(late, min(len(late), max(rounds(len(late)), 6))))
+    silent = []
+    for at in tried:
+        campaign.set_up()
+        first = world.tagged()
+        assert first is not None
+        assert campaign.command(Trap(at=at)).killed
+        assert campaign.command().code == 0
+        world.set_tag(first)
+        lost = world.zygote.ok(["status", "--json"], cwd=world.work).json()["lost"]
+        if not {"a.txt", "weights/big.bin", "new/n.txt"} <= set(lost):
+            silent.append(f"killed at {at} ({names[at - 1]}): told of {lost}")
+    figure(f"killed at {len(tried)} points, overwritten later: {len(silent)} not told")
+    assert not silent, "\n".join(silent)
+
+
 def test_there_are_enough_points(world: World, tmp_path: Path, figure: Callable[[str], None]) -> None:
     points = {scenario.verb: len(Campaign(scenario, world, tmp_path).count(Trap())) for scenario in SCENARIOS}
     figure(f"checkpoints: {points}, {sum(points.values())} in all")

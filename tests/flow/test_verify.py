@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from modelops_bundle.model.digest import Digest
 from modelops_bundle.testing.registry import Registry as Fake
 from modelops_bundle.workspace import index
 from tests.support.bundle import Bundle
@@ -45,23 +46,11 @@ def test_a_changed_link(tmp_path: Path) -> None:
 
 
 def test_bytes_that_rotted_under_unchanged_stamps_are_exit_9(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No write leaves all stamps as they were; a failing disk does. The cache is told that these are the stamps."""
-    monkeypatch.setattr(index, "tick", lambda key: 0)
+    """No write leaves all stamps as they were, so the cache plays the failing disk."""
     b = pair.b
-    b.run("status")
-    path = b.path("weights/a.bin")
-    path.write_text("aXaa\n")
-    real = index.Index.get
-    monkeypatch.setattr(
-        index.Index,
-        "get",
-        lambda self, name, key, *, strict: (
-            b_digest if name == "weights/a.bin" else real(self, name, key, strict=strict)
-        ),
-    )
-    from modelops_bundle.model.digest import Digest
-
-    b_digest = Digest.of(b"aaaa\n")
+    b.write({"weights/a.bin": "aXaa\n"})
+    # As after rot: the stamps are those under which the cache knows the good bytes.
+    monkeypatch.setattr(index.Index, "get", lambda self, path, key, *, strict: Digest.of(BASE[path].encode()))
     error = b.refused(9, "verify")
     assert error["code"] == "corrupt"
     assert error["facts"]["corrupt"] == ["weights/a.bin"]

@@ -21,7 +21,8 @@ import click
 
 from modelops_bundle import __version__
 from modelops_bundle.errors import BundleError, DiskFull, Interrupted, Terminated, UsageError
-from modelops_bundle.ui.text import Line, Paint, Style, redact, redacted, wants_colour
+from modelops_bundle.net.redact import redact, redacted
+from modelops_bundle.ui.text import Line, Paint, Style, wants_colour
 
 BROKEN_PIPE = 141
 _MOST_LISTED = 20

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelops_bundle.net.redact import HIDDEN, has_controls, redact, redact_url, safe
+from modelops_bundle.net.redact import HIDDEN, has_controls, redact, redact_url, redacted, safe
 
 CANARY = "s3cr3t-canary-4711"
 
@@ -76,3 +76,50 @@ def test_nothing_breaks_it(text: str) -> None:
     redact(text)
     redact_url(text)
     redact("https://" + text)
+
+
+@pytest.mark.parametrize(
+    "leak",
+    [
+        "GET https://user:S3CRET@host/path",
+        "https://S3CRET@host",
+        "https://user:pa?S3CRET@host/",
+        "not a host: user:S3CRET@reg.example.com/x",
+        "Authorization: Bearer S3CRET",
+        "{'Authorization': 'Basic S3CRET=='}",
+        "header Bearer S3CRETabcdef0",
+        "https://s3/x?X-Amz-Signature=S3CRET&X-Amz-Credential=S3CRET",
+        "https://blob/x?sv=1&sig=S3CRET",
+        "password=S3CRET",
+        '{"refresh_token": "S3CRET"}',
+        "api_key='S3CRET'",
+        "hf_S3CRETabcdefghijklmn",
+        "eyJhbGciOiJS3CRET.eyJzdWIiOiJS3CRET.S3CRET",
+        "ghp_S3CRETabcdefghijklmnopq",
+    ],
+)
+def test_redaction_hides_secrets(leak: str) -> None:
+    assert "S3CRET" not in redact(leak)
+    assert "***" in redact(leak)
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        "registry.example.com:5000/team/model:v1@sha256:" + "ab" * 32,
+        "mem://name:tag@sha256:" + "ab" * 32,
+        "HOST/REPO:tag@0123abcd",
+        "the registry wants basic authentication",
+        "tokenizer: tokenizer.json",
+        "bundle remote set origin https://host/path",
+        "config=4",
+    ],
+)
+def test_redaction_leaves_the_rest(harmless: str) -> None:
+    assert redact(harmless) == harmless
+
+
+def test_redaction_of_documents_looks_at_keys_too() -> None:
+    document = {"token": {"deep": "S3CRET"}, "urls": ("https://u:S3CRET@h/",), "n": 3, "ok": True, "none": None}
+    cleaned = redacted(document)
+    assert cleaned == {"token": "***", "urls": ["https://***@h/"], "n": 3, "ok": True, "none": None}

@@ -1,0 +1,334 @@
+"""A snapshot as a ModelPack manifest with our index, and back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from modelops_bundle.errors import Corrupt, NotFound, UnsafePath, Unsupported, UsageError
+from modelops_bundle.model import artifact, canonical, media
+from modelops_bundle.model.artifact import INDEX_PATH, Artifact, Place, build, read
+from modelops_bundle.model.descriptor import Descriptor
+from modelops_bundle.model.digest import Digest
+from modelops_bundle.model.manifest import Manifest
+from modelops_bundle.model.snapshot import Entry, Snapshot
+from tests.support.things import file
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "data" / "modelpack-config-schema.json").read_text(encoding="utf-8"))
+
+TREE = Snapshot(
+    {
+        "weights/model.safetensors": file("w" * 100, role="weight"),
+        "config.json": file("{}", role="config"),
+        "copy.json": file("{}", role="config"),
+        "README.md": file("hi", role="doc"),
+        "bin/serve": file("#!", executable=True),
+        "latest": Entry.link("weights/model.safetensors"),
+        "data": Entry.directory(),
+        "empty": file("", role="zoo"),
+    }
+)
+
+
+def never(what: Descriptor) -> bytes:
+    raise NotFound(f"nobody has {what.digest}")
+
+
+def reread(made: Artifact) -> artifact.Contents:
+    return read(Manifest.from_bytes(made.manifest.to_bytes()), lambda what: dict(made.generated())[what])
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_config_is_valid_modelpack() -> None:
+    for tree in (TREE, Snapshot(), Snapshot({"l": Entry.link("x")})):
+        jsonschema.validate(json.loads(build(tree).config), SCHEMA)
+
+
+def test_the_schema_would_notice_a_wrong_config() -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"descriptor": {}, "config": {}, "modelfs": {"type": "layers", "diffIds": []}}, SCHEMA)
+
+
+def test_diff_ids_are_the_layers_in_order_duplicates_repeated() -> None:
+    made = build(TREE)
+    assert json.loads(made.config)["modelfs"]["diffIds"] == [str(layer.digest) for layer in made.manifest.layers]
+    assert len(made.manifest.layers) == 7
+
+
+def test_layers_are_sorted_by_path_and_typed_by_role() -> None:
+    layers = build(TREE).manifest.layers
+    paths = [layer.annotations[media.FILEPATH] for layer in layers]
+    assert paths == sorted(paths, key=str.encode)
+    assert paths[0] == INDEX_PATH
+    types = {layer.annotations[media.FILEPATH]: layer.media_type for layer in layers}
+    assert types["weights/model.safetensors"] == "application/vnd.cncf.model.weight.v1.raw"
+    assert types["config.json"] == "application/vnd.cncf.model.weight.config.v1.raw"
+    assert types["empty"] == "application/vnd.cncf.model.code.v1.raw"
+    assert all(layer.annotations[media.TITLE] == layer.annotations[media.FILEPATH] for layer in layers)
+
+
+def test_the_manifest_is_modelpack_and_ours() -> None:
+    made = build(TREE, {"note": "x"})
+    manifest = made.manifest
+    assert manifest.artifact_type == media.MODEL_ARTIFACT
+    assert manifest.config == Descriptor.of(media.MODEL_CONFIG, made.config)
+    assert dict(manifest.annotations) == {
+        "note": "x",
+        media.VERSION: artifact.FORMAT_VERSION,
+        media.STORAGE: "plain",
+        media.INDEX: str(Digest.of(made.index)),
+        media.CONTENT: str(TREE.content),
+    }
+
+
+def test_every_digest_of_the_worked_example_is_frozen() -> None:
+    # Changing any of these breaks promise 3: same tree, same digest, on every machine and in every later release.
+    made = build(TREE)
+    assert json.loads(made.index)["files"][0] == {
+        "at": [json.loads(made.index)["blobs"].index(str(Digest.of(b"hi")))],
+        "kind": "file",
+        "mode": "0644",
+        "path": "README.md",
+        "role": "doc",
+        "sha256": Digest.of(b"hi").hex,
+        "size": 2,
+    }
+    assert made.index == canonical.dumps(json.loads(made.index))
+
+
+def test_nothing_but_the_tree_and_the_annotations_counts() -> None:
+    shuffled = Snapshot(dict(reversed(TREE.items())))
+    assert build(shuffled, {"b": "1", "a": "2"}).digest == build(TREE, {"a": "2", "b": "1"}).digest
+    assert build(TREE, {"a": "2"}).digest != build(TREE).digest
+
+
+def test_a_small_index_travels_inline_and_a_large_one_does_not() -> None:
+    small, large = build(TREE), build(Snapshot({f"f{n:04}": file("x") for n in range(1000)}))
+    index = small.generated()[0][0]
+    assert index.data == small.index
+    assert len(large.index) >= artifact.INLINE_LIMIT
+    assert large.generated()[0][0].data is None
+    assert read(small.manifest, never).snapshot == TREE
+    with pytest.raises(NotFound):
+        read(large.manifest, never)
+
+
+def test_a_file_blob_is_listed_once_with_a_name() -> None:
+    named = {name for _, name in build(TREE).file_blobs()}
+    assert named == {"README.md", "bin/serve", "config.json", "empty", "weights/model.safetensors"}
+
+
+def test_the_generated_blobs_are_index_and_config() -> None:
+    made = build(TREE)
+    assert [(what.digest, what.size) for what, _ in made.generated()] == [
+        (Digest.of(data), len(data)) for _, data in made.generated()
+    ]
+    assert [data for _, data in made.generated()] == [made.index, made.config]
+
+
+def test_our_annotations_cannot_be_taken() -> None:
+    with pytest.raises(UsageError, match=r"dev\.modelops\.bundle\.content is reserved"):
+        build(TREE, {media.CONTENT: "x"})
+
+
+def test_a_manifest_no_registry_takes_is_refused_with_its_size() -> None:
+    many = Snapshot({f"directory/file-{n:06}": file(str(n)) for n in range(14_000)})
+    with pytest.raises(Unsupported, match="registries take 4194304"):
+        build(many)
+
+
+# --- reading ours ----------------------------------------------------------------------------------------------------
+
+
+def test_round_trip_with_roles_targets_and_places() -> None:
+    found = reread(build(TREE))
+    assert found.snapshot == TREE
+    assert {path: entry.role for path, entry in found.snapshot.items()} == {p: e.role for p, e in TREE.items()}
+    assert found.snapshot["latest"].target == "weights/model.safetensors"
+    assert found.version == artifact.FORMAT_VERSION
+    assert set(found.places) == {path for path, entry in TREE.items() if entry.kind == "file"}
+    assert all(found.places[path].blob.digest == TREE[path].digest for path in found.places)
+
+
+def forged(change: dict[str, Any] | None = None, annotations: dict[str, str] | None = None) -> Manifest:
+    """An artifact of TREE whose index has other fields: consistent in every digest."""
+    made = build(TREE)
+    value = {**json.loads(made.index), **(change or {})}
+    index = canonical.dumps(value)
+    layer = Descriptor.of(media.layer_type("doc"), index, {media.FILEPATH: INDEX_PATH}, inline=True)
+    said = {**made.manifest.annotations, media.INDEX: str(layer.digest), **(annotations or {})}
+    return Manifest(made.manifest.config, (layer, *made.manifest.layers[1:]), said, media.MODEL_ARTIFACT)
+
+
+def rows(*changed: dict[str, Any]) -> dict[str, Any]:
+    return {"files": list(changed)}
+
+
+ROW = {"kind": "file", "path": "x", "size": 2, "sha256": Digest.of(b"hi").hex, "mode": "0644", "role": "doc", "at": [0]}
+BLOBS = {"blobs": [str(Digest.of(b"hi"))]}
+
+
+def test_the_forger_can_make_an_honest_one() -> None:
+    assert read(forged(), never).snapshot == TREE
+    honest = Snapshot({"x": file("hi")})
+    assert read(forged({**BLOBS, **rows(ROW)}, {media.CONTENT: str(honest.content)}), never).snapshot == honest
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"files": None},
+        {"files": {}},
+        {"blobs": None},
+        {"blobs": ["sha256:zz"]},
+        {"blobs": [7]},
+        {"blobs": [str(Digest.of(b"not a layer"))]},
+        rows("x"),
+        rows({"kind": "file"}),
+        rows({"kind": "link", "path": "x"}),
+        rows({"kind": "link", "path": "x", "target": 3}),
+        *(
+            {**BLOBS, **rows({**ROW, **field})}
+            for field in (
+                {"size": -1},
+                {"size": "2"},
+                {"size": 2.0},
+                {"size": 3},
+                {"mode": "0777"},
+                {"mode": 420},
+                {"role": None},
+                {"sha256": "x"},
+                {"sha256": None},
+                {"sha256": Digest.of(b"else").hex},
+                {"at": []},
+                {"at": [1]},
+                {"at": [-1]},
+                {"at": ["0"]},
+                {"at": [True]},
+                {"at": [0, 0, 0]},
+                {"at": {}},
+            )
+        ),
+    ],
+)
+def test_an_index_that_cannot_be_trusted_is_corrupt(change: dict[str, Any]) -> None:
+    with pytest.raises(Corrupt):
+        read(forged(change), never)
+
+
+@pytest.mark.parametrize("field", [{"kind": "device"}, {"kind": None}, {"at": None}])
+def test_an_index_of_a_newer_kind_is_unsupported(field: dict[str, Any]) -> None:
+    with pytest.raises(Unsupported):
+        read(forged({**BLOBS, **rows({**ROW, **field})}), never)
+
+
+def test_a_place_inside_a_pack_is_read() -> None:
+    layer = build(TREE).manifest.layers[1]
+    change = {"blobs": [str(layer.digest)], **rows({**ROW, "at": [0, 1536]})}
+    honest = Snapshot({"x": file("hi")})
+    assert read(forged(change, {media.CONTENT: str(honest.content)}), never).places["x"] == Place(layer, 1536)
+
+
+@pytest.mark.parametrize("content", ["", str(Digest.of(b"else"))])
+def test_another_content_digest_is_corrupt(content: str) -> None:
+    with pytest.raises(Corrupt, match="does not list the content"):
+        read(forged(annotations={media.CONTENT: content}), never)
+
+
+@pytest.mark.parametrize("index", ["", "x", str(Digest.of(b"else"))])
+def test_an_index_that_is_no_layer_is_corrupt(index: str) -> None:
+    with pytest.raises(Corrupt):
+        read(forged(annotations={media.INDEX: index}), never)
+
+
+def test_a_newer_format_asks_for_an_upgrade() -> None:
+    with pytest.raises(Unsupported) as caught:
+        read(forged(annotations={media.VERSION: "2"}), never)
+    assert caught.value.hint == "upgrade modelops-bundle"
+
+
+def test_wrong_inline_data_is_fetched_instead() -> None:
+    made = build(TREE)
+    index = made.generated()[0][0]
+    lying = Descriptor(index.media_type, index.digest, index.size, index.annotations, b"x" * index.size)
+    manifest = Manifest(made.manifest.config, (lying, *made.manifest.layers[1:]), made.manifest.annotations)
+    asked: list[Descriptor] = []
+
+    def fetch(what: Descriptor) -> bytes:
+        asked.append(what)
+        return made.index
+
+    assert read(manifest, fetch).snapshot == TREE
+    assert len(asked) == 1
+
+
+# --- reading what others wrote ---------------------------------------------------------------------------------------
+
+
+def others(*layers: Descriptor, config: Descriptor | None = None) -> Manifest:
+    return Manifest(config or Descriptor.of(media.OCI_EMPTY, b"{}"), layers, {}, "application/vnd.acme")
+
+
+def titled(path: str, data: bytes = b"x", **more: str) -> Descriptor:
+    return Descriptor.of("application/octet-stream", data, {media.TITLE: path, **more})
+
+
+def test_titled_layers_are_files() -> None:
+    found = read(others(titled("a.json", b"1"), titled("./d/b.bin", b"22")), never)
+    assert found.version is None
+    assert found.snapshot == {"a.json": file("1"), "d/b.bin": file("22")}
+    assert [entry.role for entry in found.snapshot.values()] == ["config", "weight"]
+
+
+def test_modelpack_paths_and_types_are_understood() -> None:
+    layer = Descriptor.of(media.layer_type("dataset"), b"x", {media.FILEPATH: "a.bin"})
+    found = read(others(layer, config=Descriptor.of(media.MODEL_CONFIG, b"{}")), never)
+    assert found.snapshot["a.bin"].role == "dataset"
+
+
+def test_a_titled_config_is_a_file_too() -> None:
+    config = Descriptor.of("x/y", b"{}", {media.TITLE: "conf.json"})
+    assert set(read(others(titled("a"), config=config), never).snapshot) == {"a", "conf.json"}
+
+
+def test_untitled_layers_are_not_files() -> None:
+    assert set(read(others(titled("a"), Descriptor.of("x/y", b"?")), never).snapshot) == {"a"}
+
+
+def test_nothing_named_is_unsupported_and_says_what_it_is() -> None:
+    with pytest.raises(Unsupported, match=r"application/vnd\.acme"):
+        read(others(Descriptor.of(media.OCI_LAYER, b"x")), never)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        titled("d", **{media.UNPACK: "true"}),
+        Descriptor.of("application/vnd.cncf.model.weight.v1.tar", b"x", {media.FILEPATH: "d"}),
+        Descriptor.of("application/vnd.cncf.model.weight.v1.tar+gzip", b"x", {media.FILEPATH: "d"}),
+    ],
+)
+def test_archives_to_unpack_are_unsupported(layer: Descriptor) -> None:
+    with pytest.raises(Unsupported, match="archive"):
+        read(others(layer), never)
+
+
+@pytest.mark.parametrize("path", ["../x", "/x", "a\\b", ".git/hooks/x", "a\x1bb", "CON", "", "./", "././x"])
+def test_unsafe_titles_are_refused(path: str) -> None:
+    if path == "":
+        layer = Descriptor.of("t/x", b"x", {media.TITLE: "", media.FILEPATH: ""})
+    else:
+        layer = titled(path)
+    with pytest.raises(UnsafePath):
+        read(others(layer), never)
+
+
+def test_one_title_twice_is_refused() -> None:
+    with pytest.raises(UnsafePath, match="one path twice"):
+        read(others(titled("a", b"1"), titled("./a", b"2")), never)
