@@ -113,5 +113,5 @@ def test_requests_know_whether_they_can_be_sent_again() -> None:
     assert Request("GET", "https://h/", "blob").repeatable
     assert Request("PUT", "https://h/", "blob", body=b"x").repeatable
     assert not Request("PUT", "https://h/", "blob", body=iter([b"x"])).repeatable
-    assert Request("GET", "https://u:p@h/?sig=1", "blob").name == "https://h/?sig=***"
+    assert Request("GET", "https://u:p@h/?sig=1", "blob").name == "https://***@h/?sig=***"
     assert Request("GET", "https://h/", "blob", key="k").name == "k"

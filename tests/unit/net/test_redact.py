@@ -49,7 +49,7 @@ def test_harmless_text_stays(text: str) -> None:
 
 def test_urls_keep_what_tells_people_something() -> None:
     url = "https://me:pw@host:5000/v2/a/blobs/uploads/?mount=sha256:1&from=a&_state=abc#frag"
-    assert redact_url(url) == "https://host:5000/v2/a/blobs/uploads/?mount=sha256:1&from=a&_state=***"
+    assert redact_url(url) == "https://***@host:5000/v2/a/blobs/uploads/?mount=sha256:1&from=a&_state=***"
     assert redact_url("https://[bad") == HIDDEN
 
 
