@@ -167,6 +167,10 @@ SCENARIOS = (
 )
 
 
+TWICE = ("push", "pull", "clone")
+"""Verbs that are also killed while they go on after a kill."""
+
+
 class Campaign:
     """Trials of one scenario on one kind of store."""
 
@@ -217,10 +221,15 @@ class Campaign:
         assert look(self.world.work) == self.new
         return outcome.moments
 
-    def trial(self, trap: Trap, prepare: str = "") -> list[str]:
-        """What is wrong after the trap sprang."""
+    def trial(self, trap: Trap, prepare: str = "", *, again: Trap | None = None) -> list[str]:
+        """What is wrong after the trap sprang.
+
+        :param again: for the first attempt to go on, which may come to its end before.
+        """
         self.set_up()
         outcome = self.command(trap, prepare)
+        if again is not None and (second := self.command(again)).code and not second.killed:
+            return [f"the same command ends with {second.code}: {second.err}"]
         if trap.action == "kill":
             if not outcome.killed:
                 return [f"was not killed: {outcome.code} {outcome.err}"]
@@ -305,6 +314,21 @@ def _try(campaign: Campaign, trap: Trap, floor: int, figure: Callable[[str], Non
 
 def test_killed_anywhere(campaign: Campaign, figure: Callable[[str], None]) -> None:
     wrong = _try(campaign, Trap(), FLOOR, figure) + _try(campaign, Trap("syscall"), 4, figure)
+    assert not wrong, "\n".join(wrong[:60])
+
+
+@pytest.mark.parametrize("campaign", [s for s in SCENARIOS if s.verb in TWICE], indirect=True, ids=lambda s: s.verb)
+def test_killed_twice(campaign: Campaign, figure: Callable[[str], None]) -> None:
+    """Killed, and the command that goes on is killed too, anywhere."""
+    random = Random(SEED)
+    names = campaign.count(Trap("syscall"))
+    pairs = [(random.randint(1, len(names)), random.randint(1, len(names))) for _ in range(rounds(200))]
+    wrong = [
+        f"killed at {first} ({names[first - 1]}), then at {second} of what was left: {what}"
+        for first, second in pairs
+        for what in campaign.trial(Trap("syscall", first), again=Trap("syscall", second))
+    ]
+    figure(f"{campaign.scenario.verb}: killed twice, {len(pairs)} pairs, seed {SEED}: {len(wrong)} wrong")
     assert not wrong, "\n".join(wrong[:60])
 
 

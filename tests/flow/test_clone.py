@@ -138,7 +138,9 @@ def test_an_interrupted_clone_goes_on(repo: str, tmp_path: Path, step: str) -> N
 
 
 def test_a_resumed_clone_does_not_fetch_twice(fake: Fake, tmp_path: Path) -> None:
-    a = Bundle.create(tmp_path / "a", f"{fake.host}/m", {"one.bin": os.urandom(200_000), "two.bin": os.urandom(100_000)})
+    a = Bundle.create(
+        tmp_path / "a", f"{fake.host}/m", {"one.bin": os.urandom(200_000), "two.bin": os.urandom(100_000)}
+    )
     a.push()
     target = tmp_path / "c"
     # Largest first: one.bin is whole when the process dies.

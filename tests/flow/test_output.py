@@ -123,7 +123,14 @@ def test_a_confirmation_in_json_is_an_error_document(here: Pair) -> None:
 
 
 def test_progress_json_writes_nothing_else_to_stderr(here: Pair) -> None:
-    for words in (("status",), ("pull",), ("push", "--tag", "v2"), ("push", "--tag", "v2"), ("tags",), ("verify", ":v1")):
+    for words in (
+        ("status",),
+        ("pull",),
+        ("push", "--tag", "v2"),
+        ("push", "--tag", "v2"),
+        ("tags",),
+        ("verify", ":v1"),
+    ):
         result = here.b.run("--progress", "json", *words)
         for line in result.err.splitlines():
             event = json.loads(line)
@@ -180,9 +187,7 @@ def answering(fake: Fake, action: Refuse) -> Iterator[None]:
     fake.heal()
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "sigterm"]
-)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["ctrl-c", "sigterm"])
 def test_a_signal_stops_at_a_clean_place(fake: Fake, tmp_path: Path, number: int, code: int) -> None:
     a = Bundle.create(tmp_path / "a", f"{fake.host}/m", BASE)
     a.push()

@@ -40,7 +40,9 @@ def test_an_index_too_large_to_be_inline_is_fetched_and_kept(fake: Fake, tmp_pat
 
 
 def test_a_large_index_that_is_corrupt_is_refused(fake: Fake, tmp_path: Path) -> None:
-    a = Bundle.create(tmp_path / "a", f"{fake.host}/m", {f"some/long/directory/name-{n:04}.txt": "x" for n in range(600)})
+    a = Bundle.create(
+        tmp_path / "a", f"{fake.host}/m", {f"some/long/directory/name-{n:04}.txt": "x" for n in range(600)}
+    )
     a.push()
     fake.fault(lambda method, path: method == "GET" and "/blobs/" in path, Corrupt(100), times=None)
     call("--json", "ls", f"{fake.host}/m", expect=9)

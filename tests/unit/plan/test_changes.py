@@ -110,10 +110,21 @@ def test_remote_renames_are_not_ours() -> None:
 
 
 def test_a_path_back_at_its_value_from_before_our_push_is_lost() -> None:
-    pushed = {"kept": (A, B), "undone": (A, B), "added": (None, A), "deleted": (A, None), "moved-on": (A, B)}
-    there = {"kept": B, "undone": A, "deleted": A, "moved-on": C}
-    assert lost(pushed, there) == ("added", "deleted", "undone")
+    pushed = {
+        "kept": ((A,), B),
+        "undone": ((A,), B),
+        "added": ((None,), A),
+        "deleted": ((A,), None),
+        "moved-on": ((A,), B),
+        "twice": ((A, B), C),
+    }
+    there = {"kept": B, "undone": A, "deleted": A, "moved-on": C, "twice": B}
+    assert lost(pushed, there) == ("added", "deleted", "twice", "undone")
+
+
+def test_a_path_that_is_back_because_we_put_it_back_is_not_lost() -> None:
+    assert lost({"p": ((A, B), A)}, {"p": A}) == ()
 
 
 def test_a_push_that_changed_nothing_loses_nothing() -> None:
-    assert lost({"p": (A, A), "q": (None, None)}, {"p": A}) == ()
+    assert lost({"p": ((A,), A), "q": ((None,), None)}, {"p": A}) == ()

@@ -94,7 +94,7 @@ def test_dropping_all_or_most_is_noticed(base: str, kept: str, most: bool) -> No
 TREE = snapshot(a="1", bin=file("x", executable=True), l=Entry.link("a"), d=Entry.directory())
 PLAN = PushPlan(
     "reg.io/m",
-    (TagMove("latest", None, "new"), TagMove("v1", OTHER, "moved")),
+    (TagMove("latest", None, "new"), TagMove("v1", OTHER, "moved", SEEN)),
     TREE,
     {"note": "é"},
     {"a": (1, 2, 3, 4, 5)},
@@ -128,8 +128,20 @@ def test_an_edited_snapshot_is_noticed() -> None:
 def test_a_moved_tag_refuses_and_names_what_would_be_lost() -> None:
     with pytest.raises(TagMoved, match=r"reg.io/m:v1 .* would lose: a \(modified there\)") as caught:
         PLAN.check()
-    assert caught.value.facts["tags"] == [{"tag": "v1", "digest": str(OTHER)}]
+    assert caught.value.facts["tags"] == [{"tag": "v1", "digest": str(OTHER), "seen": str(SEEN)}]
     assert caught.value.facts["losses"] == [{"path": "a", "action": "modified"}]
+
+
+@pytest.mark.parametrize(
+    ("found", "seen", "told"),
+    [
+        (OTHER, SEEN, f"t is sha256:{OTHER.short}, this clone last saw sha256:{SEEN.short}"),
+        (None, SEEN, f"t is gone, this clone last saw sha256:{SEEN.short}"),
+        (OTHER, None, f"t is sha256:{OTHER.short}, this clone has never seen it"),
+    ],
+)
+def test_both_sides_of_a_moved_tag_are_named(found: Digest | None, seen: Digest | None, told: str) -> None:
+    assert TagMove("t", found, "moved", seen).told() == told
 
 
 def test_force_does_not_refuse() -> None:

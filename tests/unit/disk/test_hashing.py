@@ -1,0 +1,212 @@
+"""Digests, and only of files that held still."""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from modelops_bundle.disk import hashing
+from modelops_bundle.disk.hashing import BLOCK, SETTLED, Hashed, hash_file, hash_files
+from modelops_bundle.disk.tree import StatKey, Tree
+from modelops_bundle.errors import DiskError, Interrupted, WorkspaceChanged, WouldOverwrite
+from modelops_bundle.events import Advanced, Event, Finished, ItemStarted, Run, Started
+from modelops_bundle.model.digest import Digest
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Iterator[Tree]:
+    with Tree(tmp_path) as opened:
+        yield opened
+
+
+def ignore(_: int) -> None:
+    pass
+
+
+@pytest.mark.parametrize("size", [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 3 * BLOCK + 7])
+def test_the_digest_is_sha256_of_the_content(tree: Tree, tmp_path: Path, size: int) -> None:
+    data = os.urandom(size)
+    (tmp_path / "f").write_bytes(data)
+    progress: list[int] = []
+    found = hash_file(tree, "f", Run(), progress.append, lambda: 42)
+    assert found == Hashed(Digest.of(data), StatKey.of((tmp_path / "f").stat()), 42)
+    assert sum(progress) == size
+
+
+def test_the_clock_is_read_before_the_file(tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "f").write_bytes(b"x")
+    order: list[str] = []
+    real = os.readv
+    monkeypatch.setattr(hashing.os, "readv", lambda *a: (order.append("read"), real(*a))[1])
+    hash_file(tree, "f", Run(), ignore, lambda: (order.append("clock"), 1)[1])
+    assert order[0] == "clock"
+
+
+def test_a_file_that_changes_once_is_read_again(tree: Tree, tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"old")
+    calls = 0
+
+    def progress(_: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            (tmp_path / "f").write_bytes(b"newer")
+
+    assert hash_file(tree, "f", Run(), progress).digest == Digest.of(b"newer")
+
+
+def test_a_file_that_does_not_hold_still_is_an_error(tree: Tree, tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"x")
+    count = 0
+
+    def progress(_: int) -> None:
+        nonlocal count
+        count += 1
+        with open(tmp_path / "f", "ab") as file:
+            file.write(b"more" * count)
+            file.flush()
+            os.utime(tmp_path / "f", ns=(count, count))
+        if count > 50:
+            pytest.fail("read for ever")
+
+    with pytest.raises(WorkspaceChanged, match="f changed while it was read"):
+        hash_file(tree, "f", Run(), progress)
+
+
+def test_cancelling_stops_in_the_middle(tree: Tree, tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"x" * (3 * BLOCK))
+    run = Run()
+    with pytest.raises(Interrupted):
+        hash_file(tree, "f", run, lambda _: run.cancel())
+
+
+@pytest.mark.parametrize(
+    ("mtime", "ctime", "synced"),
+    [
+        (0, 0, False),
+        (SETTLED - 1, 0, False),
+        (SETTLED, 0, False),
+        (SETTLED + 1, 0, True),
+        (10 * SETTLED, 0, True),
+        (0, SETTLED + 1, True),
+        (20 * SETTLED, 0, True),
+    ],
+)
+def test_mapped_pages_of_young_files_are_written_back_first(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mtime: int, ctime: int, synced: bool
+) -> None:
+    (tmp_path / "f").write_bytes(b"x")
+    calls: list[int] = []
+    monkeypatch.setattr(hashing.os, "fdatasync", calls.append)
+    real = os.fstat
+
+    def fstat(descriptor: int) -> os.stat_result:
+        facts = list(real(descriptor))
+        return os.stat_result(facts, {"st_mtime_ns": mtime, "st_ctime_ns": ctime})
+
+    monkeypatch.setattr(hashing.os, "fstat", fstat)
+    monkeypatch.setattr(hashing.StatKey, "of", classmethod(lambda cls, facts: cls(1, mtime, ctime, 1, 1)))
+    hash_file(tree, "f", Run(), ignore, lambda: 2 * SETTLED)
+    assert bool(calls) is synced
+
+
+def test_a_mapped_write_before_the_digest_does_not_hide_the_next_one(tree: Tree, tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"a" * 4096)
+    with open(path, "r+b") as file, mmap.mmap(file.fileno(), 4096) as mapped:
+        mapped[0:1] = b"b"
+        os.utime(path, ns=(0, 0))  # an old modification time, pages dirty all the same
+        first = hash_file(tree, "f", Run(), ignore)
+        mapped[0:1] = b"c"
+        assert StatKey.of(path.stat()) != first.key
+        assert hash_file(tree, "f", Run(), ignore).digest == Digest.of(b"c" + b"a" * 4095)
+
+
+def test_a_file_system_that_refuses_to_sync_is_no_error(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(30, "Read-only file system")
+
+    (tmp_path / "f").write_bytes(b"x")
+    monkeypatch.setattr(hashing.os, "fdatasync", refuse)
+    assert hash_file(tree, "f", Run(), ignore).digest == Digest.of(b"x")
+
+
+def test_links_and_pipes_are_never_read(tree: Tree, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_bytes(b"s")
+    (tmp_path / "link").symlink_to("secret")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DiskError):
+        hash_file(tree, "link", Run(), ignore)
+    with pytest.raises(WouldOverwrite):
+        hash_file(tree, "pipe", Run(), ignore)
+
+
+# --- several ---------------------------------------------------------------------------------------------------------
+
+
+def fill(root: Path, count: int) -> list[tuple[str, int]]:
+    for number in range(count):
+        (root / str(number)).write_bytes(b"x" * number)
+    return [(str(number), number) for number in range(count)]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 40])
+def test_all_are_hashed_and_told_in_this_thread(tree: Tree, tmp_path: Path, count: int) -> None:
+    found: dict[str, Digest] = {}
+    threads = set()
+
+    def each(path: str, hashed: Hashed) -> None:
+        found[path] = hashed.digest
+        threads.add(threading.get_ident())
+
+    hash_files(tree, fill(tmp_path, count), Run(), each)
+    assert found == {str(n): Digest("sha256", hashlib.sha256(b"x" * n).hexdigest()) for n in range(count)}
+    assert threads <= {threading.get_ident()}
+
+
+def test_the_biggest_goes_first(tree: Tree, tmp_path: Path) -> None:
+    order: list[str] = []
+    hash_files(tree, fill(tmp_path, 5), Run(), lambda path, _: order.append(path))
+    assert order == ["4", "3", "2", "1", "0"]
+
+
+def test_events_tell_the_whole_story(tree: Tree, tmp_path: Path) -> None:
+    got: list[Event] = []
+    hash_files(tree, fill(tmp_path, 2), Run(emit=got.append), lambda *_: None)
+    assert got[0] == Started("hash", 2, 1)
+    assert {e for e in got if isinstance(e, ItemStarted)} == {ItemStarted("0", "0", 0), ItemStarted("1", "1", 1)}
+    assert [e for e in got if isinstance(e, Advanced)] == [Advanced("1", 1)]
+    assert {e for e in got if isinstance(e, Finished)} == {Finished("0", "copied"), Finished("1", "copied")}
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_a_path_that_is_gone_is_left_out(tree: Tree, tmp_path: Path, count: int) -> None:
+    found: list[str] = []
+    sized = [*fill(tmp_path, count), ("gone", 9), ("no/such/directory", 9)]
+    hash_files(tree, sized, Run(), lambda path, _: found.append(path))
+    assert sorted(found) == sorted(str(n) for n in range(count))
+
+
+def test_a_single_path_that_is_gone_is_left_out(tree: Tree) -> None:
+    hash_files(tree, [("gone", 1)], Run(), lambda *_: pytest.fail("told"))
+
+
+def test_any_other_failure_raises(tree: Tree, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("x")
+    with pytest.raises(DiskError):
+        hash_files(tree, [*fill(tmp_path, 3), ("link", 1)], Run(), lambda *_: None)
+
+
+def test_cancelling_stops_the_rest(tree: Tree, tmp_path: Path) -> None:
+    run = Run()
+    run.cancel()
+    with pytest.raises(Interrupted):
+        hash_files(tree, fill(tmp_path, 3), run, lambda *_: pytest.fail("hashed"))
