@@ -37,6 +37,16 @@ def read_file(path: Path) -> bytes | None:
             return file.read()
 
 
+def version(path: Path) -> tuple[int, ...] | None:
+    """Tells one content of an atomically replaced file from another; None when it is absent."""
+    with translated(f"look at {path}"):
+        try:
+            facts = path.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+    return facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
+
+
 def write_file(path: Path, data: bytes) -> None:
     """Replace `path` by `data`, durably. Parents are created.
 

@@ -61,9 +61,12 @@ def _hash_open(descriptor: int, run: Run, progress: Callable[[int], None], now_n
     hasher = hashlib.sha256()
     buffer = bytearray(min(BLOCK, max(before.size, 1)))
     view = memoryview(buffer)
-    while count := os.readv(descriptor, [buffer]):
+    done = 0
+    # One that grows is not followed to its end, which may never come.
+    while done <= before.size and (count := os.readv(descriptor, [buffer])):
         run.check()
         hasher.update(view[:count])
+        done += count
         progress(count)
     if StatKey.of(os.fstat(descriptor)) != before:
         return None

@@ -158,7 +158,7 @@ def read(manifest: Manifest, fetch: Callable[[Descriptor], bytes]) -> Contents:
     :raises Corrupt: index and manifest disagree. :raises UnsafePath: a path that must not be created.
     :raises Unsupported: an artifact of a kind we cannot read, naming what it is.
     """
-    if manifest.config.media_type == media.MODEL_CONFIG and media.VERSION in manifest.annotations:
+    if is_ours(manifest):
         contents = _read_ours(manifest, fetch)
     else:
         contents = _read_titled(manifest)
@@ -167,6 +167,11 @@ def read(manifest: Manifest, fetch: Callable[[Descriptor], bytes]) -> Contents:
         path, reason = found
         raise UnsafePath(f"unsafe link {paths.display(path)}: {reason}", path=paths.display(path), reason=reason)
     return contents
+
+
+def is_ours(manifest: Manifest) -> bool:
+    """Whether this tool made it: by config media type and our version, since some tools drop `artifactType`."""
+    return manifest.config.media_type == media.MODEL_CONFIG and media.VERSION in manifest.annotations
 
 
 def index_descriptor(manifest: Manifest) -> Descriptor:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelops_bundle.errors import BundleError, NotFound, Unsupported
-from modelops_bundle.model import media
+from modelops_bundle.model import artifact, media
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.manifest import Manifest
@@ -91,7 +91,7 @@ def _describe(name: str, what: Descriptor) -> Tag:
         sum(layer.size for layer in files),
         len(files),
         manifest.annotations.get(media.CREATED),
-        "bundle" if remote_state.is_ours(manifest) else manifest.artifact_type or manifest.config.media_type,
+        "bundle" if artifact.is_ours(manifest) else manifest.artifact_type or manifest.config.media_type,
     )
 
 
@@ -135,7 +135,7 @@ def inspect(session: Session, text: str | None) -> Inspection:
     try:
         manifest = Manifest.from_bytes(found.data, found.media_type)
         annotations = dict(manifest.annotations)
-        kind = "bundle" if remote_state.is_ours(manifest) else manifest.artifact_type or manifest.config.media_type
+        kind = "bundle" if artifact.is_ours(manifest) else manifest.artifact_type or manifest.config.media_type
         contents = remote_state.read(reference, found, store).contents.snapshot
     except Unsupported as error:
         why = error.message

@@ -10,6 +10,8 @@ from modelops_bundle.plan import changes
 
 def lost_paths(session: Session, remote: Remote) -> tuple[str, ...]:
     """Paths of ours that are back at their value from before our push, under a tag that moved since."""
+    if session.project.at().digest == remote.digest:
+        return ()
     pushed = session.seen.pushed(key(remote.reference))
     if pushed is None or pushed.digest == remote.digest:
         return ()

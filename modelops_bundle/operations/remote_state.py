@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from modelops_bundle.errors import Corrupt, NotFound
-from modelops_bundle.model import artifact, media
+from modelops_bundle.model import artifact
 from modelops_bundle.model.artifact import Contents
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
@@ -17,19 +18,37 @@ from modelops_bundle.transfer.verify import read_small
 from modelops_bundle.workspace.seen import Sighting
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Remote:
-    """A manifest that a reference stands for, and what it holds."""
+    """A manifest that a reference stands for. What it holds is parsed and checked when it is asked for."""
 
     reference: Reference
-    manifest: Manifest
-    contents: Contents
     sighting: Sighting
+    parsed: Manifest | None = None
 
     @property
     def digest(self) -> Digest:
         """The manifest's digest."""
         return self.sighting.digest
+
+    @cached_property
+    def manifest(self) -> Manifest:
+        """The manifest."""
+        return self.parsed or Manifest.from_bytes(self.sighting.manifest)
+
+    @cached_property
+    def contents(self) -> Contents:
+        """What it holds.
+
+        :raises Corrupt: the kept copy is damaged. :raises UnsafePath: a path that must not be created.
+        """
+        return artifact.read(self.manifest, self._kept_index)
+
+    def _kept_index(self, what: Descriptor) -> bytes:
+        index = self.sighting.index
+        if index is None or Digest.of(index) != what.digest:
+            raise Corrupt("the kept index does not match its manifest", hint="bundle remote seen reads it again")
+        return index
 
 
 def key(reference: Reference) -> str:
@@ -86,44 +105,29 @@ def require(session: Session, reference: Reference) -> Remote:
 
 
 def read(reference: Reference, found: Descriptor, store: Store) -> Remote:
-    """Parse and check the manifest that `found` carries."""
+    """Parse and check the manifest that `found` carries, and bring its index."""
     data = found.data
     if data is None or Digest.of(data) != found.digest:
         raise Corrupt(f"the manifest of {reference} does not match its digest")
     if reference.digest is not None and reference.digest != found.digest:
         raise Corrupt(f"asked for {reference.digest}, was given {found.digest}")
     manifest = Manifest.from_bytes(data, found.media_type)
-    fetched: list[bytes] = []
-
-    def fetch(what: Descriptor) -> bytes:
-        fetched.append(read_small(store, what, artifact.MAX_INDEX))
-        return fetched[-1]
-
-    contents = artifact.read(manifest, fetch)
-    sighting = Sighting(key(reference), data, fetched[0] if fetched else None)
-    return Remote(reference, manifest, contents, sighting)
+    index = None
+    if artifact.is_ours(manifest):
+        what = artifact.index_descriptor(manifest)
+        if what.data is None or Digest.of(what.data) != what.digest:
+            index = read_small(store, what, artifact.MAX_INDEX)
+    remote = Remote(reference, Sighting(key(reference), data, index), manifest)
+    # Here and now: whatever is wrong with it is found before anything is done.
+    _ = remote.contents
+    return remote
 
 
 def from_sighting(reference: Reference, sighting: Sighting) -> Remote:
-    """What was last seen, without asking anybody.
-
-    :raises Corrupt: the kept copy is damaged.
-    """
-    manifest = Manifest.from_bytes(sighting.manifest)
-
-    def kept(what: Descriptor) -> bytes:
-        if sighting.index is None or Digest.of(sighting.index) != what.digest:
-            raise Corrupt("the kept index does not match its manifest", hint="pull again")
-        return sighting.index
-
-    return Remote(reference, manifest, artifact.read(manifest, kept), sighting)
+    """What was last seen, without asking anybody."""
+    return Remote(reference, sighting)
 
 
 def blob_digests(manifest: Manifest) -> frozenset[str]:
     """Every blob the repository must hold for `manifest` to be there."""
     return frozenset(str(what.digest) for what in (manifest.config, *manifest.layers))
-
-
-def is_ours(manifest: Manifest) -> bool:
-    """Whether this tool made it."""
-    return manifest.config.media_type == media.MODEL_CONFIG and media.VERSION in manifest.annotations

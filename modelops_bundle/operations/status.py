@@ -83,10 +83,12 @@ def status(session: Session, text: str | None = None, *, untracked: bool = True,
     recover_if_free(session)
     reference = current_reference(session, text)
     mine = local(session, strict=False, untracked=untracked, ignored=ignored)
-    base = session.project.at().snapshot
+    at = session.project.at()
+    base = at.snapshot
     remote, why = ask(session, reference)
     sighting = session.seen.get(remote_state.key(reference))
-    there = remote.contents.snapshot if remote is not None else base
+    # Nothing there, or what this tree was synced with: then the base is all there is to compare.
+    there = base if remote is None or remote.digest == at.digest else remote.contents.snapshot
     changes = compare(base, mine.here, there)
     lost = losses.report(session, remote) if remote is not None and why is None else ()
     return Status(

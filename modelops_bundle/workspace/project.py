@@ -41,6 +41,7 @@ class Project:
         self.root = root
         self.folder = root / layout.FOLDER
         self._config: configuration.Config | None = None
+        self._at: tuple[tuple[int, ...] | None, At] | None = None
         self._around: tuple[Mapping[str, Any], Mapping[str, str]] = ({}, {})
 
     @classmethod
@@ -141,11 +142,13 @@ class Project:
         write_file(self.folder / layout.TRACKED, b"".join(line + b"\n" for line in lines))
 
     def at(self) -> At:
-        """The merge base; empty before the first sync."""
-        data = read_file(self.folder / layout.AT)
-        if data is None:
-            return At(None, None, Snapshot())
-        return at_from_bytes(data)
+        """The merge base; empty before the first sync. Parsed again only when its file is another one."""
+        path = self.folder / layout.AT
+        version = files.version(path)
+        if self._at is None or self._at[0] != version:
+            data = read_file(path)
+            self._at = version, At(None, None, Snapshot()) if data is None else at_from_bytes(data)
+        return self._at[1]
 
     def write_at(self, at: At) -> None:
         """Replace the merge base."""

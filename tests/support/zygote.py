@@ -32,6 +32,8 @@ SPACE = ("open", "write", "mkdir", "symlink", "copy_file_range", "ftruncate")
 """Calls that a full disk refuses."""
 CHANGING = (*SPACE, "fsync", "fdatasync", "rename", "replace", "rmdir", "unlink", "chmod", "fchmod", "link")
 """Calls that change the disk."""
+READING = ("read", "readv", "pread", "scandir", "listdir", "readlink", "stat", "lstat", "fstat")
+"""Calls that look at it."""
 
 
 @dataclass(frozen=True)
