@@ -73,7 +73,7 @@ class Seen:
             return None
         value = canonical.loads(data, "the push record", limit=MAX_INDEX)
         changes = value.get("changes")
-        if not isinstance(changes, dict) or not all(isinstance(p, list) and len(p) == 2 for p in changes.values()):
+        if not isinstance(changes, dict) or not all(_is_pair(pair) for pair in changes.values()):
             raise Corrupt("the push record cannot be read")
         return Pushed(
             Digest.parse(value.get("digest", "")),
@@ -108,6 +108,10 @@ class Seen:
             manifest = read_file(folder / _MANIFEST)
             if reference is not None and manifest is not None and len(manifest) <= media.MAX_MANIFEST:
                 yield Sighting(reference.decode(), manifest, read_file(folder / _INDEX))
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], list)
 
 
 def _read(value: object) -> Entry | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from modelops_bundle.errors import ConfigError, NotFound, UsageError
+from modelops_bundle.errors import BundleError, NotFound, UsageError
 from modelops_bundle.ui.cli.bundle import session
 from modelops_bundle.ui.cli.command import Context, command, group
 from modelops_bundle.workspace.config import key_rule, parse_value
@@ -42,7 +42,7 @@ def set_(context: Context, key: str, value: str | None, unset: bool) -> None:
         here.project.edit_config({key: parsed})
         try:
             here.project.config.remotes()
-        except ConfigError:
+        except BundleError:
             here.project.edit_config({key: before})
             raise
     context.out.result({"key": key, "value": parsed}, [f"{key} removed" if unset else f"{key} = {_text(parsed)}"])
