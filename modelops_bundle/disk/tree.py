@@ -120,12 +120,15 @@ class Tree:
                 return None
             raise
 
-    def open_read(self, path: str) -> int:
-        """A descriptor of the regular file `path`."""
+    def open_read(self, path: str, *, follow: bool = True) -> int:
+        """A descriptor of the regular file `path`.
+
+        :param follow: a link that was declared to stand for its target is read through.
+        """
         with self._parent(path) as (parent, name):
             # O_NONBLOCK: a FIFO put there meanwhile must not hang us.
             flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-            descriptor = os.open(name, flags if path in self._follow else flags | _NOFOLLOW, dir_fd=parent)
+            descriptor = os.open(name, flags if follow and path in self._follow else flags | _NOFOLLOW, dir_fd=parent)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise WouldOverwrite(f"{path} is no regular file any more", path=path)
@@ -200,7 +203,7 @@ class Tree:
 
     def set_executable(self, path: str, executable: bool) -> None:
         """Set or clear the executable bits as umask allows, content untouched."""
-        descriptor = self.open_read(path)
+        descriptor = self.open_read(path, follow=False)
         try:
             mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
             with translated(f"change the mode of {path}"):

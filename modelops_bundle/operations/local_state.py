@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from modelops_bundle.disk.problems import translated
 from modelops_bundle.events import Started
@@ -89,16 +90,19 @@ def _is_file(session: Session, path: str, checked: dict[str, bool]) -> bool:
 
 
 def _content_of(session: Session, path: str) -> set[str]:
-    """Everything below `path` that is no directory, when `path` is one."""
+    """Everything below `path` that is no directory, and every empty directory, when `path` is a directory."""
     at = look(session.tree, [path]).get(path)
     if at is None or at.kind != "dir":
         return set()
     root = session.project.root
     found: set[str] = set()
     with translated(f"read {path}"):
-        for directory, _, files in os.walk(root / path, followlinks=False):
+        for directory, inner, files in os.walk(root / path, followlinks=False):
             prefix = os.path.relpath(directory, root).replace(os.sep, "/")
             found.update(f"{prefix}/{name}" for name in files)
+            found.update(f"{prefix}/{name}" for name in inner if (Path(directory) / name).is_symlink())
+            if not inner and not files and prefix != path:
+                found.add(prefix)
     return found
 
 

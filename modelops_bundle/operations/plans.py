@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from modelops_bundle.disk.files import read_file, write_file
-from modelops_bundle.errors import BundleError, ConfigError, NotFound
+from modelops_bundle.errors import BundleError, ConfigError, NotFound, WouldOverwrite
 from modelops_bundle.model import canonical
 from modelops_bundle.operations import pull, push
 from modelops_bundle.operations.session import Session
@@ -16,9 +16,22 @@ Plan = PullPlan | PushPlan
 _LIMIT = 1 << 30
 
 
+def to_bytes(plan: Plan) -> bytes:
+    """`plan` as its file holds it."""
+    return canonical.dumps(plan.to_json())
+
+
 def save(path: Path, plan: Plan) -> None:
-    """Write `plan` to `path`."""
-    write_file(path, canonical.dumps(plan.to_json()))
+    """Write `plan` to `path`.
+
+    :raises WouldOverwrite: something else than an older plan is there.
+    """
+    if path.is_symlink() or path.exists():
+        try:
+            load(path)
+        except (BundleError, OSError) as error:
+            raise WouldOverwrite(f"{path} is there and is no plan", hint="name another file") from error
+    write_file(path, to_bytes(plan))
 
 
 def load(path: Path) -> Plan:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from unicodedata import normalize
 
-from modelops_bundle.errors import NoMatch
+from modelops_bundle.errors import NoMatch, UsageError
 from modelops_bundle.model.paths import display
 from modelops_bundle.model.roles import translate_glob
 from modelops_bundle.operations.session import Session
@@ -19,8 +19,10 @@ _GLOB = frozenset("*?[")
 def relative(session: Session, word: str) -> str:
     """The bundle path that `word` (relative to the current directory, or absolute) spells; `""` is the root.
 
-    :raises NoMatch: outside of the bundle.
+    :raises NoMatch: outside of the bundle. :raises UsageError: empty, as an unset variable is: never the whole tree.
     """
+    if not word:
+        raise UsageError("an empty path", hint="'.' is the whole tree")
     joined = os.path.normpath(session.cwd / word)
     return normalize("NFC", session.project.relative(Path(joined)))
 

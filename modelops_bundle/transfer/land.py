@@ -4,6 +4,7 @@ a crash (DESIGN §5, §6).
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 from modelops_bundle.disk.files import read_file, remove_file, write_file
 from modelops_bundle.disk.tree import Tree
-from modelops_bundle.errors import Corrupt, WorkspaceChanged
+from modelops_bundle.errors import Corrupt, DiskError, WorkspaceChanged, WouldOverwrite
 from modelops_bundle.events import Run, Started, checkpoint
 from modelops_bundle.model import canonical
 from modelops_bundle.model.digest import Digest
@@ -24,6 +25,7 @@ Look = Callable[[Collection[str]], Mapping[str, Entry]]
 """What is on disk at these paths now: absent paths left out, directories as directory entries."""
 
 _LIMIT = 1 << 30
+_IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST, errno.ELOOP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ def apply(tree: Tree, staging: Staging, steps: Sequence[Step], look: Look, run: 
         elif state == "before" or _is_repeatable(step):
             todo.append(step)
     uses = _uses(todo)
-    left += [step for step in sorted(todo, key=_order) if not _carry_out(step, tree, staging, uses, now)]
+    left += [step for step in sorted(todo, key=_order) if not _attempt(step, tree, staging, uses, now)]
     tree.sync({directory for step in todo for directory in _directories(step.path)})
     checkpoint("tree synced")
     return tuple(left)
@@ -134,7 +136,30 @@ def _state(step: Step, now: Mapping[str, Entry]) -> str:
     # An empty directory that is gone holds nobody's work; one with other steps below it is not in `now` at all.
     if found is None and step.before is not None and step.before.kind == "dir":
         return "before"
+    return _state_of_room_made(step, found)
+
+
+def _state_of_room_made(step: Step, found: Entry | None) -> str:
+    """How far a killed command came that removed a file or link to make a directory there."""
+    if step.before is None or step.before.kind == "dir":
+        return "changed"
+    if step.after is None and found is not None and found.kind == "dir":
+        return "done"
+    if step.after is not None and step.after.kind == "dir" and found is None:
+        return "before"
     return "changed"
+
+
+def _attempt(step: Step, tree: Tree, staging: Staging, uses: dict[Digest, int], now: Mapping[str, Entry]) -> bool:
+    """Carry one step out; False when something that was put there meanwhile stands in its way."""
+    try:
+        return _carry_out(step, tree, staging, uses, now)
+    except WouldOverwrite:
+        return False
+    except DiskError as error:
+        if error.facts.get("errno") in _IN_THE_WAY:
+            return False
+        raise
 
 
 def _carry_out(step: Step, tree: Tree, staging: Staging, uses: dict[Digest, int], now: Mapping[str, Entry]) -> bool:

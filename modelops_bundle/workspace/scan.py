@@ -78,17 +78,24 @@ class Walker:
         self._want_ignored = want_ignored
         self._follow = follow
         self._walk = Walk()
+        self._pending: list[tuple[str, str, Ignore | None]] = []
 
     def walk(self, start: str = "") -> Walk:
         """Everything below `start` (a directory; `""` is the root).
 
         :raises DiskError: a directory cannot be read.
         """
+        native = os.path.join(self._root, start) if start else self._root
         with translated("read the directory"):
-            self._directory(start, os.path.join(self._root, start) if start else self._root, explicit=True)
+            self._pending.append((start, native, self._ignore))
+            explicit = True
+            while self._pending:
+                # A list, not recursion: somebody's tree may be deeper than Python's stack.
+                self._directory(*self._pending.pop(), explicit=explicit)
+                explicit = False
         return self._walk
 
-    def _directory(self, directory: str, native: str, *, explicit: bool = False) -> None:
+    def _directory(self, directory: str, native: str, ignore: Ignore | None, *, explicit: bool) -> None:
         prefix = f"{directory}/" if directory else ""
         anything = False
         try:
@@ -103,23 +110,23 @@ class Walker:
                 anything = True
                 if name in RESERVED_DIRECTORIES:
                     continue
-                self._entry(prefix + (name if name.isascii() else normalize("NFC", name)), entry)
-        if not anything and not explicit and directory not in self._tracked and self._ignore is not None:
+                self._entry(prefix + (name if name.isascii() else normalize("NFC", name)), entry, ignore)
+        if not anything and not explicit and directory not in self._tracked and ignore is not None:
             with suppress(FileNotFoundError):
                 self._walk.untracked[directory] = Found("dir", StatKey.of(os.lstat(native)))
 
-    def _entry(self, path: str, entry: os.DirEntry[str]) -> None:
+    def _entry(self, path: str, entry: os.DirEntry[str], ignore: Ignore | None) -> None:
         is_dir = entry.is_dir(follow_symlinks=False)
         if path in self._tracked:
             self._note(self._walk.tracked, path, entry)
             if is_dir:
-                self._directory(path, entry.path)
+                self._pending.append((path, entry.path, ignore))
             return
-        if self._ignore is not None:
-            rule = self._ignore.match(path, is_dir)
+        if ignore is not None:
+            rule = ignore.match(path, is_dir)
             if rule is None:
                 if is_dir:
-                    self._directory(path, entry.path)
+                    self._pending.append((path, entry.path, ignore))
                 else:
                     self._note(self._walk.untracked, path, entry)
                 return
@@ -127,9 +134,7 @@ class Walker:
                 self._walk.ignored[path] = rule
         if is_dir and path in self._above:
             # Tracked wins over ignored: only the tracked paths below are of interest.
-            ignore, self._ignore = self._ignore, None
-            self._directory(path, entry.path)
-            self._ignore = ignore
+            self._pending.append((path, entry.path, None))
 
     def _note(self, into: dict[str, Found], path: str, entry: os.DirEntry[str]) -> None:
         try:

@@ -68,7 +68,7 @@ def test_the_directory_is_named_after_the_repository(full: tuple[Bundle, str], t
 
 
 def test_a_clone_of_a_bundle_directory_reads_its_remote(full: tuple[Bundle, str], tmp_path: Path) -> None:
-    a, remote = full
+    a, _ = full
     b = Bundle.clone(str(a.root), tmp_path / "b")
     assert b.tree() == a.tree()
     b.commit({"config.json": "b\n"})

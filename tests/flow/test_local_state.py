@@ -77,3 +77,14 @@ def test_more_than_one_thing_at_once(pair: Pair) -> None:
     b.path("weights/b.bin").unlink()
     assert b.changes() == {"config.json": "local", "new.txt": "local", "weights/b.bin": "local"}
     assert b.json("status")["tracked"] == 5
+
+
+def test_many_decomposed_names_are_all_found(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Names are looked up by many threads at once."""
+    top = tmp_path_factory.mktemp("many")
+    made = Bundle.create(top / "a")
+    made.write({f"{number}e\u0301/file.txt": f"{number}\n" for number in range(150)})
+    made.run("add", ".")
+    made.push()
+    assert len(made.listed(":latest")) == 150
+    assert len(made.tracked) == 150

@@ -87,7 +87,7 @@ def test_oras_lists_our_tags(pushed: tuple[Bundle, str], repo: str, peer: Peer) 
 
 
 def test_crane_reads_the_manifest(pushed: tuple[Bundle, str], repo: str, peer: Peer) -> None:
-    made, digest = pushed
+    _, digest = pushed
     raw = run(peer("crane"), "manifest", "--insecure", f"{repo}:v1")
     assert digest_of(raw.rstrip(b"\n")) == digest or digest_of(raw) == digest
     assert run(peer("crane"), "digest", "--insecure", f"{repo}:v1").decode().strip() == digest

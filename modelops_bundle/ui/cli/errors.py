@@ -20,7 +20,8 @@ from typing import Any, TextIO
 import click
 
 from modelops_bundle import __version__
-from modelops_bundle.errors import BundleError, DiskFull, Interrupted, Terminated, UsageError
+from modelops_bundle.disk.problems import translate
+from modelops_bundle.errors import BundleError, Interrupted, Terminated, UsageError
 from modelops_bundle.net.redact import redact, redacted
 from modelops_bundle.ui.text import Line, Paint, Style, wants_colour
 
@@ -56,6 +57,13 @@ HINTS: Mapping[str, str] = {
     "terminated": _KEPT,
 }
 """What to do, in terms of this command line, about errors that bring no hint of their own."""
+
+
+_MACHINE = frozenset(
+    getattr(errno, name)
+    for name in "EACCES EDQUOT EFBIG EIO ELOOP EMFILE ENAMETOOLONG ENFILE ENOSPC EPERM EROFS ESTALE".split()
+)
+"""What an operating system refuses for reasons of its own, and no bug of ours makes it refuse."""
 
 
 class Bug(BundleError):
@@ -140,9 +148,9 @@ def _from_click(error: click.ClickException) -> UsageError:
 
 
 def _unforeseen(error: Exception, json_output: bool) -> int:
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        # The help and the like are written by click, straight to stdout. What we write to disk is `disk`'s to explain.
-        return _say(DiskFull(f"cannot write the output: {error.strerror}"), json_output)
+    if isinstance(error, OSError) and error.errno in _MACHINE:
+        # Looking at files, and what click writes to stdout, is not always behind `disk`; the machine's fault it is.
+        return _say(translate(error, f"use {error.filename or 'the output'}"), json_output)
     try:
         bug = _bug(error)
     except OSError:

@@ -23,7 +23,7 @@ _MOST = 50
 @click.option("--ours", multiple=True, metavar="PATH", help="Settle a conflict by keeping the local version.")
 @click.option("--theirs", multiple=True, metavar="PATH", help="Settle a conflict by taking the remote version.")
 @click.option("--dry-run", "-n", is_flag=True, help="Show the plan and do nothing.")
-@click.option("--plan-out", metavar="FILE", help="Save the plan for 'bundle apply' and do nothing.")
+@click.option("--plan-out", metavar="FILE", help="Save the plan (- is stdout) and do nothing else.")
 def pull(
     context: Context,
     *,
@@ -45,6 +45,9 @@ def pull(
         )
         plan = operation.make_plan(here, reference, choices)
     shown = plan_lines(plan)
+    if plan_out == "-":
+        context.out.data([plans.to_bytes(plan)])
+        return
     if plan_out is not None:
         plans.save(context.settings.resolve(plan_out), plan)
     if dry_run or plan_out is not None:

@@ -27,7 +27,7 @@ _MOST = 50
 @click.option("--force", is_flag=True, help="Replace whatever the tag holds; what that drops is listed.")
 @click.option("--annotation", "annotations", multiple=True, metavar="KEY=VALUE", help="Annotate the manifest.")
 @click.option("--dry-run", "-n", is_flag=True, help="Show the plan and do nothing.")
-@click.option("--plan-out", metavar="FILE", help="Save the plan for 'bundle apply' and do nothing.")
+@click.option("--plan-out", metavar="FILE", help="Save the plan (- is stdout) and do nothing else.")
 def push(
     context: Context,
     *,
@@ -48,6 +48,9 @@ def push(
     with session(context) as here:
         plan = operation.plan_push(here, request)
     shown = plan_lines(plan)
+    if plan_out == "-":
+        context.out.data([plans.to_bytes(plan)])
+        return
     if plan_out is not None:
         plans.save(context.settings.resolve(plan_out), plan)
     if dry_run or plan_out is not None:

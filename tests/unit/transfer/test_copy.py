@@ -1,0 +1,146 @@
+"""Copying blobs into a store."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+
+import pytest
+
+from modelops_bundle.errors import Corrupt, Interrupted, NotFound
+from modelops_bundle.events import Advanced, Event, Finished, ItemStarted, Limits, Run, Started
+from modelops_bundle.model.descriptor import Descriptor
+from modelops_bundle.model.ports import Chunks
+from modelops_bundle.stores.memory import MemoryStore
+from modelops_bundle.transfer.copy import Content, copy_blobs
+from tests.support.things import blob
+
+
+class Source:
+    def __init__(self, *blobs: bytes, lies: Mapping[bytes, bytes] | None = None) -> None:
+        self.blobs = {blob(data).digest: (lies or {}).get(data, data) for data in blobs}
+
+    def has(self, what: Descriptor) -> bool:
+        return what.digest in self.blobs
+
+    @contextmanager
+    def open(self, what: Descriptor, start: int = 0, stop: int | None = None) -> Iterator[Chunks]:
+        if what.digest not in self.blobs:
+            raise NotFound("no")
+        data = self.blobs[what.digest][start:stop]
+        yield (data[at : at + 3] for at in range(0, len(data), 3))
+
+
+class Destination:
+    """Takes what it does not hold and believes nothing; can fail the first attempts, as an upload that is retried."""
+
+    def __init__(self, *held: bytes, failures: int = 0) -> None:
+        self.got: dict[str, bytes] = {str(blob(data).digest): data for data in held}
+        self.order: list[int] = []
+        self.asked: list[str] = []
+        self.failures = failures
+        self.lock = threading.Lock()
+
+    def has(self, what: Descriptor) -> bool:
+        with self.lock:
+            self.asked.append(str(what.digest))
+            return str(what.digest) in self.got
+
+    def put(self, what: Descriptor, chunks: Iterable[bytes]) -> None:
+        with self.lock:
+            if str(what.digest) in self.got:
+                return
+        for _ in range(self.failures):
+            next(iter(chunks))
+        data = b"".join(chunks)
+        if blob(data).digest != what.digest:
+            raise Corrupt("something else")
+        with self.lock:
+            self.order.append(what.size)
+            self.got[str(what.digest)] = data
+
+
+def wanted(*blobs: bytes) -> list[tuple[Descriptor, str]]:
+    return [(blob(data), f"name of {data.decode()[:5]}") for data in blobs]
+
+
+ONE, TWO, THREE = b"1", b"22222", b"333333333"
+
+
+@pytest.mark.parametrize("jobs", [1, 4])
+def test_missing_blobs_are_sent_and_present_ones_counted(jobs: int) -> None:
+    destination = Destination(TWO)
+    copied = copy_blobs(wanted(ONE, TWO, THREE), Source(ONE, TWO, THREE), destination, Run(limits=Limits(jobs=jobs)))
+    assert set(destination.got.values()) == {ONE, TWO, THREE}
+    assert (copied.blobs, copied.size, copied.existing) == (2, 10, 1)
+
+
+def test_the_largest_goes_first() -> None:
+    destination = Destination()
+    copy_blobs(wanted(ONE, THREE, TWO), Source(ONE, TWO, THREE), destination, Run(limits=Limits(jobs=1)))
+    assert destination.order == [9, 5, 1]
+
+
+@pytest.mark.parametrize("lie", [b"2222x", b"222222", b"2222", b""])
+def test_a_source_that_lies_is_found_out_by_the_store(lie: bytes) -> None:
+    with pytest.raises(Corrupt):
+        copy_blobs(wanted(TWO), Source(TWO, lies={TWO: lie}), MemoryStore(), Run())
+
+
+def test_what_is_likely_there_is_asked_for_and_not_read() -> None:
+    destination = Destination(TWO)
+    likely = {str(blob(TWO).digest), str(blob(ONE).digest)}
+    copied = copy_blobs(wanted(ONE, TWO, THREE), Source(ONE, THREE), destination, Run(), likely)
+    assert sorted(destination.asked) == sorted(likely)
+    assert set(destination.got.values()) == {ONE, TWO, THREE}
+    assert (copied.blobs, copied.size, copied.existing) == (2, 10, 1)
+
+
+def test_what_the_source_lacks_is_not_found() -> None:
+    with pytest.raises(NotFound):
+        copy_blobs(wanted(ONE), Source(), Destination(), Run())
+
+
+def test_a_retried_upload_starts_over() -> None:
+    destination = Destination(failures=2)
+    copied = copy_blobs(wanted(THREE), Source(THREE), destination, Run())
+    assert set(destination.got.values()) == {THREE}
+    assert (copied.blobs, copied.size) == (1, 9)
+
+
+def test_content_can_be_read_again_from_the_start() -> None:
+    content = Content(blob(THREE), Source(THREE), Run())
+    assert content.sent is False
+    assert (b"".join(content), b"".join(content)) == (THREE, THREE)
+    assert content.sent is True
+
+
+def test_cancelling_stops_in_the_middle_of_a_blob() -> None:
+    run = Run()
+    content = iter(Content(blob(THREE), Source(THREE), run))
+    next(content)
+    run.cancel()
+    with pytest.raises(Interrupted):
+        next(content)
+
+
+def test_events_tell_the_whole_story() -> None:
+    got: list[Event] = []
+    copy_blobs(wanted(ONE, TWO), Source(ONE, TWO), Destination(ONE), Run(emit=got.append, limits=Limits(jobs=1)))
+    one, two = (str(blob(data).digest) for data in (ONE, TWO))
+    assert got == [
+        Started("upload", 2, 6),
+        ItemStarted(two, "name of 22222", 5),
+        Advanced(two, 3),
+        Advanced(two, 2),
+        Finished(two, "copied"),
+        ItemStarted(one, "name of 1", 1),
+        Finished(one, "exists"),
+    ]
+
+
+def test_nothing_wanted_is_nothing_done() -> None:
+    got: list[Event] = []
+    copied = copy_blobs([], Source(), Destination(), Run(emit=got.append))
+    assert (copied.blobs, copied.size, copied.existing, got) == (0, 0, 0, [])

@@ -1,0 +1,321 @@
+"""Downloads on their way: resumed, verified, and never believed too early."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from modelops_bundle.disk import files
+from modelops_bundle.errors import BundleError, Corrupt, DiskError, DiskFull, Interrupted, Unavailable
+from modelops_bundle.events import Run, observe_checkpoints
+from modelops_bundle.model.descriptor import Descriptor
+from modelops_bundle.model.ports import Chunks
+from modelops_bundle.transfer import staging as module
+from modelops_bundle.transfer.staging import Staging
+from tests.support.things import blob
+
+DATA = bytes(range(200))
+WHAT = blob(DATA)
+
+
+class Remote:
+    """Serves DATA in pieces, or something else; notes from where it was asked."""
+
+    def __init__(self, data: bytes = DATA, *, piece: int = 10, breaks_after: int | None = None) -> None:
+        self.data = data
+        self.piece = piece
+        self.breaks_after = breaks_after
+        self.starts: list[int] = []
+
+    def has(self, what: Descriptor) -> bool:
+        return True
+
+    @contextmanager
+    def open(self, what: Descriptor, start: int = 0, stop: int | None = None) -> Iterator[Chunks]:
+        self.starts.append(start)
+        yield self._chunks(start)
+
+    def _chunks(self, start: int) -> Chunks:
+        for number, at in enumerate(range(start, len(self.data), self.piece)):
+            if number == self.breaks_after:
+                raise Unavailable("cut")
+            yield self.data[at : at + self.piece]
+
+
+class Folder:
+    """A staging folder with what its user sees of it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.staging = Staging(path)
+        self.told: list[int] = []
+        self.part = path / f"{WHAT.digest.hex}.part"
+        self.whole = path / WHAT.digest.hex
+
+    def fetch(self, remote: Remote, what: Descriptor = WHAT, run: Run | None = None) -> int:
+        return self.staging.fetch(what, remote, run or Run(), self.told.append)
+
+    def keep(self, data: bytes) -> None:
+        self.path.mkdir(exist_ok=True)
+        self.part.write_bytes(data)
+
+    def names(self) -> list[str]:
+        return sorted(os.listdir(self.path))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path / "parts")
+
+
+# --- from nothing ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("piece", [1, 7, 200, 10_000])
+def test_a_blob_is_brought_whole(folder: Folder, piece: int) -> None:
+    assert not folder.staging.has(WHAT)
+    assert folder.staging.missing_bytes(WHAT) == 200
+    assert folder.fetch(Remote(piece=piece)) == 200
+    assert folder.whole.read_bytes() == DATA
+    assert folder.names() == [WHAT.digest.hex]
+    assert folder.staging.has(WHAT)
+    assert folder.staging.missing_bytes(WHAT) == 0
+    assert sum(folder.told) == 200
+    assert folder.staging.path(WHAT.digest) == folder.whole
+
+
+def test_nothing_is_a_blob_too(folder: Folder) -> None:
+    assert folder.fetch(Remote(b""), blob(b"")) == 0
+    assert folder.staging.has(blob(b""))
+
+
+@pytest.mark.parametrize(
+    "data", [DATA[:-1], DATA + b"x", DATA[::-1], b"", b"<html>not found</html>"], ids=["short", "long", "other", "no", "x"]
+)
+def test_other_bytes_are_corrupt_and_leave_nothing(folder: Folder, data: bytes) -> None:
+    remote = Remote(data)
+    with pytest.raises(Corrupt):
+        folder.fetch(remote)
+    assert folder.names() == []
+    assert remote.starts == [0]
+
+
+def test_something_where_nothing_is_expected_is_corrupt(folder: Folder) -> None:
+    with pytest.raises(Corrupt):
+        folder.fetch(Remote(b"x"), blob(b""))
+    assert folder.names() == []
+
+
+def test_an_endless_body_is_cut_at_the_size(folder: Folder) -> None:
+    remote = Remote(DATA * 1000)
+    with pytest.raises(Corrupt, match="more than 200 bytes"):
+        folder.fetch(remote)
+    assert sum(folder.told) <= 200
+
+
+# --- going on --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kept", [1, 10, 199])
+def test_an_interrupted_fetch_goes_on_where_it_stopped(folder: Folder, kept: int) -> None:
+    folder.keep(DATA[:kept])
+    remote = Remote()
+    assert folder.staging.missing_bytes(WHAT) == 200 - kept
+    assert folder.fetch(remote) == 200 - kept
+    assert remote.starts == [kept]
+    assert folder.whole.read_bytes() == DATA
+    assert folder.told[0] == kept
+    assert sum(folder.told) == 200
+
+
+def test_a_part_that_is_whole_needs_no_request(folder: Folder) -> None:
+    folder.keep(DATA)
+    remote = Remote()
+    assert folder.fetch(remote) == 0
+    assert remote.starts == []
+    assert folder.names() == [WHAT.digest.hex]
+
+
+def test_a_cut_connection_keeps_what_came(folder: Folder) -> None:
+    with pytest.raises(Unavailable):
+        folder.fetch(Remote(breaks_after=7))
+    assert folder.part.read_bytes() == DATA[:70]
+    remote = Remote()
+    assert folder.fetch(remote) == 130
+    assert remote.starts == [70]
+
+
+def test_cancelling_keeps_what_came(folder: Folder) -> None:
+    run = Run()
+
+    def tell(amount: int) -> None:
+        folder.told.append(amount)
+        if sum(folder.told) >= 50:
+            run.cancel()
+
+    with pytest.raises(Interrupted):
+        folder.staging.fetch(WHAT, Remote(), run, tell)
+    assert folder.part.read_bytes() == DATA[:50]
+    assert folder.fetch(Remote()) == 150
+
+
+@pytest.mark.parametrize("bad", [b"x", DATA[:10] + b"x", b"x" * 199, DATA[:-1] + b"x", b"x" * 200])
+def test_a_corrupt_part_is_dropped_and_fetched_once_more(folder: Folder, bad: bytes) -> None:
+    folder.keep(bad)
+    remote = Remote()
+    assert folder.fetch(remote) == 200
+    assert folder.whole.read_bytes() == DATA
+    assert remote.starts[-1] == 0
+    assert len(remote.starts) <= 2
+    assert sum(folder.told) == 200
+
+
+def test_a_part_that_is_too_long_is_no_beginning(folder: Folder) -> None:
+    folder.keep(DATA + b"x")
+    remote = Remote()
+    assert folder.fetch(remote) == 200
+    assert remote.starts == [0]
+    assert (folder.whole.read_bytes(), sum(folder.told)) == (DATA, 200)
+
+
+def test_a_corrupt_part_and_a_corrupt_store_end(folder: Folder) -> None:
+    folder.keep(b"x" * 20)
+    remote = Remote(DATA[::-1])
+    with pytest.raises(Corrupt):
+        folder.fetch(remote)
+    assert folder.names() == []
+    assert remote.starts == [20, 0]
+
+
+def test_a_store_that_ignores_the_start_is_corrupt_not_believed(folder: Folder) -> None:
+    class Ignorant(Remote):
+        @contextmanager
+        def open(self, what: Descriptor, start: int = 0, stop: int | None = None) -> Iterator[Chunks]:
+            self.starts.append(start)
+            yield self._chunks(0)
+
+    folder.keep(DATA[:50])
+    remote = Ignorant()
+    assert folder.fetch(remote) == 200
+    assert remote.starts == [50, 0]
+    assert folder.whole.read_bytes() == DATA
+
+
+def test_a_part_that_is_a_link_is_not_followed(folder: Folder, tmp_path: Path) -> None:
+    (tmp_path / "victim").write_bytes(b"mine")
+    folder.path.mkdir()
+    folder.part.symlink_to(tmp_path / "victim")
+    with pytest.raises(BundleError):
+        folder.fetch(Remote())
+    assert (tmp_path / "victim").read_bytes() == b"mine"
+
+
+# --- stops -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_stop_at_any_checkpoint_never_leaves_a_wrong_whole_blob(folder: Folder) -> None:
+    seen = []
+    for number in range(60):
+        count = 0
+
+        def stop_here(name: str, number: int = number) -> None:
+            nonlocal count
+            count += 1
+            if count > number:
+                raise KeyboardInterrupt(name)
+
+        stop = observe_checkpoints(stop_here)
+        try:
+            folder.fetch(Remote(piece=40))
+        except KeyboardInterrupt as error:
+            seen.append(str(error))
+        else:
+            break
+        finally:
+            stop()
+        if folder.whole.exists():
+            assert folder.whole.read_bytes() == DATA
+        else:
+            assert DATA.startswith(folder.part.read_bytes())
+        again = Remote(piece=40)
+        if not folder.staging.has(WHAT):
+            folder.fetch(again)
+        assert folder.whole.read_bytes() == DATA
+        folder.staging.clear()
+    assert seen == ["chunk written"] * 5 + ["part verified", "part kept"]
+
+
+def test_the_bytes_are_synced_before_they_get_their_name(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    real_sync, real_rename = os.fsync, Path.replace
+    monkeypatch.setattr(module.os, "fsync", lambda fd: (order.append("fsync"), real_sync(fd))[1])
+    monkeypatch.setattr(Path, "replace", lambda a, b: (order.append("rename"), real_rename(a, b))[1])
+    folder.fetch(Remote())
+    assert order == ["fsync", "rename"]
+
+
+@pytest.mark.parametrize(("number", "kind"), [(errno.ENOSPC, DiskFull), (errno.EIO, DiskError)])
+def test_a_disk_that_fails_is_told_and_leaves_no_whole_blob(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[BundleError]
+) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(files.os, "write", fail)
+    with pytest.raises(kind):
+        folder.fetch(Remote())
+    assert not folder.whole.exists()
+
+
+# --- taking over what is on this disk --------------------------------------------------------------------------------
+
+
+def adopt(folder: Folder, path: Path) -> bool:
+    source = os.open(path, os.O_RDONLY)
+    try:
+        return folder.staging.adopt(WHAT, source)
+    finally:
+        os.close(source)
+
+
+def test_a_local_file_with_the_content_is_adopted(folder: Folder, tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(DATA)
+    assert adopt(folder, tmp_path / "f")
+    assert folder.staging.has(WHAT)
+    assert folder.whole.read_bytes() == DATA
+    assert not folder.whole.samefile(tmp_path / "f")
+
+
+@pytest.mark.parametrize("data", [b"", DATA[:-1], DATA + b"x", DATA[::-1]])
+def test_wrong_content_is_refused_and_leaves_nothing(folder: Folder, tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "f").write_bytes(data)
+    assert not adopt(folder, tmp_path / "f")
+    assert folder.names() == []
+
+
+def test_wrong_content_does_not_cost_the_part_of_an_interrupted_fetch(folder: Folder, tmp_path: Path) -> None:
+    folder.keep(DATA[:150])
+    (tmp_path / "f").write_bytes(DATA[::-1])
+    assert not adopt(folder, tmp_path / "f")
+    assert folder.fetch(Remote()) == 50
+
+
+def test_clearing_removes_everything(folder: Folder, tmp_path: Path) -> None:
+    folder.staging.clear()
+    folder.keep(b"x")
+    folder.fetch(Remote(b"a"), blob(b"a"))
+    folder.staging.clear()
+    assert folder.names() == []
+
+
+def test_a_blob_of_another_size_does_not_count(folder: Folder) -> None:
+    folder.path.mkdir()
+    folder.whole.write_bytes(b"torn")
+    assert not folder.staging.has(WHAT)
+
+
