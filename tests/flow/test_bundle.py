@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from modelops_bundle.testing.registry import Registry as Fake
-from tests.support.bundle import Bundle, call
+from tests.support.bundle import FOLDER, Bundle, call
 from tests.support.clones import BASE
 
 
@@ -70,5 +70,6 @@ def test_the_directory_option_works_from_anywhere(closed: Bundle, tmp_path: Path
 def test_a_project_may_set_global_options(alone: Bundle) -> None:
     alone.run("config", "set", "quiet", "true")
     assert alone.run("status").text == ""
-    alone.run("config", "set", "limits.rate", "nonsense")
+    settings = alone.root / FOLDER / "config.toml"
+    settings.write_text(settings.read_text() + '[limits]\nrate = "nonsense"\n')
     assert alone.refused(2, "status")["code"] == "config"

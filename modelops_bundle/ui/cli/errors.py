@@ -150,7 +150,8 @@ def _from_click(error: click.ClickException) -> UsageError:
 def _unforeseen(error: Exception, json_output: bool) -> int:
     if isinstance(error, OSError) and error.errno in _MACHINE:
         # Looking at files, and what click writes to stdout, is not always behind `disk`; the machine's fault it is.
-        return _say(translate(error, f"use {error.filename or 'the output'}"), json_output)
+        what = f"use {error.filename}" if error.filename else "write the output"
+        return _say(translate(error, what), json_output)
     try:
         bug = _bug(error)
     except OSError:

@@ -282,7 +282,7 @@ class Full(io.StringIO):
 def test_a_full_disk_behind_stdout(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys, "stdout", Full())
     assert run_cli(lambda: click.echo("help")) == 11
-    assert capsys.readouterr().err.startswith("error: cannot write the output: No space left on device\n")
+    assert capsys.readouterr().err.startswith("error: cannot write the output: no space left on device\n")
     assert run_cli(raising(NotFound("x")), json_output=True) == 6
     assert capsys.readouterr().err.startswith("error: x\n")
 
