@@ -24,6 +24,17 @@ from modelops_bundle.events import checkpoint
 _DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _IN_THE_WAY = (errno.ELOOP, errno.ENOTDIR, errno.EMLINK)
+_STAYS = (
+    errno.ENOTEMPTY,
+    errno.EEXIST,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EBUSY,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EINVAL,
+)
+"""Why a directory is not removed although nothing is broken: it has content, is gone, is in use, is not ours."""
 COPY_BLOCK = 1024 * 1024
 
 
@@ -69,7 +80,8 @@ class Tree:
     @contextmanager
     def _parent(self, path: str, *, create: bool = False) -> Iterator[tuple[int, str]]:
         *directories, name = path.split("/")
-        handle = os.dup(self._root)
+        # Opened anew, never duplicated: duplicates share the offset, and two threads listing it get half a list each.
+        handle = os.open(".", _DIRECTORY, dir_fd=self._root)
         try:
             above = ""
             for directory in directories:
@@ -230,7 +242,11 @@ class Tree:
             try:
                 with self._parent(directory) as (parent, name):
                     os.rmdir(name, dir_fd=parent)
-            except (DiskError, WouldOverwrite):
+            except WouldOverwrite:
+                return
+            except DiskError as error:
+                if error.facts.get("errno") not in _STAYS:
+                    raise
                 return
             directory = directory.rpartition("/")[0]
 

@@ -14,7 +14,7 @@ from unicodedata import normalize
 from modelops_bundle.disk.hashing import Hashed, hash_files
 from modelops_bundle.disk.problems import translated
 from modelops_bundle.disk.tree import StatKey, Tree
-from modelops_bundle.errors import DiskError, UnsafePath
+from modelops_bundle.errors import DiskError, UnsafePath, WorkspaceChanged
 from modelops_bundle.events import Run
 from modelops_bundle.model import paths
 from modelops_bundle.model.paths import RESERVED_DIRECTORIES, TEMPORARY_PREFIX
@@ -223,6 +223,14 @@ class Digester:
             )
 
         hash_files(self._tree, unknown, self._run, each)
+        gone = [path for path, _ in unknown if path not in entries]
+        if gone and self._strict:
+            # Taking it for deleted would delete it elsewhere too.
+            raise WorkspaceChanged(
+                f"vanished while the tree was read: {', '.join(paths.display(path) for path in gone[:10])}",
+                hint="run the command again",
+                paths=gone,
+            )
 
 
 def refuse_special(items: Mapping[str, Found]) -> None:
