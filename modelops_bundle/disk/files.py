@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,10 +31,13 @@ def read_file(path: Path) -> bytes | None:
     """
     with translated(f"read {path}"):
         try:
-            descriptor = os.open(path, os.O_RDONLY | _NOFOLLOW)
+            # O_NONBLOCK: opening a FIFO would wait for its writer, for ever.
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | _NOFOLLOW)
         except (FileNotFoundError, NotADirectoryError):
             return None
         with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise DiskError(f"{path} is not a regular file")
             return file.read()
 
 

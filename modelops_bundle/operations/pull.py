@@ -10,7 +10,15 @@ from typing import Any
 
 from modelops_bundle.disk.files import free_bytes, supports_links
 from modelops_bundle.disk.hashing import Hashed
-from modelops_bundle.errors import DiskFull, NotFound, PartialFailure, Unsupported, WorkspaceChanged
+from modelops_bundle.errors import (
+    DiskError,
+    DiskFull,
+    NotFound,
+    PartialFailure,
+    Unsupported,
+    WorkspaceChanged,
+    WouldOverwrite,
+)
 from modelops_bundle.events import Advanced, Finished, ItemStarted, Started, checkpoint
 from modelops_bundle.model.artifact import Place
 from modelops_bundle.model.digest import Digest
@@ -267,7 +275,8 @@ def _copy_local(session: Session, staging: Staging, place: Place, path: str | No
         return False
     try:
         source = session.tree.open_read(path)
-    except (WorkspaceChanged, OSError):
+    except (DiskError, WouldOverwrite):
+        # Something else is there now; the content comes from the remote.
         return False
     try:
         return staging.adopt(place.blob, source)

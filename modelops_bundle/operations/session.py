@@ -95,7 +95,11 @@ class Session:
         return Ignore(self._read_ignore, defaults=defaults is not False)
 
     def _read_ignore(self, path: str) -> bytes | None:
-        data = read_file(self.project.root / path)
+        native = self.project.root / path
+        if native.is_symlink() or not native.is_file():
+            # As git does: only a regular file has rules, and a bundle may bring anything else under this name.
+            return None
+        data = read_file(native)
         if data is not None and len(data) > _MAX_IGNORE_FILE:
             raise ConfigError(f"{path} has {len(data)} bytes; ignore files may have {_MAX_IGNORE_FILE}")
         return data

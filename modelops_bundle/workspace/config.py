@@ -79,6 +79,19 @@ KEYS: Mapping[str, Callable[[str], Any]] = {
 """Every key, `*` standing for a name, with the reader of its value on the command line."""
 
 
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+_FITS: Mapping[Callable[[str], Any], Callable[[object], bool]] = {
+    _boolean: lambda value: isinstance(value, bool),
+    _positive: lambda value: type(value) is int and value > 0,
+    _rate: lambda value: type(value) is int or isinstance(value, str),
+    _globs: lambda value: isinstance(value, list) and all(isinstance(item, str) for item in value),
+}
+"""What a value in a file may be, by the reader of its key; text where nothing is said."""
+
+
 def key_rule(key: str) -> Callable[[str], Any]:
     """The reader of values of `key`.
 
@@ -87,7 +100,7 @@ def key_rule(key: str) -> Callable[[str], Any]:
     parts = _split(key)
     for pattern, rule in KEYS.items():
         wanted = pattern.split(".")
-        if len(parts) == len(wanted) and all(w in ("*", p) for w, p in zip(wanted, parts, strict=True)):
+        if len(parts) == len(wanted) and all(w == p or (w == "*" and p) for w, p in zip(wanted, parts, strict=True)):
             return rule
     close = get_close_matches(key, list(KEYS), n=1)
     raise ConfigError(
@@ -169,7 +182,19 @@ class Config:
         merged = _merge(below, self.values)
         for key, text in above.items():
             merged = _merge(merged, _nested(_split(key), parse_value(key, text)))
-        return Config(merged)
+        checked = Config(merged)
+        checked.check()
+        return checked
+
+    def check(self) -> None:
+        """:raises ConfigError: a key that there is not, or a value of the wrong type, named."""
+        for key, value in self.flat().items():
+            rule = key_rule(key)
+            fits = _FITS.get(rule, _is_text)
+            if not fits(value):
+                raise ConfigError(f"{key} cannot be {value!r}", hint="bundle config set KEY VALUE")
+            if isinstance(value, str):
+                parse_value(key, value)
 
     def get(self, key: str) -> Any:
         """The value of dotted `key`, None when unset."""

@@ -22,6 +22,7 @@ from modelops_bundle.disk.files import read_file, write_file
 from modelops_bundle.disk.filesystems import stamps_every_change
 from modelops_bundle.disk.hashing import Hashed
 from modelops_bundle.disk.tree import StatKey
+from modelops_bundle.errors import DiskError
 from modelops_bundle.model.digest import Digest
 
 _MAGIC = b"MOBINDEX1\n"
@@ -58,7 +59,10 @@ class Index:
 
     def _load(self) -> None:
         self._loaded = True
-        data = read_file(self._path)
+        try:
+            data = read_file(self._path)
+        except DiskError:
+            data = None
         if data is None or not data.startswith(_MAGIC) or len(data) < len(_MAGIC) + _HEADER.size + 32:
             return
         body, seal = memoryview(data)[:-32], data[-32:]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -147,7 +147,11 @@ class Project:
         version = files.version(path)
         if self._at is None or self._at[0] != version:
             data = read_file(path)
-            self._at = version, At(None, None, Snapshot()) if data is None else at_from_bytes(data)
+            try:
+                self._at = version, At(None, None, Snapshot()) if data is None else at_from_bytes(data)
+            except Corrupt as error:
+                hint = f"remove {path}; the next pull adopts what is identical"
+                raise Corrupt(f"{path} is damaged: {error.message}", hint=hint) from error
         return self._at[1]
 
     def write_at(self, at: At) -> None:
@@ -164,7 +168,12 @@ class Project:
     def history(self) -> list[dict[str, object]]:
         """What this clone pushed and pulled, oldest first."""
         data = read_file(self.folder / layout.LOG) or b""
-        return [canonical.loads(line, "the log", limit=1 << 20) for line in data.splitlines() if line]
+        found = []
+        for line in data.splitlines():
+            # A history with a hole is still a history.
+            with suppress(Corrupt):
+                found.append(canonical.loads(line, "the log", limit=1 << 20))
+        return found
 
     def relative(self, path: Path) -> str:
         """`path` (absolute) as a POSIX path below the root, NFC; the root itself is `""`.

@@ -21,7 +21,7 @@ def get(context: Context, key: str) -> None:
     """Print one value."""
     key_rule(key)
     with session(context, configure=False) as here:
-        value = here.project.config.get(key)
+        value = here.project.own_config().get(key)
     if value is None:
         raise NotFound(f"{key} is not set", hint="bundle config list")
     context.out.result({"key": key, "value": value}, [_text(value)])
@@ -41,7 +41,7 @@ def set_(context: Context, key: str, value: str | None, unset: bool) -> None:
         before = here.project.own_config().get(key)
         here.project.edit_config({key: parsed})
         try:
-            here.project.config.remotes()
+            here.project.own_config().remotes()
         except BundleError:
             here.project.edit_config({key: before})
             raise
@@ -52,7 +52,7 @@ def set_(context: Context, key: str, value: str | None, unset: bool) -> None:
 def list_(context: Context) -> None:
     """Print every value that is set."""
     with session(context, configure=False) as here:
-        values = here.project.config.flat()
+        values = here.project.own_config().flat()
     context.out.result({"config": values}, [f"{key} = {_text(value)}" for key, value in sorted(values.items())])
 
 

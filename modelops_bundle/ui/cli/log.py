@@ -15,5 +15,7 @@ def log(context: Context, number: int) -> None:
     """Show what this clone pushed and pulled, newest first."""
     with session(context) as here:
         entries = here.project.history()[::-1][:number]
-    rows = [(str(e["time"]), str(e["verb"]), str(e["digest"])[7:19], str(e["reference"])) for e in entries]
+    rows = [
+        (str(e.get("time")), str(e.get("verb")), str(e.get("digest"))[7:19], str(e.get("reference"))) for e in entries
+    ]
     context.out.result({"log": entries}, text.table(rows))

@@ -203,7 +203,7 @@ def test_control_announcing_after_looking_loses_updates(monkeypatch: pytest.Monk
 
         def tag(self, name: str, what: Descriptor, data: bytes, expect: Any) -> None:
             if name.startswith("_i."):
-                self.me = name.split(".")[-1][0]
+                self.me = name.rsplit(".", maxsplit=1)[-1][0]
             super().tag(name, what, data, expect)
 
     assert any(silently_lost(end) for end in explore("strict", link=Late))
