@@ -11,18 +11,20 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from enum import Enum
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, Literal, NamedTuple
 from unicodedata import normalize
 
 from modelops_bundle.disk.files import temporary_name, write_all
 from modelops_bundle.disk.problems import translate, translated
-from modelops_bundle.errors import DiskError, Unsupported, WouldOverwrite
+from modelops_bundle.errors import DiskError, Unsupported, WorkspaceChanged, WouldOverwrite
 from modelops_bundle.events import checkpoint
 
 _DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+_NO_HARD_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK)
 _IN_THE_WAY = (errno.ELOOP, errno.ENOTDIR, errno.EMLINK)
 _STAYS = (
     errno.ENOTEMPTY,
@@ -51,6 +53,21 @@ class StatKey(NamedTuple):
     def of(cls, facts: os.stat_result) -> StatKey:
         """The key of a stat result."""
         return cls(facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino, facts.st_dev)
+
+    @property
+    def written(self) -> tuple[int, int, int, int]:
+        """The part that writing changes and renaming, linking and chmod leave alone."""
+        return self.size, self.mtime_ns, self.inode, self.device
+
+
+class Absent(Enum):
+    """Nothing but a directory may be at a path that is about to be created."""
+
+    ABSENT = "absent"
+
+
+ABSENT: Final = Absent.ABSENT
+Guard = StatKey | Literal[Absent.ABSENT]
 
 
 class Tree:
@@ -160,30 +177,57 @@ class Tree:
             finally:
                 os.close(handle)
 
-    def place(self, staged: Path, path: str, *, executable: bool, keep: bool) -> None:
+    def place(
+        self, staged: Path, path: str, *, executable: bool, keep: bool, guard: Guard | None = None
+    ) -> StatKey | None:
         """Let the verified file `staged` become the file at `path`.
 
         :param keep: `staged` is needed again: its bytes are copied (reflinked where the file system can).
+        :param guard: what must be at `path` still.
+        :returns: the key of the placed file where that proves its content: nobody wrote to it meanwhile.
+        :raises WorkspaceChanged: something else is there.
         """
         mode = (0o777 if executable else 0o666) & ~_umask()
         with self._parent(path, create=True) as (parent, name):
-            if keep or not self._move(staged, mode, parent, name):
-                self._copy(staged, mode, parent, name)
+            self._check(parent, name, path, guard)
+            key, moved = (None, False) if keep else self._move(staged, mode, parent, name, guard)
+            if not moved:
+                self._copy(staged, mode, parent, name, guard)
             checkpoint("placed")
+        return key
 
-    def _move(self, staged: Path, mode: int, parent: int, name: str) -> bool:
-        # One rename from the staging folder: a kill before it leaves the verified bytes where the next run looks.
-        staged.chmod(mode)
-        checkpoint("staged file ready")
+    def _check(self, parent: int, name: str, path: str, guard: Guard | None) -> None:
+        """The last look before something is replaced or removed."""
+        if guard is None or path in self._follow:
+            return
         try:
-            os.rename(staged, name, dst_dir_fd=parent)
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-            return False
-        return True
+            facts = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        except FileNotFoundError:
+            facts = None
+        if not _is_as_seen(facts, guard):
+            raise WorkspaceChanged(f"{path} changed just now", path=path)
 
-    def _copy(self, staged: Path, mode: int, parent: int, name: str) -> None:
+    def _move(
+        self, staged: Path, mode: int, parent: int, name: str, guard: Guard | None
+    ) -> tuple[StatKey | None, bool]:
+        # One rename from the staging folder: a kill before it leaves the verified bytes where the next run looks.
+        source = os.open(staged, os.O_RDONLY | _NOFOLLOW)
+        try:
+            os.fchmod(source, mode)
+            before = StatKey.of(os.fstat(source))
+            checkpoint("staged file ready")
+            try:
+                _put(staged, None, name, parent, guard)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                return None, False
+            after = StatKey.of(os.fstat(source))
+        finally:
+            os.close(source)
+        return (after if after.written == before.written else None), True
+
+    def _copy(self, staged: Path, mode: int, parent: int, name: str, guard: Guard | None) -> None:
         temporary = temporary_name()
         out = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW, 0o600, dir_fd=parent)
         try:
@@ -192,7 +236,7 @@ class Tree:
             os.fchmod(out, mode)
             os.fsync(out)
             checkpoint("copied beside")
-            os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
+            _put(temporary, parent, name, parent, guard)
         except BaseException:
             with suppress(OSError):
                 os.unlink(temporary, dir_fd=parent)
@@ -200,9 +244,13 @@ class Tree:
         finally:
             os.close(out)
 
-    def link(self, target: str, path: str) -> None:
-        """Let `path` be a symbolic link with this target text, atomically."""
+    def link(self, target: str, path: str, guard: Guard | None = None) -> None:
+        """Let `path` be a symbolic link with this target text, atomically.
+
+        :raises WorkspaceChanged: what `guard` says is not there.
+        """
         with self._parent(path, create=True) as (parent, name):
+            self._check(parent, name, path, guard)
             temporary = temporary_name()
             os.symlink(target, temporary, dir_fd=parent)
             os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
@@ -213,10 +261,15 @@ class Tree:
         with self._parent(f"{path}/x", create=True):
             checkpoint("made directory")
 
-    def set_executable(self, path: str, executable: bool) -> None:
-        """Set or clear the executable bits as umask allows, content untouched."""
+    def set_executable(self, path: str, executable: bool, guard: Guard | None = None) -> None:
+        """Set or clear the executable bits as umask allows, content untouched.
+
+        :raises WorkspaceChanged: what `guard` says is not there.
+        """
         descriptor = self.open_read(path, follow=False)
         try:
+            if guard is not None and not _is_as_seen(os.fstat(descriptor), guard):
+                raise WorkspaceChanged(f"{path} changed just now", path=path)
             mode = stat.S_IMODE(os.fstat(descriptor).st_mode)
             with translated(f"change the mode of {path}"):
                 os.fchmod(descriptor, (mode | (0o111 & ~_umask())) if executable else (mode & ~0o111))
@@ -224,11 +277,15 @@ class Tree:
             os.close(descriptor)
         checkpoint("mode set")
 
-    def remove(self, path: str) -> None:
-        """Remove the file, link or empty directory at `path`, and directories above it that this leaves empty."""
+    def remove(self, path: str, guard: Guard | None = None) -> None:
+        """Remove the file, link or empty directory at `path`, and directories above it that this leaves empty.
+
+        :raises WorkspaceChanged: what `guard` says is not there.
+        """
         facts = self.lstat(path)
         if facts is not None:
             with self._parent(path) as (parent, name):
+                self._check(parent, name, path, guard)
                 if stat.S_ISDIR(facts.st_mode):
                     _remove_empty(parent, name)
                 else:
@@ -272,6 +329,32 @@ class Tree:
                 for name in os.listdir(handle):
                     if name.startswith(prefix):
                         os.unlink(name, dir_fd=handle)
+
+
+def _is_as_seen(facts: os.stat_result | None, guard: Guard) -> bool:
+    if guard is ABSENT:
+        return facts is None or stat.S_ISDIR(facts.st_mode)
+    # Not the ctime: replacing one of two hard links changes that of the other.
+    return facts is not None and StatKey.of(facts).written == guard.written
+
+
+def _put(source: Path | str, source_parent: int | None, name: str, parent: int, guard: Guard | None) -> None:
+    """Give `source` its name; where nothing may be there, without ever replacing what came meanwhile."""
+    if guard is ABSENT:
+        try:
+            os.link(source, name, src_dir_fd=source_parent, dst_dir_fd=parent, follow_symlinks=False)
+        except FileExistsError:
+            # A directory, or somebody's new file: rename takes neither of them away below.
+            if not stat.S_ISDIR(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+                raise WorkspaceChanged(f"{name} appeared just now") from None
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise
+        else:
+            checkpoint("linked into place")
+            os.unlink(source, dir_fd=source_parent)
+            return
+    os.rename(source, name, src_dir_fd=source_parent, dst_dir_fd=parent)
 
 
 def _remove_empty(parent: int, name: str) -> None:

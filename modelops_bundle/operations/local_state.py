@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelops_bundle.disk.problems import translated
+from modelops_bundle.disk.tree import StatKey
 from modelops_bundle.events import Started
 from modelops_bundle.model.paths import parents
 from modelops_bundle.model.snapshot import Entry, Snapshot
@@ -61,9 +62,9 @@ def entries_at(session: Session, paths: Iterable[str]) -> Snapshot:
     return _digester(session, strict=True).snapshot(found)
 
 
-def keys_at(session: Session, paths: Iterable[str]) -> dict[str, tuple[int, ...]]:
+def keys_at(session: Session, paths: Iterable[str]) -> dict[str, StatKey]:
     """The stat keys on disk at `paths`; nothing is read."""
-    return {path: tuple(item.key) for path, item in look(session.tree, paths).items()}
+    return {path: item.key for path, item in look(session.tree, paths).items()}
 
 
 def obstacles(session: Session, there: Mapping[str, Entry], here: Mapping[str, Entry]) -> dict[str, set[str]]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from modelops_bundle.disk.files import free_bytes, supports_links
 from modelops_bundle.disk.hashing import Hashed
+from modelops_bundle.disk.tree import StatKey
 from modelops_bundle.errors import (
     DiskError,
     DiskFull,
@@ -29,11 +32,10 @@ from modelops_bundle.operations import losses, remote_state
 from modelops_bundle.operations.local_state import entries_at, keys_at, local, obstacles
 from modelops_bundle.operations.recover import commit_of, journal_of, record, recover
 from modelops_bundle.operations.session import Session
-from modelops_bundle.plan.pull import PLAIN, Choices, PullPlan, Step, needs_bytes, plan_pull
+from modelops_bundle.plan.pull import PLAIN, Choices, PullPlan, needs_bytes, plan_pull
 from modelops_bundle.transfer import engine, land
 from modelops_bundle.transfer.staging import Staging
 from modelops_bundle.workspace.index import tick
-from modelops_bundle.workspace.scan import look as look_at
 from modelops_bundle.workspace.seen import Sighting
 
 
@@ -133,9 +135,7 @@ def apply_pull(session: Session, plan: PullPlan) -> Result:
             return _result(plan, _Counts(), changed=False)
         sighting = _sighting(session, plan)
 
-        def look(wanted: Collection[str]) -> Mapping[str, Any]:
-            return entries_at(session, wanted)
-
+        look = partial(entries_at, session)
         land.check_unchanged(plan.steps, look)
         _check_links(session, plan)
         counts = _stage(session, plan, staging)
@@ -144,8 +144,10 @@ def apply_pull(session: Session, plan: PullPlan) -> Result:
         if plan.steps:
             land.write_intent(journal, land.Intent(plan.steps, commit))
             checkpoint("intent written")
-        left = land.apply(session.tree, staging, plan.steps, look, session.run)
-        _remember_digests(session, plan, left)
+        placed: dict[str, StatKey] = {}
+        keys = partial(keys_at, session)
+        left = land.apply(session.tree, staging, plan.steps, look, session.run, keys=keys, placed=placed)
+        _remember_digests(session, plan, placed)
         record(session, commit, left)
         checkpoint("pull recorded")
         land.forget_intent(journal)
@@ -258,6 +260,7 @@ def _stage(session: Session, plan: PullPlan, staging: Staging) -> _Counts:
             todo.append((place, path))
     if todo:
         _fetch(session, session.store(reference), staging, todo, counts)
+        _let_settle(session, [staging.path(place.blob.digest) for place, _ in todo])
     return counts
 
 
@@ -301,21 +304,26 @@ def _fetch(session: Session, store: Reader, staging: Staging, todo: list[tuple[P
     engine.each(sorted(todo, key=lambda item: -item[0].blob.size), one, run)
 
 
-def _remember_digests(session: Session, plan: PullPlan, left: Collection[Step]) -> None:
-    """What was just written need not be hashed by the next status: its digest was verified on the way in."""
-    written = {s.path: s.after for s in plan.steps if s.after is not None and s.after.kind == "file" and s not in left}
-    if not written:
-        return
-    found = {path: item for path, item in look_at(session.tree, written).items() if item.kind == "file"}
-    fresh = [item.key for item in found.values() if item.key.size]
-    young = sum(key.size for key in fresh)
-    pause = max((tick(key) / 1e9 for key in fresh), default=0.0)
-    # Entries younger than a clock tick count for nothing; waiting is cheaper than hashing a gigabyte again.
-    if young / 1.5e9 > pause:
-        session.run.cancelled.wait(pause)
-    taken = time.time_ns()
-    for path, item in found.items():
+def _remember_digests(session: Session, plan: PullPlan, placed: Mapping[str, StatKey]) -> None:
+    """What was just written need not be hashed by the next status: its digest was verified on the way in.
+
+    Only where the key proves it: the bytes were written so long before the file got its name that any write since
+    then shows in the mtime.
+    """
+    written = {step.path: step.after for step in plan.steps}
+    now = keys_at(session, placed)
+    for path, key in placed.items():
         entry = written[path]
-        if entry is not None and item.key.size == entry.size:
-            session.index.put(path, Hashed(entry.digest, item.key, taken))
+        if entry is not None and now.get(path) == key and key.mtime_ns + tick(key) < key.ctime_ns:
+            taken = max(time.time_ns(), key.ctime_ns + tick(key) + 1)
+            session.index.put(path, Hashed(entry.digest, key, taken))
     session.index.save()
+
+
+def _let_settle(session: Session, staged: Sequence[Path]) -> None:
+    """Wait a clock tick where that saves the next status from hashing a gigabyte."""
+    for path in staged:
+        key = StatKey.of(path.stat())
+        young = tick(key) - (time.time_ns() - key.mtime_ns)
+        if 0 < young / 1e9 < key.size / 1.5e9:
+            session.run.cancelled.wait(young / 1e9)

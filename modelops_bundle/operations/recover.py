@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from modelops_bundle.errors import Locked
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.snapshot import Snapshot
-from modelops_bundle.operations.local_state import entries_at
+from modelops_bundle.operations.local_state import entries_at, keys_at
 from modelops_bundle.operations.session import Session
 from modelops_bundle.plan.pull import PullPlan, Step
 from modelops_bundle.transfer import land
@@ -36,7 +37,14 @@ def recover(session: Session) -> None:
         return
     staging = Staging(session.project.parts)
     land.sweep(session.tree, [step.path for step in intent.steps])
-    left = land.apply(session.tree, staging, intent.steps, lambda paths: entries_at(session, paths), session.run)
+    left = land.apply(
+        session.tree,
+        staging,
+        intent.steps,
+        partial(entries_at, session),
+        session.run,
+        keys=partial(keys_at, session),
+    )
     record(session, intent.commit, left)
     land.forget_intent(journal)
     staging.clear()

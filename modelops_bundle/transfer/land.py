@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from modelops_bundle.disk.files import read_file, remove_file, write_file
-from modelops_bundle.disk.tree import Tree
+from modelops_bundle.disk.tree import ABSENT, Guard, StatKey, Tree
 from modelops_bundle.errors import Corrupt, DiskError, WorkspaceChanged, WouldOverwrite
 from modelops_bundle.events import Run, Started, checkpoint
 from modelops_bundle.model import canonical
@@ -23,6 +23,9 @@ from modelops_bundle.transfer.staging import Staging
 
 Look = Callable[[Collection[str]], Mapping[str, Entry]]
 """What is on disk at these paths now: absent paths left out, directories as directory entries."""
+
+Keys = Callable[[Collection[str]], Mapping[str, StatKey]]
+"""The stat keys on disk at these paths now."""
 
 _LIMIT = 1 << 30
 _IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST, errno.ELOOP)
@@ -72,13 +75,26 @@ def check_unchanged(steps: Sequence[Step], look: Look) -> None:
         )
 
 
-def apply(tree: Tree, staging: Staging, steps: Sequence[Step], look: Look, run: Run) -> tuple[Step, ...]:
+def apply(
+    tree: Tree,
+    staging: Staging,
+    steps: Sequence[Step],
+    look: Look,
+    run: Run,
+    *,
+    keys: Keys | None = None,
+    placed: dict[str, StatKey] | None = None,
+) -> tuple[Step, ...]:
     """Carry the steps out, skipping those already done.
 
+    :param keys: the stat keys at paths now; with them each path is looked at once more right before it is changed.
+    :param placed: takes the keys of files whose content they prove.
     :returns: steps that were not carried out because somebody changed their path, or their bytes are gone.
     """
     if steps:
         run.emit(Started("apply", len(steps)))
+    # Keys first: an edit between the two looks shows in the second one.
+    seen = keys([step.path for step in steps]) if keys is not None else None
     now = look([step.path for step in steps])
     left: list[Step] = []
     todo: list[Step] = []
@@ -88,8 +104,8 @@ def apply(tree: Tree, staging: Staging, steps: Sequence[Step], look: Look, run: 
             left.append(step)
         elif state == "before" or _is_repeatable(step):
             todo.append(step)
-    uses = _uses(todo)
-    left += [step for step in sorted(todo, key=_order) if not _attempt(step, tree, staging, uses, now)]
+    landing = _Landing(tree, staging, _uses(todo), now, seen, {} if placed is None else placed)
+    left += [step for step in sorted(todo, key=_order) if not landing.attempt(step)]
     tree.sync({directory for step in todo for directory in _directories(step.path)})
     checkpoint("tree synced")
     return tuple(left)
@@ -150,44 +166,65 @@ def _state_of_room_made(step: Step, found: Entry | None) -> str:
     return "changed"
 
 
-def _attempt(step: Step, tree: Tree, staging: Staging, uses: dict[Digest, int], now: Mapping[str, Entry]) -> bool:
-    """Carry one step out; False when something that was put there meanwhile stands in its way."""
-    try:
-        return _carry_out(step, tree, staging, uses, now)
-    except WouldOverwrite:
-        return False
-    except DiskError as error:
-        if error.facts.get("errno") in _IN_THE_WAY:
+@dataclass(frozen=True, slots=True)
+class _Landing:
+    """What carrying out a step needs to know of the others and of the look before."""
+
+    tree: Tree
+    staging: Staging
+    uses: dict[Digest, int]
+    now: Mapping[str, Entry]
+    seen: Mapping[str, StatKey] | None
+    placed: dict[str, StatKey]
+
+    def attempt(self, step: Step) -> bool:
+        """Carry one step out; False when something that was put there meanwhile stands in its way."""
+        try:
+            return self._carry_out(step)
+        except (WouldOverwrite, WorkspaceChanged):
             return False
-        raise
+        except DiskError as error:
+            if error.facts.get("errno") in _IN_THE_WAY:
+                return False
+            raise
 
+    def _guard(self, path: str) -> Guard | None:
+        found = self.now.get(path)
+        if self.seen is None or (found is not None and found.kind == "dir"):
+            # A directory's stamps change with the steps below it.
+            return None
+        return ABSENT if found is None else self.seen.get(path, ABSENT)
 
-def _carry_out(step: Step, tree: Tree, staging: Staging, uses: dict[Digest, int], now: Mapping[str, Entry]) -> bool:
-    after, path = step.after, step.path
-    found = now.get(path)
-    if after is None:
-        tree.remove(path)
+    def _carry_out(self, step: Step) -> bool:
+        after, path = step.after, step.path
+        found = self.now.get(path)
+        guard = self._guard(path)
+        if after is None:
+            self.tree.remove(path, guard)
+            return True
+        if found is not None and (found.kind == "dir") != (after.kind == "dir"):
+            self.tree.remove(path, guard)
+            guard = None if self.seen is None else ABSENT
+        if after.kind == "dir":
+            self.tree.make_directory(path)
+        elif after.kind == "link":
+            self.tree.link(after.target or "", path, guard)
+        elif not needs_bytes(step):
+            self.tree.set_executable(path, after.executable, guard)
+        else:
+            return self._place(after, path, guard)
         return True
-    if found is not None and (found.kind == "dir") != (after.kind == "dir"):
-        tree.remove(path)
-    if after.kind == "dir":
-        tree.make_directory(path)
-    elif after.kind == "link":
-        tree.link(after.target or "", path)
-    elif not needs_bytes(step):
-        tree.set_executable(path, after.executable)
-    else:
-        return _place(after, path, tree, staging, uses)
-    return True
 
-
-def _place(after: Entry, path: str, tree: Tree, staging: Staging, uses: dict[Digest, int]) -> bool:
-    staged = staging.path(after.digest)
-    if not staged.is_file():
-        return False
-    uses[after.digest] -= 1
-    tree.place(staged, path, executable=after.executable, keep=uses[after.digest] > 0)
-    return True
+    def _place(self, after: Entry, path: str, guard: Guard | None) -> bool:
+        staged = self.staging.path(after.digest)
+        if not staged.is_file():
+            return False
+        self.uses[after.digest] -= 1
+        keep = self.uses[after.digest] > 0
+        key = self.tree.place(staged, path, executable=after.executable, keep=keep, guard=guard)
+        if key is not None:
+            self.placed[path] = key
+        return True
 
 
 def sweep(tree: Tree, paths: Iterable[str]) -> None:

@@ -118,16 +118,21 @@ class Index:
         numbers: array[int] = array("q")
         digests: list[bytes] = []
         wanted = None if keep is None else set(keep)
+        now = self._now_ns()
         for path, row in self._rows.items():
-            if path not in self._fresh and (wanted is None or path in wanted):
+            # Not what was hashed "later than now", before the clock was set back: its stamps may come again.
+            old = self._numbers[row * _COLUMNS + _COLUMNS - 1] <= now
+            if old and path not in self._fresh and (wanted is None or path in wanted):
                 names.append(path)
                 numbers.extend(self._numbers[row * _COLUMNS : (row + 1) * _COLUMNS])
                 digests.append(self._digests[row * 32 : row * 32 + 32])
         for path, hashed in self._fresh.items():
+            if hashed.taken_ns > now:
+                continue
             names.append(path)
             numbers.extend((*hashed.key, hashed.taken_ns))
             digests.append(bytes.fromhex(hashed.digest.hex))
         joined = "\0".join(names).encode("utf-8", "surrogateescape")
-        header = _MAGIC + _HEADER.pack(self._now_ns(), len(names), len(joined))
+        header = _MAGIC + _HEADER.pack(now, len(names), len(joined))
         body = header + joined + numbers.tobytes() + b"".join(digests)
         write_file(self._path, body + hashlib.sha256(body).digest())

@@ -48,7 +48,7 @@ def closed(gate: Path) -> Iterator[None]:
 
 
 class Held:
-    """A command that stands still at its checkpoint number `at`, until `go`."""
+    """A command that stands still at its checkpoint number `at`, until `go`; not `held` when it ended before."""
 
     def __init__(self, zygote: Zygote, folder: Path, *command: str, cwd: Path, at: int) -> None:
         folder.mkdir(exist_ok=True)
@@ -59,7 +59,11 @@ class Held:
         self._stack.enter_context(closed(self._gate))
         trap = Trap(at=at, action="hold", told=str(told), gate=str(self._gate))
         self.child: Child = zygote.start([*command, "--jobs", "1"], cwd=cwd, trap=trap)
-        told.read_text()  # returns once the command is there
+        with told.open() as pipe:
+            self.held = pipe.readline() == "held\n"
+        told.unlink()
+        if not self.held:
+            self.go()
 
     def go(self) -> None:
         """Let it go on."""
@@ -109,9 +113,11 @@ def test_status_while_a_pull_stands_still(world: World, tmp_path: Path, figure: 
     wanted = _pulled(tmp_path)
     names = _points_of_a_pull(world)
     tried = sorted(Random(SEED).sample(range(1, len(names) + 1), max(rounds(len(names)), 6)))
+    held = 0
     for at in tried:
         world.reset()
         pull = Held(world.zygote, tmp_path / "held", "pull", cwd=world.work, at=at)
+        held += pull.held
         asked = world.zygote.run(["status", "--json"], cwd=world.work)
         pull.go()
         done = pull.child.wait()
@@ -121,7 +127,8 @@ def test_status_while_a_pull_stands_still(world: World, tmp_path: Path, figure: 
         # What status noted in the digest cache meanwhile must not hide anything later.
         after = world.zygote.ok(["status", "--json"], cwd=world.work).json()
         assert [change["path"] for change in after["changes"]] == ["edit.txt"], names[at - 1]
-    figure(f"status beside a pull: {len(tried)} of {len(names)} points")
+    figure(f"status beside a pull that stands still at {held} of {len(names)} checkpoints: never failed, never waited")
+    assert held >= len(tried) - 2, "a run may hash less than the one that was counted"
 
 
 def test_two_pulls_serialise(world: World, tmp_path: Path) -> None:
@@ -134,8 +141,9 @@ def test_two_pulls_serialise(world: World, tmp_path: Path) -> None:
     for at in tried:
         world.reset()
         first = Held(world.zygote, tmp_path / "held", "pull", cwd=world.work, at=at)
-        with pytest.raises(Locked), Project(world.work).locked(wait=0):
-            pass
+        if first.held:
+            with pytest.raises(Locked), Project(world.work).locked(wait=0):
+                pass
         second = world.zygote.start(["pull"], cwd=world.work)
         first.go()
         assert first.child.wait().code == 0, names[at - 1]

@@ -74,7 +74,12 @@ def test_descriptors_survive_json(what: Descriptor) -> None:
     assert Descriptor.from_json(json.loads(canonical.dumps(what.to_json()))) == what
 
 
-@given(descriptors, st.lists(descriptors, max_size=4), st.dictionaries(texts, texts, max_size=3), st.none() | st.just("a/b"))
+@given(
+    descriptors,
+    st.lists(descriptors, max_size=4),
+    st.dictionaries(texts, texts, max_size=3),
+    st.none() | st.just("a/b"),
+)
 def test_manifests_survive_their_bytes(
     config: Descriptor, layers: list[Descriptor], annotations: dict[str, str], kind: str | None
 ) -> None:

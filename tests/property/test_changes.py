@@ -15,9 +15,7 @@ Tree = dict[str, Entry]
 
 @given(worlds(), worlds(), worlds())
 def test_swapping_here_and_there_swaps_the_sides(base: Tree, here: Tree, there: Tree) -> None:
-    swapped = [
-        Change(c.path, c.base, c.there, c.here) for c in compare(base, here, there)
-    ]
+    swapped = [Change(c.path, c.base, c.there, c.here) for c in compare(base, here, there)]
     assert tuple(swapped) == compare(base, there, here)
     for one, other in zip(compare(base, here, there), compare(base, there, here), strict=True):
         assert SWAPPED.get(one.side, one.side) is other.side

@@ -18,7 +18,13 @@ from tests.support.strategies import hostile_paths, safe_paths
 
 anything = hostile_paths | st.text(max_size=30) | safe_paths
 # CreateFile, "Naming Files, Paths, and Namespaces"
-WINDOWS_DEVICES = {"CON", "PRN", "AUX", "NUL", *(f"{n}{d}" for n in ("COM", "LPT") for d in "123456789\u00b9\u00b2\u00b3")}
+WINDOWS_DEVICES = {
+    "CON",
+    "PRN",
+    "AUX",
+    "NUL",
+    *(f"{n}{d}" for n in ("COM", "LPT") for d in "123456789\u00b9\u00b2\u00b3"),
+}
 
 
 @given(anything)
@@ -70,7 +76,9 @@ def test_nothing_accepted_misleads_a_terminal(path: str) -> None:
     path.encode("utf-8")
     assert unicodedata.is_normalized("NFC", path)
     assert not any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in path)
-    assert not any(unicodedata.bidirectional(c) in ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI") for c in path)
+    assert not any(
+        unicodedata.bidirectional(c) in ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI") for c in path
+    )
 
 
 @given(st.text(max_size=40) | hostile_paths)

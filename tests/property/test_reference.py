@@ -22,7 +22,22 @@ hosts = st.from_regex(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,8}[a-zA-Z0-9])?(:[0-9]{1,5})
 repositories = st.from_regex(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+){0,2}(/[a-z0-9]+){0,2}", fullmatch=True)
 places = st.text(string.ascii_letters + "./:\\-_ ~é", min_size=1, max_size=12)
 suffixes = st.sampled_from(["", ":v1", ":", "@", ":v1@", "@0123456"]) | hexadecimal.map(lambda h: f"@sha256:{h}")
-_WORDS = [*":/@.\\ ", "//", "://", "sha256:", "localhost", "a.b", *SCHEMES, "origin", "latest", "v1.0", "..", "C:", "a", "é"]
+_WORDS = [
+    *":/@.\\ ",
+    "//",
+    "://",
+    "sha256:",
+    "localhost",
+    "a.b",
+    *SCHEMES,
+    "origin",
+    "latest",
+    "v1.0",
+    "..",
+    "C:",
+    "a",
+    "é",
+]
 garbage = st.text(max_size=20) | st.lists(st.sampled_from(_WORDS) | st.characters(), max_size=8).map("".join)
 
 
@@ -47,18 +62,22 @@ def test_garbage_is_a_usage_error_or_stable(text: str) -> None:
     stable(text)
 
 
-@given(st.sampled_from([f"{s}:" for s in SCHEMES] + [f"{s}://" for s in SCHEMES] + ["", "/", "./", "../"]), places, suffixes)
+@given(
+    st.sampled_from([f"{s}:" for s in SCHEMES] + [f"{s}://" for s in SCHEMES] + ["", "/", "./", "../"]),
+    places,
+    suffixes,
+)
 def test_places_are_stable(prefix: str, place: str, suffix: str) -> None:
     stable(f"{prefix}{place}{suffix}")
 
 
 @given(hosts, repositories, st.none() | tags, st.none() | hexadecimal)
-def test_every_registry_reference_can_be_written(host: str, repository: str, tag: str | None, digest: str | None) -> None:
+def test_every_registry_reference_can_be_written(
+    host: str, repository: str, tag: str | None, digest: str | None
+) -> None:
     text = f"oci://{host}/{repository}" + (f":{tag}" if tag else "") + (f"@sha256:{digest}" if digest else "")
     found = parse(text)
-    assert found == Reference(
-        "oci", f"{host.lower()}/{repository}", tag, Digest("sha256", digest) if digest else None
-    )
+    assert found == Reference("oci", f"{host.lower()}/{repository}", tag, Digest("sha256", digest) if digest else None)
     assert (found.host, found.repository) == (host.lower(), repository)
     stable(text)
 

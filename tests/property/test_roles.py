@@ -23,10 +23,16 @@ def test_every_glob_compiles_without_a_warning_and_answers(glob: str, path: str)
 
 
 # Inside one component and without `**` the rules are fnmatch's, but for sets that reach a slash.
-simple = st.lists(
-    st.sampled_from(["a", "b", "é", ".", "?", "*", "[ab]", "[!a]", "[a-c]", "[]a]", "[!]a]", "[a-]", "[c-a]", "[!c-a]"]),
-    max_size=5,
-).map("".join).filter(lambda glob: "**" not in glob)
+simple = (
+    st.lists(
+        st.sampled_from(
+            ["a", "b", "é", ".", "?", "*", "[ab]", "[!a]", "[a-c]", "[]a]", "[!]a]", "[a-]", "[c-a]", "[!c-a]"]
+        ),
+        max_size=5,
+    )
+    .map("".join)
+    .filter(lambda glob: "**" not in glob)
+)
 
 
 @given(simple, st.text(alphabet="abcé.-]", max_size=6))

@@ -22,10 +22,55 @@ json_values = st.recursive(
 json_objects = st.dictionaries(texts, json_values, max_size=5)
 
 _SPICE = [
-    *("..", ".", "", "/", "\\", "C:", ":", "\0", "\n", "\x1b", "\u202e", "\u200c", "\u200d", "\ufeff", "\ud800", "\udcff"),
+    *(
+        "..",
+        ".",
+        "",
+        "/",
+        "\\",
+        "C:",
+        ":",
+        "\0",
+        "\n",
+        "\x1b",
+        "\u202e",
+        "\u200c",
+        "\u200d",
+        "\ufeff",
+        "\ud800",
+        "\udcff",
+    ),
     *(".git", ".GIT", "git~1", ".modelops-bundle", ".bundle", "CON", "nul.txt", "com1", "LPT\u00b9", "~1", ".~bundle-"),
-    *("\u00e9", "e\u0301", "\u00df", "\u1e9e", "SS", "\ufb01", "\u0130", "\u0131", "\u017f", "\u212a", "\u03c2", "\u0345"),
-    *("a", "A", "b", ".", " ", "x" * 100, "\uac00", "\u1100\u1161", "\U0001f469\u200d\U0001f4bb", "<", "*", "?", "|", '"'),
+    *(
+        "\u00e9",
+        "e\u0301",
+        "\u00df",
+        "\u1e9e",
+        "SS",
+        "\ufb01",
+        "\u0130",
+        "\u0131",
+        "\u017f",
+        "\u212a",
+        "\u03c2",
+        "\u0345",
+    ),
+    *(
+        "a",
+        "A",
+        "b",
+        ".",
+        " ",
+        "x" * 100,
+        "\uac00",
+        "\u1100\u1161",
+        "\U0001f469\u200d\U0001f4bb",
+        "<",
+        "*",
+        "?",
+        "|",
+        '"',
+    ),
 ]
 hostile_names = st.lists(st.sampled_from(_SPICE) | st.characters(), max_size=5).map("".join)
 hostile_paths = st.lists(hostile_names, min_size=1, max_size=4).map("/".join)
@@ -83,9 +128,7 @@ FEW = (
 def without_clashes(entries: Mapping[str, Entry]) -> dict[str, Entry]:
     """Leave out what stands below another entry."""
     return {
-        path: entry
-        for path, entry in entries.items()
-        if not any(parent in entries for parent in paths.parents(path))
+        path: entry for path, entry in entries.items() if not any(parent in entries for parent in paths.parents(path))
     }
 
 

@@ -160,6 +160,8 @@ class _Springing:
         self._count = 0
         self._write = os.write
         self._lock = threading.Lock()
+        # Open from the start: whoever reads it learns of an end without a hold, too.
+        self._told = os.open(trap.told, os.O_WRONLY) if trap.told else -1
 
     def checkpoint(self, name: str) -> None:
         """An observer of `events.checkpoint`."""
@@ -199,8 +201,7 @@ class _Springing:
         if self._trap.action == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         elif self._trap.action == "hold":
-            with open(self._trap.told, "w") as told:
-                told.write("held\n")
+            self._write(self._told, b"held\n")
             _pass(self._trap.gate)
         else:
             number = getattr(errno, self._trap.action)

@@ -15,7 +15,9 @@ def load(data: bytes, limit: int = 1 << 20) -> dict[str, object]:
 
 
 def test_keys_are_sorted_and_blanks_left_out() -> None:
-    assert canonical.dumps({"b": [1, True, None], "a": {"d": "x", "c": 0}}) == b'{"a":{"c":0,"d":"x"},"b":[1,true,null]}'
+    assert (
+        canonical.dumps({"b": [1, True, None], "a": {"d": "x", "c": 0}}) == b'{"a":{"c":0,"d":"x"},"b":[1,true,null]}'
+    )
 
 
 def test_text_is_utf8_not_escapes() -> None:

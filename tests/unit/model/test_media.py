@@ -26,7 +26,9 @@ def test_the_role_does_not_depend_on_the_packaging(compression: str) -> None:
     assert media.role_of_layer(f"application/vnd.cncf.model.weight.v1.{compression}") == "weight"
 
 
-@pytest.mark.parametrize("other", ["", "application/octet-stream", media.OCI_LAYER, "application/vnd.cncf.model.x.v1.raw"])
+@pytest.mark.parametrize(
+    "other", ["", "application/octet-stream", media.OCI_LAYER, "application/vnd.cncf.model.x.v1.raw"]
+)
 def test_other_types_have_no_role(other: str) -> None:
     assert media.role_of_layer(other) is None
 

@@ -205,7 +205,12 @@ def test_untracked_content_blocks_a_file_where_a_directory_is() -> None:
 
 def test_a_blocked_path_stays_as_it_was_in_every_respect() -> None:
     found = plan(
-        {"d/x": A}, {}, {"d/x": B}, tracked={"d/x"}, obstacles={"d/x": {"d"}}, choices=Choices(merge=True, theirs=["d/x"])
+        {"d/x": A},
+        {},
+        {"d/x": B},
+        tracked={"d/x"},
+        obstacles={"d/x": {"d"}},
+        choices=Choices(merge=True, theirs=["d/x"]),
     )
     assert (found.steps, found.base, found.track, found.untrack, found.discards) == ((), {"d/x": A}, (), (), ())
     assert not found.complete

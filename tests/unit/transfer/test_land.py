@@ -124,7 +124,14 @@ CHANGES: dict[str, tuple[dict[str, Entry], dict[str, Entry]]] = {
     "content to empty directory": ({"d/x/y": file(A), "d/z": file(B)}, {"d": DIRECTORY}),
     "everything": (
         {"a": file(A), "b": file(B), "c/d": file(C), "l": link("a"), "e": DIRECTORY, "f/g/h": file(A)},
-        {"a": file(B), "b/x": file(A), "c": file(C), "l": file(C), "e/f": file(A, executable=True), "f/g": link("../a")},
+        {
+            "a": file(B),
+            "b/x": file(A),
+            "c": file(C),
+            "l": file(C),
+            "e/f": file(A, executable=True),
+            "f/g": link("../a"),
+        },
     ),
 }
 

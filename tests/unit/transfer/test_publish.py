@@ -28,9 +28,7 @@ NOW = 1_700_000_000.0
 
 
 def wish(data: bytes, found: bytes | None = BASE, **more: Any) -> Wish:
-    return Wish(
-        TAG, None if found is None else Digest.of(found), Descriptor.of(media.OCI_MANIFEST, data), data, **more
-    )
+    return Wish(TAG, None if found is None else Digest.of(found), Descriptor.of(media.OCI_MANIFEST, data), data, **more)
 
 
 class NoWait:

@@ -95,7 +95,9 @@ def test_nothing_is_a_blob_too(folder: Folder) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [DATA[:-1], DATA + b"x", DATA[::-1], b"", b"<html>not found</html>"], ids=["short", "long", "other", "no", "x"]
+    "data",
+    [DATA[:-1], DATA + b"x", DATA[::-1], b"", b"<html>not found</html>"],
+    ids=["short", "long", "other", "no", "x"],
 )
 def test_other_bytes_are_corrupt_and_leave_nothing(folder: Folder, data: bytes) -> None:
     remote = Remote(data)
@@ -317,5 +319,3 @@ def test_a_blob_of_another_size_does_not_count(folder: Folder) -> None:
     folder.path.mkdir()
     folder.whole.write_bytes(b"torn")
     assert not folder.staging.has(WHAT)
-
-

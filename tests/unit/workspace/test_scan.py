@@ -12,7 +12,7 @@ import pytest
 
 from modelops_bundle.disk import hashing
 from modelops_bundle.disk.tree import StatKey, Tree
-from modelops_bundle.errors import DiskError, UnsafePath, WouldOverwrite
+from modelops_bundle.errors import DiskError, UnsafePath, WorkspaceChanged, WouldOverwrite
 from modelops_bundle.events import Run
 from modelops_bundle.model.snapshot import Entry
 from modelops_bundle.workspace import scan
