@@ -76,15 +76,19 @@ class StagedFile:
         with translated(f"write {self._path}"):
             write_all(self._descriptor, data)
 
-    def commit(self) -> None:
-        """Make it the file at its final path, durably."""
+    def commit(self, *, directory: bool = True) -> None:
+        """Make it the file at its final path, durably.
+
+        :param directory: False leaves the name to a later `sync_directory`.
+        """
         with translated(f"write {self._path}"):
             os.fsync(self._descriptor)
             checkpoint("file synced")
             self._temporary.replace(self._path)
             self._committed = True
             checkpoint("file renamed")
-            sync_directory(self._path.parent)
+            if directory:
+                sync_directory(self._path.parent)
 
     def close(self) -> None:
         """Release the file; one that was not committed is removed."""

@@ -19,8 +19,9 @@ from unicodedata import normalize
 
 from modelops_bundle.disk.files import temporary_name, write_all
 from modelops_bundle.disk.problems import translate, translated
-from modelops_bundle.errors import DiskError, Unsupported, WorkspaceChanged, WouldOverwrite
+from modelops_bundle.errors import DiskError, UnsafePath, Unsupported, WorkspaceChanged, WouldOverwrite
 from modelops_bundle.events import checkpoint
+from modelops_bundle.model.paths import display
 
 _DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -37,6 +38,7 @@ _STAYS = (
     errno.EINVAL,
 )
 """Why a directory is not removed although nothing is broken: it has content, is gone, is in use, is not ours."""
+_NEVER = frozenset(["", ".", ".."])
 COPY_BLOCK = 1024 * 1024
 
 
@@ -97,6 +99,9 @@ class Tree:
     @contextmanager
     def _parent(self, path: str, *, create: bool = False) -> Iterator[tuple[int, str]]:
         *directories, name = path.split("/")
+        if not _NEVER.isdisjoint(path.split("/")):
+            # Paths were validated long before; this is for those that come from our own files after somebody's edit.
+            raise UnsafePath(f"unsafe path {display(path)}", path=display(path))
         # Opened anew, never duplicated: duplicates share the offset, and two threads listing it get half a list each.
         handle = os.open(".", _DIRECTORY, dir_fd=self._root)
         try:
@@ -167,15 +172,6 @@ class Tree:
         """The target text of the link `path`."""
         with self._parent(path) as (parent, name):
             return os.readlink(name, dir_fd=parent)
-
-    def is_empty(self, path: str) -> bool:
-        """Whether directory `path` has no entries."""
-        with self._parent(path) as (parent, name):
-            handle = os.open(name, _DIRECTORY | _NOFOLLOW, dir_fd=parent)
-            try:
-                return not os.listdir(handle)
-            finally:
-                os.close(handle)
 
     def place(
         self, staged: Path, path: str, *, executable: bool, keep: bool, guard: Guard | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from modelops_bundle.errors import Corrupt, UnsafePath, Unsupported, UsageError
@@ -109,6 +109,8 @@ def build(snapshot: Snapshot, annotations: Mapping[str, str] | None = None) -> A
         },
         media.MODEL_ARTIFACT,
     )
+    # Kept: it is asked for again and again, and ten thousand layers take a while to write.
+    manifest = replace(manifest, received=manifest.to_bytes())
     _check_size(manifest)
     return Artifact(manifest, config, index, snapshot)
 

@@ -6,8 +6,10 @@ platform, so that what one user pushes every other user can pull.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from modelops_bundle.errors import UnsafePath
 
@@ -24,6 +26,8 @@ _WINDOWS_DEVICES = frozenset(
     ["con", "prn", "aux", "nul", "conin$", "conout$"]
     + [f"{name}{digit}" for name in ("com", "lpt") for digit in "0123456789¹²³"]
 )
+# Nothing that any rule below looks at: no leading dot, no "~", no blank, ASCII only, short.
+_PLAIN = re.compile(r"([A-Za-z0-9_][A-Za-z0-9_-]{0,63})(?:\.[A-Za-z0-9_-]{1,16}){0,8}")
 _FORBIDDEN = frozenset('<>:"|?*\\')
 _CONTROL_CATEGORIES = frozenset(["Cc", "Cs", "Zl", "Zp"])
 # Bidirectional controls can make a name read as another one (CVE-2021-42574); the joiners U+200C/D stay allowed.
@@ -61,7 +65,11 @@ def problem(path: str) -> str | None:
     return None
 
 
+@lru_cache(maxsize=16384)
 def _component_problem(name: str) -> str | None:
+    plain = _PLAIN.fullmatch(name)
+    if plain is not None and plain[1].lower() not in _WINDOWS_DEVICES:
+        return None
     if name in ("", ".", ".."):
         return f"it has the component {name!r}"
     if len(name.encode("utf-8", "surrogatepass")) > MAX_COMPONENT:

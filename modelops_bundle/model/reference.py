@@ -99,7 +99,11 @@ def parse(text: str, remotes: Mapping[str, Reference] | None = None, known_tags:
     :param known_tags: tags that a bare word may mean.
     :raises UsageError: anything the grammar does not have, with the nearest spelling that it has.
     """
-    if not text or text != text.strip() or any(ord(c) < 0x20 for c in text):
+    if (
+        not text
+        or text != text.strip()
+        or any(ord(c) < 0x20 or ord(c) == 0x7F or 0xD800 <= ord(c) < 0xE000 for c in text)
+    ):
         raise UsageError(f"not a reference: {text!r}")
     scheme, rest = _split_scheme(text)
     if scheme is not None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from modelops_bundle.model.reference import parse
 from modelops_bundle.operations import remote_state
-from modelops_bundle.operations.session import Session, local_place
+from modelops_bundle.operations.session import Session, remote_place
 from modelops_bundle.workspace import layout
+from modelops_bundle.workspace.config import DEFAULT_TAG
 from modelops_bundle.workspace.project import Project
 
 
@@ -28,16 +29,17 @@ def init(session: Session, root: Path, reference: str | None, *, adopt: bool = F
     :param adopt: take the remote's present version as seen, so that a push may replace it.
     :raises AlreadyABundle: `root` is one or is inside one. :raises UsageError: not a reference.
     """
-    tag = None
-    if reference is None:
-        url = layout.EMBEDDED
-    else:
-        parsed = local_place(parse(reference), session.cwd)
-        tag, url = parsed.tag, str(parsed.at())
-    project = Project.create(root, url, tag)
-    inside = Session(project, session.run, session.options, cwd=root)
-    adopted = see(inside, None) if adopt else None
-    return Result(root, url, adopted)
+    place = parse(layout.EMBEDDED) if reference is None else remote_place(reference, session.cwd)
+    found = None
+    if adopt and reference is not None:
+        # Asked before anything is made: a remote that cannot answer leaves nothing behind for the next try.
+        target = place if place.tag is not None else place.at(DEFAULT_TAG)
+        found = remote_state.look_up(Session(None, session.run, session.options, cwd=session.cwd), target)
+    project = Project.create(root, str(place.at()), place.tag)
+    if found is not None:
+        with project.locked():
+            Session(project, session.run, session.options, cwd=root).seen.put(found.sighting)
+    return Result(root, str(place.at()), str(found.digest) if found is not None else None)
 
 
 def see(session: Session, reference: str | None) -> str | None:

@@ -84,7 +84,7 @@ def _describe(name: str, what: Descriptor) -> Tag:
         manifest = Manifest.from_bytes(what.data or b"", what.media_type)
     except BundleError:
         return Tag(name, what.digest, None, None, None, what.media_type)
-    files = [layer for layer in manifest.layers if layer.annotations.get(media.FILEPATH) != ".bundle/index.json"]
+    files = [layer for layer in manifest.layers if layer.annotations.get(media.FILEPATH) != artifact.INDEX_PATH]
     return Tag(
         name,
         what.digest,

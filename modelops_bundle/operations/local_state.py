@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,7 +33,7 @@ class Local:
         return tuple(sorted(self.tracked - self.here.keys()))
 
 
-def local(session: Session, *, strict: bool, untracked: bool = False, ignored: bool = False, start: str = "") -> Local:
+def local(session: Session, *, strict: bool, untracked: bool = False, ignored: bool = False) -> Local:
     """Scan the tracked paths, in one walk together with whatever else is wanted.
 
     :param strict: something will be written on the strength of it.
@@ -44,7 +44,7 @@ def local(session: Session, *, strict: bool, untracked: bool = False, ignored: b
     tracked = frozenset(project.tracked())
     ignore = session.ignore if untracked or ignored else None
     follow = project.config.follow_links()
-    walk = Walker(project.root, tracked, ignore, want_ignored=ignored, follow=follow).walk(start)
+    walk = Walker(project.root, tracked, ignore, want_ignored=ignored, follow=follow).walk()
     refuse_special(walk.tracked)
     digester = _digester(session, strict=strict)
     here = digester.snapshot(walk.tracked, keep=tracked)
@@ -110,9 +110,3 @@ def _content_of(session: Session, path: str) -> set[str]:
 def nothing_ignored() -> Ignore:
     """Rules for `add --force`: only what can never be added stays out."""
     return Ignore(lambda _path: None, defaults=False, extra=("/.modelops-bundle", ".git"))
-
-
-def tracked_by(candidates: Collection[str], tracked: Collection[str]) -> list[str]:
-    """`candidates` that are not tracked yet, sorted."""
-    known = set(tracked)
-    return sorted(path for path in candidates if path not in known)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,7 +25,7 @@ from modelops_bundle.model.artifact import Artifact
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.manifest import Manifest
-from modelops_bundle.model.ports import Chunks, Lister, Store
+from modelops_bundle.model.ports import Atomic, Chunks, Lister, Store
 from modelops_bundle.model.reference import Reference, check_tag, is_service_tag, parse
 from modelops_bundle.model.snapshot import Snapshot
 from modelops_bundle.operations import losses, remote_state
@@ -94,7 +94,8 @@ def plan_push(session: Session, request: PushRequest) -> PushPlan:
     paths.validate_tree(here.here)
     _refuse_escaping_links(here.here)
     annotations = {**session.project.config.annotations(), **(request.annotations or {})}
-    draft = PushPlan(str(reference.at()), (), here.here, annotations, here.keys, Snapshot())
+    keys = {path: tuple(key) for path, key in here.keys.items()}
+    draft = PushPlan(str(reference.at()), (), here.here, annotations, keys, Snapshot())
     ours = draft.artifact.digest
     expected = _expected(request)
     moves: list[TagMove] = []
@@ -107,19 +108,36 @@ def plan_push(session: Session, request: PushRequest) -> PushPlan:
         raise TagMoved(f"the next release {moves[0].tag} exists already", hint="run the command again")
     remote_there = session.remote_of(reference)
     base = next((remote.contents.snapshot for remote in found.values() if remote), Snapshot())
-    return PushPlan(
-        draft.place,
-        tuple(moves),
-        here.here,
-        annotations,
-        {path: tuple(key) for path, key in here.keys.items()},
-        base,
-        _losses(session, here.here, moves, found),
-        here.gone,
-        frozenset().union(*(remote_state.blob_digests(r.manifest) for r in found.values() if r)),
-        remote_there.race if remote_there else "default",
-        request.force,
+    plan = replace(
+        draft,
+        tags=tuple(moves),
+        base=base,
+        losses=_losses(session, here.here, moves, found),
+        gone=here.gone,
+        known=frozenset().union(*(remote_state.blob_digests(r.manifest) for r in found.values() if r)),
+        race=remote_there.race if remote_there else "default",
+        force=request.force,
+        strays_from=_strays_from(session, request, moves[0], reference),
     )
+    # Snapshot and annotations are the draft's, and so is what is made of them.
+    vars(plan)["artifact"] = draft.artifact
+    return plan
+
+
+def _strays_from(session: Session, request: PushRequest, move: TagMove, reference: Reference) -> str | None:
+    """The version this tree was pulled from, when a push that names no tag is about to replace another one."""
+    if (
+        request.reference is not None
+        or request.tags
+        or request.bump
+        or move.found is None
+        or move.standing == "adopted"
+    ):
+        return None
+    at = session.project.at().reference
+    history = session.project.history()
+    pulled = bool(history) and history[-1].get("verb") == "pull"
+    return at if pulled and at is not None and at != remote_state.key(reference.at(move.tag)) else None
 
 
 def _refuse_escaping_links(here: Snapshot) -> None:
@@ -248,12 +266,15 @@ def _send(
     session: Session, plan: PushPlan, made: Artifact, store: Store, manifest: Descriptor, data: bytes
 ) -> copy.Copied:
     source = _Source(WorkTree(session.tree, plan.snapshot, plan.keys), made)
+    # A registry refuses a manifest whose blobs it lacks; a directory takes it, so there each blob is looked for.
+    known = frozenset[str]() if isinstance(store, Atomic) else plan.known
     wanted = [
         (what, name)
         for what, name in (*made.file_blobs(), *((what, "(metadata)") for what, _ in made.generated()))
-        if str(what.digest) not in plan.known
+        if str(what.digest) not in known
     ]
-    copied = copy.copy_blobs(wanted, source, store, session.run, likely=_likely(session, plan.place))
+    likely = plan.known | _likely(session, plan.place)
+    copied = copy.copy_blobs(wanted, source, store, session.run, likely=likely)
     checkpoint("blobs sent")
     try:
         store.put(manifest, [data])

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from modelops_bundle.errors import Locked
+from modelops_bundle.errors import Corrupt, Locked, UnsafePath
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.snapshot import Snapshot
 from modelops_bundle.operations.local_state import entries_at, keys_at
@@ -32,7 +32,17 @@ def recover(session: Session) -> None:
     """
     journal = journal_of(session)
     session.project.sweep()
-    intent = land.read_intent(journal)
+    try:
+        intent = land.read_intent(journal)
+        if intent is not None:
+            check_commit(intent.commit)
+    except (Corrupt, UnsafePath) as error:
+        # It was written whole, so this is damage; nothing can be finished by it, and it must not stop everything.
+        journal.replace(journal.with_suffix(".bad"))
+        session.run.notice(
+            "journal-damaged", f"an interrupted change cannot be finished ({error.message}): bundle status"
+        )
+        return
     if intent is None:
         return
     staging = Staging(session.project.parts)
@@ -73,6 +83,15 @@ def commit_of(plan: PullPlan, sighting: Sighting | None) -> dict[str, Any]:
         "manifest": sighting.manifest.decode() if sighting else None,
         "index": sighting.index.decode() if sighting and sighting.index is not None else None,
     }
+
+
+def check_commit(commit: Mapping[str, Any]) -> None:
+    """:raises Corrupt: not what `commit_of` makes."""
+    lists = all(isinstance(commit.get(key), list) for key in ("track", "untrack"))
+    texts = isinstance(commit.get("reference"), str) and isinstance(commit.get("digest"), str)
+    optional = all(isinstance(commit.get(key), str | None) for key in ("manifest", "index"))
+    if not (lists and texts and optional and isinstance(commit.get("base"), dict | None)):
+        raise Corrupt("its record cannot be read")
 
 
 def record(session: Session, commit: Mapping[str, Any], left: Sequence[Step]) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from modelops_bundle.errors import NotFound, UsageError
-from modelops_bundle.model.reference import is_remote_name, parse
-from modelops_bundle.operations.session import Session, local_place
+from modelops_bundle.model.reference import is_remote_name
+from modelops_bundle.operations.session import Session, remote_place
 from modelops_bundle.workspace.config import Remote
 
 
@@ -25,9 +25,7 @@ def set_remote(session: Session, name: str, reference: str, *, new: bool) -> Rem
         raise UsageError(f"remote {name} exists already", hint=f"bundle remote set {name} REF")
     if not new and name not in session.remotes:
         raise NotFound(f"there is no remote {name}", hint=f"bundle remote add {name} REF")
-    parsed = local_place(parse(reference), session.cwd)
-    if parsed.digest is not None or parsed.prefix is not None:
-        raise UsageError("a remote is a place, without a digest")
+    parsed = remote_place(reference, session.cwd)
     with session.project.locked():
         session.project.edit_config({f"remotes.{name}.url": str(parsed.at()), f"remotes.{name}.tag": parsed.tag})
     return session.project.config.remotes()[name]

@@ -12,6 +12,7 @@ from modelops_bundle.errors import NoMatch, UsageError
 from modelops_bundle.model.paths import display
 from modelops_bundle.model.roles import translate_glob
 from modelops_bundle.operations.session import Session
+from modelops_bundle.workspace.project import Project
 
 _GLOB = frozenset("*?[")
 
@@ -23,8 +24,14 @@ def relative(session: Session, word: str) -> str:
     """
     if not word:
         raise UsageError("an empty path", hint="'.' is the whole tree")
-    joined = os.path.normpath(session.cwd / word)
-    return normalize("NFC", session.project.relative(Path(joined)))
+    joined = Path(os.path.normpath(session.cwd / word))
+    try:
+        found = session.project.relative(joined)
+    except NoMatch:
+        # Another way to the same place (/tmp on macOS, a home behind a link): all but the last name may be links.
+        real = Project(Path(os.path.realpath(session.project.root)))
+        found = real.relative(Path(os.path.realpath(joined.parent)) / joined.name)
+    return normalize("NFC", found)
 
 
 def is_pattern(word: str) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from modelops_bundle.disk.files import read_file
 from modelops_bundle.disk.tree import Tree
-from modelops_bundle.errors import ConfigError, NotFound, Unavailable, UsageError
+from modelops_bundle.errors import ConfigError, NotFound, Unavailable, Unsupported, UsageError
 from modelops_bundle.events import Run
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.ports import Lister, Store
@@ -26,6 +26,19 @@ from modelops_bundle.workspace.seen import Seen, Sighting
 
 if TYPE_CHECKING:
     from modelops_bundle.net.client import Client
+
+
+def remote_place(text: str, cwd: Path) -> Reference:
+    """The place that `text` names for a remote: absolute, with or without a tag.
+
+    :raises UsageError: not a reference, or one with a digest. :raises Unsupported: a place nothing is pushed to.
+    """
+    place = local_place(parse(text), cwd)
+    if place.digest is not None or place.prefix is not None:
+        raise UsageError("a remote is a place, without a digest", hint="bundle clone REF brings one version")
+    if place.scheme == "tar":
+        raise Unsupported("a tar archive cannot be a remote in this version", hint="use a directory: layout:PATH")
+    return place
 
 
 _MAX_IGNORE_FILE = 1 << 20
@@ -144,7 +157,7 @@ class Session:
     def _known_tags(self) -> set[str]:
         """Tags of the default remote that this clone has seen: what a bare word may mean, without asking anybody."""
         place = self.remotes[self.project.config.default_remote].reference.place
-        references = (parse(sighting.reference) for sighting in self.seen.all())
+        references = (parse(text) for text in self.seen.references())
         return {reference.tag for reference in references if reference.place == place and reference.tag}
 
     def _is_remote_place(self, reference: Reference) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from modelops_bundle.disk.hashing import Hashed, hash_files
 from modelops_bundle.errors import Corrupt, NotFound, VerifyFailed
 from modelops_bundle.events import Run, Started
+from modelops_bundle.model import media
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.paths import display
 from modelops_bundle.operations import remote_state
@@ -100,7 +101,7 @@ def verify_remote(session: Session, text: str) -> Report:
     session.run.emit(Started("verify", len(blobs), sum(what.size for what in blobs.values())))
 
     def one(what: Descriptor) -> None:
-        name = what.annotations.get("org.opencontainers.image.title", str(what.digest))
+        name = what.annotations.get(media.TITLE, str(what.digest))
         try:
             with store.open(what) as chunks:
                 _drain(verified(what, chunks), session.run)

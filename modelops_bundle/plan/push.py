@@ -87,6 +87,8 @@ class PushPlan:
     known: frozenset[str] = frozenset()
     race: str = "default"
     force: bool = False
+    strays_from: str | None = None
+    """The reference this tree was pulled from, when nobody said that the push goes to another existing tag."""
 
     @cached_property
     def artifact(self) -> artifact.Artifact:
@@ -136,6 +138,7 @@ class PushPlan:
             "known": sorted(self.known),
             "race": self.race,
             "force": self.force,
+            "strays_from": self.strays_from,
         }
 
     @classmethod
@@ -158,6 +161,7 @@ class PushPlan:
             frozenset(value["known"]),
             value["race"],
             value["force"],
+            value["strays_from"],
         )
         if str(plan.artifact.digest) != value["manifest"]:
             raise ConfigError("this plan was written by another version of this tool", hint="make it again")

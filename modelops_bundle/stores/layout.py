@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from modelops_bundle.disk.files import read_file, require_directory, staged, sweep, write_file
+from modelops_bundle.disk.files import read_file, require_directory, staged, sweep, sync_directory, write_file
 from modelops_bundle.disk.locks import exclusive
 from modelops_bundle.disk.problems import translated
 from modelops_bundle.errors import BundleError, Corrupt, NotFound, UnsafePath, Unsupported
@@ -171,7 +171,8 @@ class LayoutStore:
                 out.write(chunk)
             if size != what.size or hasher.hexdigest() != what.digest.hex:
                 raise Corrupt(f"the content to store as {what.digest} is something else", digest=str(what.digest))
-            out.commit()
+            # The names of all blobs are made durable at once, before the index counts on them.
+            out.commit(directory=False)
 
     def _open_blob(self, digest: Digest) -> int | None:
         """A descriptor of the blob's regular file, None when it is absent.
@@ -252,6 +253,8 @@ class LayoutStore:
             after = list(before)
             yield after
             if after != before:
+                with translated(f"write {self.root}"):
+                    sync_directory(self.root / "blobs" / "sha256")
                 write_file(self.root / _INDEX, _index_bytes(value, after))
 
 

@@ -63,7 +63,7 @@ class RegistryStore:
         )
         reply = self._repository.fetch(request)
         if reply.status == 404:
-            self._check_absence(reply)
+            # Wrongly taken for absent, a blob is only sent again; the upload finds out who answers.
             return False
         said = reply.headers.get("content-length", "")
         # A blob of another size under this digest is not this content, whatever the registry calls it.
@@ -157,6 +157,9 @@ class RegistryStore:
         )
         reply = self._repository.fetch(request, media.MAX_MANIFEST)
         if reply.status == 404:
+            if method == "HEAD" and not _speaks(reply):
+                # Nothing in the headers says that a registry answered; the body of a GET will.
+                return self._fetch_manifest("GET", name)
             self._check_absence(reply)
             return None
         if reply.status == 405 and method == "GET":
@@ -257,10 +260,14 @@ class RegistryStore:
     # --- the rest
 
     def _check_absence(self, reply: Reply) -> None:
-        """Only a registry can say that something is not there."""
-        if is_html(reply.headers, reply.body) and "docker-distribution-api-version" not in reply.headers:
+        """Only a registry can say that something is not there.
+
+        :raises Unavailable: somebody else answered: a web server, a proxy, a login page.
+        """
+        if not _speaks(reply):
+            what = "HTML" if is_html(reply.headers, reply.body) else "something"
             raise Unavailable(
-                f"{self._repository.host} answered with HTML, not a registry (status {reply.status})",
+                f"{self._repository.host} answered with {what} that comes from no registry (status {reply.status})",
                 hint="check the host name and port, and any proxy in between",
                 host=self._repository.host,
                 status=reply.status,
@@ -316,9 +323,17 @@ def _own_media_type(body: bytes) -> str:
     return media.OCI_INDEX if "manifests" in value else media.OCI_MANIFEST
 
 
+def _speaks(reply: Reply) -> bool:
+    """Whether an answer comes from a registry: by its API version header, or an error list (distribution-spec,
+    "Error Codes").
+    """
+    return "docker-distribution-api-version" in reply.headers or bool(complaints(reply.body))
+
+
 def _tag_names(reply: Reply, where: str) -> list[str]:
-    names = canonical.loads(reply.body, f"the list of tags of {where}", limit=media.MAX_MANIFEST).get("tags")
-    if not isinstance(names, list | None):
+    value = canonical.loads(reply.body, f"the list of tags of {where}", limit=media.MAX_MANIFEST)
+    names = value.get("tags")
+    if "tags" not in value or not isinstance(names, list | None):
         raise Corrupt(f"{where} answers with a list of tags that is none")
     return [name for name in names or () if isinstance(name, str) and _is_tag(name)]
 

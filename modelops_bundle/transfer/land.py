@@ -54,9 +54,13 @@ def read_intent(path: Path) -> Intent | None:
     if data is None:
         return None
     value = canonical.loads(data, "the journal", limit=_LIMIT)
-    if not isinstance(value.get("steps"), list) or not isinstance(value.get("commit"), dict):
+    steps, commit = value.get("steps"), value.get("commit")
+    if not isinstance(steps, list) or not isinstance(commit, dict) or not all(isinstance(s, dict) for s in steps):
         raise Corrupt("the journal cannot be read")
-    return Intent(tuple(Step.from_json(step) for step in value["steps"]), value["commit"])
+    try:
+        return Intent(tuple(Step.from_json(step) for step in steps), commit)
+    except (KeyError, TypeError) as error:
+        raise Corrupt("the journal cannot be read") from error
 
 
 def forget_intent(path: Path) -> None:

@@ -65,10 +65,15 @@ class Note:
         data = read_file(self._path)
         if data is None:
             return
-        value = canonical.loads(data, "the note of an announcement", limit=4096)
+        try:
+            value = canonical.loads(data, "the note of an announcement", limit=4096)
+            tag = check_tag_name(str(value.get("tag")))
+        except BundleError:
+            # Damaged: what was announced expires by itself.
+            self.clear()
+            return
         if value.get("place") != self._place:
             return
-        tag = check_tag_name(str(value.get("tag")))
         found = store.resolve(tag)
         if found is not None:
             _withdraw(store, tag, found)

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelops_bundle.disk.files import read_file, remove_file, write_file
-from modelops_bundle.errors import Corrupt
+from modelops_bundle.errors import Corrupt, UsageError
 from modelops_bundle.model import canonical, media
 from modelops_bundle.model.artifact import MAX_INDEX
 from modelops_bundle.model.digest import Digest
+from modelops_bundle.model.reference import parse
 from modelops_bundle.model.snapshot import Entry
 
 _REFERENCE, _MANIFEST, _INDEX, _PUSHED = "reference", "manifest", "index", "pushed"
@@ -67,21 +68,12 @@ class Seen:
         write_file(folder / _MANIFEST, sighting.manifest)
 
     def pushed(self, reference: str) -> Pushed | None:
-        """What we pushed to `reference` since the last pull from it."""
+        """What we pushed to `reference` since the last pull from it; a damaged record is none."""
         data = read_file(self._at(reference) / _PUSHED)
-        if data is None:
+        try:
+            return None if data is None else _pushed(data)
+        except Corrupt:
             return None
-        value = canonical.loads(data, "the push record", limit=MAX_INDEX)
-        changes = value.get("changes")
-        if not isinstance(changes, dict) or not all(_is_pair(pair) for pair in changes.values()):
-            raise Corrupt("the push record cannot be read")
-        return Pushed(
-            Digest.parse(value.get("digest", "")),
-            {
-                path: (tuple(_read(before) for before in befores), _read(after))
-                for path, (befores, after) in changes.items()
-            },
-        )
 
     def put_pushed(self, reference: str, pushed: Pushed) -> None:
         """Add a push to the record of `reference`: every earlier value of each path stays."""
@@ -104,10 +96,42 @@ class Seen:
         if not self._folder.is_dir():
             return
         for folder in sorted(self._folder.iterdir()):
-            reference = read_file(folder / _REFERENCE)
+            reference = _text(folder / _REFERENCE)
             manifest = read_file(folder / _MANIFEST)
             if reference is not None and manifest is not None and len(manifest) <= media.MAX_MANIFEST:
-                yield Sighting(reference.decode(), manifest, read_file(folder / _INDEX))
+                yield Sighting(reference, manifest, read_file(folder / _INDEX))
+
+    def references(self) -> Iterator[str]:
+        """Every reference that was ever seen; manifests are not read."""
+        if self._folder.is_dir():
+            for folder in sorted(self._folder.iterdir()):
+                reference = _text(folder / _REFERENCE)
+                if reference is not None:
+                    yield reference
+
+
+def _text(path: Path) -> str | None:
+    """The reference in a file; None when it is absent or damaged, which makes its folder count for nothing."""
+    try:
+        text = (read_file(path) or b"").decode()
+        parse(text)
+    except (UnicodeDecodeError, UsageError):
+        return None
+    return text
+
+
+def _pushed(data: bytes) -> Pushed:
+    value = canonical.loads(data, "the push record", limit=MAX_INDEX)
+    changes = value.get("changes")
+    if not isinstance(changes, dict) or not all(_is_pair(pair) for pair in changes.values()):
+        raise Corrupt("the push record cannot be read")
+    return Pushed(
+        Digest.parse(value.get("digest", "")),
+        {
+            path: (tuple(_read(before) for before in befores), _read(after))
+            for path, (befores, after) in changes.items()
+        },
+    )
 
 
 def _is_pair(value: object) -> bool:

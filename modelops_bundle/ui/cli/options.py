@@ -245,7 +245,7 @@ def build_settings(
     variables = {name: value for name, value in environment.items() if name.startswith(VARIABLE_PREFIX)}
     decided = {**_from_variables(variables), **_from_config(config, "--config", UsageError), **_from_flags(flags)}
     values = {**_from_config(user_config, "your config.toml"), **decided}
-    directory = (where / values.pop("directory", Path())).absolute()
+    directory = Path(os.path.normpath(where / values.pop("directory", Path())))
     if not directory.is_dir():
         raise UsageError(f"no such directory: {text.safe(str(directory))}", hint="-C names the directory to work in")
     stdin, stdout, stderr = terminals

@@ -113,6 +113,8 @@ def plan_lines(plan: PushPlan) -> list[Line]:
 
 
 def _confirm(context: Context, plan: PushPlan, shown: list[Line]) -> None:
+    if plan.strays_from is not None:
+        context.out.confirm(f"this tree is at {plan.strays_from}; replace {plan.place}:{plan.tags[0].tag}?", shown)
     if drops_most(plan.base, plan.snapshot):
         context.out.confirm(
             f"drop {text.count(len(plan.dropped), 'path')} of {len(plan.base):,} from {plan.place}?", shown

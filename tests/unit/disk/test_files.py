@@ -16,8 +16,10 @@ from modelops_bundle.disk.files import (
     remove_file,
     require_directory,
     staged,
+    supports_links,
     sweep,
     temporary_name,
+    version,
     write_all,
     write_file,
 )
@@ -180,6 +182,63 @@ def test_sweeping_removes_our_temporaries_and_nothing_else(tmp_path: Path) -> No
     assert sorted(os.listdir(tmp_path)) == sorted([f"{TEMPORARY_PREFIX}dir", ".~bundl-x", "a", "sub"])
     assert len(os.listdir(tmp_path / "sub")) == 2
     sweep(tmp_path / "absent")
+
+
+def test_sweeping_leaves_what_is_being_written(tmp_path: Path) -> None:
+    with staged(tmp_path / "a") as out:
+        out.write(b"half")
+        sweep(tmp_path)
+        assert len(os.listdir(tmp_path)) == 1
+        out.write(b" done")
+        out.commit()
+    assert (tmp_path / "a").read_bytes() == b"half done"
+
+
+def test_sweeping_removes_links_and_never_their_targets(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_bytes(b"mine")
+    (tmp_path / temporary_name()).symlink_to("mine")
+    sweep(tmp_path)
+    assert os.listdir(tmp_path) == ["mine"]
+
+
+def test_a_pipe_where_a_file_should_be_is_an_error_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "p")
+    with pytest.raises(DiskError, match="not a regular file"):
+        read_file(tmp_path / "p")
+    with pytest.raises(DiskError):
+        read_file(tmp_path)
+
+
+def test_every_replacement_is_another_version(tmp_path: Path) -> None:
+    assert version(tmp_path / "a") is None
+    assert version(tmp_path / "a/below") is None
+    seen = set()
+    for number in range(5):
+        write_file(tmp_path / "a", b"same")
+        assert version(tmp_path / "a") == version(tmp_path / "a")
+        seen.add(version(tmp_path / "a"))
+        os.link(tmp_path / "a", tmp_path / f"keep-{number}")  # the inode number is not given out again
+    assert len(seen) == 5
+
+
+@pytest.mark.parametrize(
+    ("number", "found"), [(errno.EPERM, False), (errno.ENOTSUP, False), (errno.EACCES, None), (errno.ENOSPC, None)]
+)
+def test_whether_there_are_links_is_found_by_making_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, found: bool | None
+) -> None:
+    assert supports_links(tmp_path)
+    assert os.listdir(tmp_path) == []
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    if found is None:
+        with pytest.raises(DiskError):
+            supports_links(tmp_path)
+    else:
+        assert supports_links(tmp_path) is found
 
 
 def test_free_space_is_what_an_ordinary_user_has(tmp_path: Path) -> None:

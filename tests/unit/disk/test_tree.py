@@ -12,8 +12,8 @@ from unicodedata import normalize
 import pytest
 
 from modelops_bundle.disk import tree as module
-from modelops_bundle.disk.tree import StatKey, Tree, copy
-from modelops_bundle.errors import DiskError, Unsupported, WouldOverwrite
+from modelops_bundle.disk.tree import ABSENT, Guard, StatKey, Tree, copy
+from modelops_bundle.errors import DiskError, UnsafePath, Unsupported, WorkspaceChanged, WouldOverwrite
 from modelops_bundle.events import observe_checkpoints
 
 
@@ -84,7 +84,6 @@ EVERY_CHANGE: dict[str, Callable[[Sandbox, str], object]] = {
     "set_executable": lambda box, path: box.tree.set_executable(path, True),
     "open_read": lambda box, path: os.close(box.tree.open_read(path)),
     "read_link": lambda box, path: box.tree.read_link(path),
-    "is_empty": lambda box, path: box.tree.is_empty(path),
 }
 
 
@@ -143,8 +142,7 @@ def test_a_link_replaces_what_is_there(box: Sandbox) -> None:
 def test_a_directory_is_made_once(box: Sandbox) -> None:
     box.tree.make_directory("a/b")
     box.tree.make_directory("a/b")
-    assert box.tree.is_empty("a/b")
-    assert not box.tree.is_empty("a")
+    assert box.files() == ["a", "a/b"]
 
 
 def test_removing_takes_emptied_directories_along_but_not_the_root(box: Sandbox) -> None:
@@ -227,6 +225,16 @@ def test_a_stat_key_changes_with_each_of_its_parts(box: Sandbox) -> None:
     box.place("f")
     facts = (box.root / "f").stat()
     assert StatKey.of(facts) == (facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino, facts.st_dev)
+
+
+@pytest.mark.parametrize("path", ["..", "../outside/f", "d/../../outside/f", ".", "", "d//f", "/etc/passwd", "d/"])
+@pytest.mark.parametrize("change", [*EVERY_CHANGE, "remove", "lstat"])
+def test_a_path_that_was_never_validated_goes_nowhere(box: Sandbox, change: str, path: str) -> None:
+    (box.root / "d").mkdir()
+    call = EVERY_CHANGE.get(change) or (lambda box, path: getattr(box.tree, change)(path))
+    with pytest.raises(UnsafePath):
+        call(box, path)
+    assert box.files() == ["d"]
 
 
 def test_a_root_that_is_no_directory_is_refused(tmp_path: Path) -> None:
@@ -370,6 +378,107 @@ def test_a_directory_where_a_file_is_needed_is_not_lost(box: Sandbox) -> None:
         with pytest.raises(DiskError):
             box.place("d", keep=keep)
     assert box.files() == ["d", "d/mine"]
+
+
+# --- the last look ---------------------------------------------------------------------------------------------------
+
+GUARDED: dict[str, Callable[[Sandbox, str, Guard], object]] = {
+    "place": lambda box, path, guard: box.tree.place(box.stage(), path, executable=False, keep=False, guard=guard),
+    "place a copy": lambda box, path, guard: box.tree.place(
+        box.stage(), path, executable=False, keep=True, guard=guard
+    ),
+    "link": lambda box, path, guard: box.tree.link("t", path, guard),
+    "set_executable": lambda box, path, guard: box.tree.set_executable(path, True, guard),
+    "remove": lambda box, path, guard: box.tree.remove(path, guard),
+}
+
+
+@pytest.mark.parametrize("change", GUARDED)
+def test_a_file_as_it_was_seen_is_changed(box: Sandbox, change: str) -> None:
+    (box.root / "f").write_bytes(b"seen")
+    GUARDED[change](box, "f", StatKey.of((box.root / "f").stat()))
+    if change == "remove":
+        assert not (box.root / "f").exists()
+    elif change == "link":
+        assert (box.root / "f").is_symlink()
+    elif change == "set_executable":
+        assert (box.root / "f").stat().st_mode & 0o100
+    else:
+        assert (box.root / "f").read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("change", GUARDED)
+@pytest.mark.parametrize("edit", ["write", "replace", "touch"])
+def test_a_file_that_changed_since_is_left_alone(box: Sandbox, change: str, edit: str) -> None:
+    (box.root / "f").write_bytes(b"seen")
+    guard = StatKey.of((box.root / "f").stat())
+    if edit == "write":
+        (box.root / "f").write_bytes(b"a longer one")
+    elif edit == "replace":
+        (box.root / "g").write_bytes(b"seen")
+        (box.root / "g").replace(box.root / "f")
+    else:
+        os.utime(box.root / "f", ns=(1, 1))
+    before = ((box.root / "f").read_bytes(), (box.root / "f").lstat().st_mode)
+    with pytest.raises(WorkspaceChanged):
+        GUARDED[change](box, "f", guard)
+    assert ((box.root / "f").read_bytes(), (box.root / "f").lstat().st_mode) == before
+
+
+@pytest.mark.parametrize("change", ["place", "place a copy", "link"])
+def test_what_appeared_where_nothing_was_is_left_alone(box: Sandbox, change: str) -> None:
+    (box.root / "f").write_bytes(b"mine")
+    with pytest.raises(WorkspaceChanged):
+        GUARDED[change](box, "f", ABSENT)
+    assert (box.root / "f").read_bytes() == b"mine"
+    GUARDED[change](box, "g", ABSENT)
+    assert os.path.lexists(box.root / "g")
+    assert box.files() == ["f", "g"]
+
+
+@pytest.mark.parametrize("change", ["place", "place a copy"])
+def test_what_appears_at_the_very_last_moment_is_left_alone(
+    box: Sandbox, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    real = os.link
+
+    def link(*arguments: object, **named: object) -> None:
+        (box.root / "f").write_bytes(b"mine")
+        real(*arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module.os, "link", link)
+    with pytest.raises(WorkspaceChanged):
+        GUARDED[change](box, "f", ABSENT)
+    assert (box.root / "f").read_bytes() == b"mine"
+    assert box.files() == ["f"]
+
+
+@pytest.mark.parametrize("change", ["place", "place a copy"])
+def test_a_file_system_without_hard_links_renames(box: Sandbox, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(module.os, "link", refuse)
+    GUARDED[change](box, "d/f", ABSENT)
+    assert (box.root / "d/f").read_bytes() == b"new"
+    assert box.files() == ["d", "d/f"]
+
+
+@pytest.mark.parametrize("change", ["place", "place a copy"])
+def test_no_second_name_of_a_placed_file_stays(box: Sandbox, change: str) -> None:
+    GUARDED[change](box, "f", ABSENT)
+    assert (box.root / "f").stat().st_nlink == 1
+
+
+def test_the_key_of_a_placed_file_is_told_unless_somebody_wrote_to_it(box: Sandbox) -> None:
+    key = box.tree.place(box.stage(), "f", executable=False, keep=False)
+    assert key == StatKey.of((box.root / "f").stat())
+    staged = box.stage()
+    stop = observe_checkpoints(lambda name: staged.write_bytes(b"else") and None if "ready" in name else None)
+    try:
+        assert box.tree.place(staged, "g", executable=False, keep=False) is None
+    finally:
+        stop()
 
 
 # --- copying ---------------------------------------------------------------------------------------------------------

@@ -58,6 +58,7 @@ class World:
         for path, entry in entries.items():
             self.make(path, entry)
         self.tree = Tree(self.root)
+        self.guarded = False
 
     def make(self, path: str, entry: Entry) -> None:
         native = self.root / path
@@ -75,7 +76,11 @@ class World:
 
     def apply(self, steps: tuple[Step, ...]) -> tuple[Step, ...]:
         land.sweep(self.tree, [step.path for step in steps])
-        return land.apply(self.tree, self.staging, steps, self.look, Run())
+        keys = self.keys if self.guarded else None
+        return land.apply(self.tree, self.staging, steps, self.look, Run(), keys=keys)
+
+    def keys(self, wanted: Collection[str]) -> Mapping[str, StatKey]:
+        return {path: item.key for path, item in look(self.tree, wanted).items()}
 
     def listing(self) -> Snapshot:
         """Everything on disk: files, links, empty directories."""
@@ -160,10 +165,13 @@ def stop_at(number: int) -> tuple[Callable[[], None], list[str]]:
     return observe_checkpoints(observe), passed
 
 
-def stops(base: Path, before: Mapping[str, Entry], steps: tuple[Step, ...]) -> Iterator[tuple[int, World]]:
+def stops(
+    base: Path, before: Mapping[str, Entry], steps: tuple[Step, ...], *, guarded: bool = True
+) -> Iterator[tuple[int, World]]:
     """A world for every checkpoint, stopped there; ends with the first that none stops."""
     for number in range(1000):
         world = World(base / str(number), before)
+        world.guarded = guarded
         stop, _ = stop_at(number)
         try:
             world.apply(steps)
@@ -180,9 +188,11 @@ def stops(base: Path, before: Mapping[str, Entry], steps: tuple[Step, ...]) -> I
 # --- applying --------------------------------------------------------------------------------------------------------
 
 
-def test_the_steps_make_the_tree(tmp_path: Path, change: Change) -> None:
+@pytest.mark.parametrize("guarded", [True, False])
+def test_the_steps_make_the_tree(tmp_path: Path, change: Change, guarded: bool) -> None:
     before, after = change
     world = World(tmp_path, before)
+    world.guarded = guarded
     assert world.listing() == before
     assert world.apply(steps_between(before, after)) == ()
     assert world.listing() == after
@@ -197,11 +207,12 @@ def test_applying_twice_is_applying_once(tmp_path: Path, change: Change) -> None
     assert world.listing() == after
 
 
-def test_after_a_stop_at_any_checkpoint_applying_again_converges(tmp_path: Path, change: Change) -> None:
+@pytest.mark.parametrize("guarded", [True, False])
+def test_after_a_stop_at_any_checkpoint_applying_again_converges(tmp_path: Path, change: Change, guarded: bool) -> None:
     before, after = change
     steps = steps_between(before, after)
     count = 0
-    for number, world in stops(tmp_path, before, steps):
+    for number, world in stops(tmp_path, before, steps, guarded=guarded):
         count += 1
         assert world.apply(steps) == (), number
         assert world.listing() == after, number
@@ -249,6 +260,30 @@ def test_an_edit_after_a_stop_is_left_alone(tmp_path: Path, change: Change) -> N
         assert {step.path for step in left} >= set(edited), number
 
 
+def test_an_edit_between_the_look_and_the_step_is_left_alone(tmp_path: Path, change: Change) -> None:
+    """Somebody saves a file while the pull is under way: after it was looked at, before it is replaced."""
+    before, after = change
+    for number, step in enumerate(steps_between(before, after)):
+        world = World(tmp_path / str(number), before)
+        world.guarded = True
+        native = world.root / step.path
+        done = False
+
+        def save(wanted: Collection[str], world: World = world, native: Path = native) -> Mapping[str, Entry]:
+            nonlocal done
+            found = World.look(world, wanted)
+            if not done and native.parent.is_dir() and not native.is_symlink() and not native.is_dir():
+                native.write_text("the user's own work, just saved")
+                done = True
+            return found
+
+        world.look = save  # type: ignore[method-assign]
+        left = world.apply(steps_between(before, after))
+        if done:
+            assert native.read_text() == "the user's own work, just saved", step.path
+            assert step.path in {other.path for other in left}
+
+
 def test_without_their_bytes_steps_are_left(tmp_path: Path) -> None:
     world = World(tmp_path, {"a": file(A)})
     world.staging.clear()
@@ -292,6 +327,14 @@ def test_the_last_use_of_a_content_moves_it_and_earlier_ones_copy(tmp_path: Path
     world.apply(steps_between({}, {"a": file(A), "b": file(A)}))
     assert not world.staging.path(file(A).digest).exists()
     assert (world.root / "a").stat().st_ino != (world.root / "b").stat().st_ino
+
+
+def test_keys_of_placed_files_prove_their_content(tmp_path: Path) -> None:
+    world = World(tmp_path, {"b": file(B)})
+    placed: dict[str, StatKey] = {}
+    steps = (Step("a", None, file(A)), Step("b", file(B), file(C)), Step("l", None, link("a")))
+    land.apply(world.tree, world.staging, steps, world.look, Run(), keys=world.keys, placed=placed)
+    assert placed == {name: StatKey.of((world.root / name).stat()) for name in "ab"}
 
 
 def test_names_of_directories_above_are_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from modelops_bundle.errors import Corrupt, TagMoved, Unavailable, Unsupported
+from modelops_bundle.errors import TagMoved, Unavailable, Unsupported
 from modelops_bundle.events import Run, observe_checkpoints
 from modelops_bundle.model import canonical, media
 from modelops_bundle.model.descriptor import Descriptor
@@ -505,7 +505,11 @@ def test_without_a_note_there_is_nothing_to_settle(tmp_path: Path) -> None:
     assert store.calls == []
 
 
-def test_a_damaged_note_is_corrupt(tmp_path: Path) -> None:
-    (tmp_path / "note").write_bytes(b"{")
-    with pytest.raises(Corrupt):
-        Note(tmp_path / "note", "p").settle(Listing())
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"{}", b'{"place":"p"}', b'{"place":"p","tag":"../x"}'])
+def test_a_damaged_note_wedges_nobody(tmp_path: Path, data: bytes) -> None:
+    """What was announced expires by itself."""
+    (tmp_path / "note").write_bytes(data)
+    store = Listing()
+    Note(tmp_path / "note", "p").settle(store)
+    assert [call for call in store.calls if call != "resolve"] == []
+    Note(tmp_path / "note", "p").settle(store)

@@ -133,6 +133,27 @@ def test_a_clock_that_went_back_makes_the_cache_worthless(tmp_path: Path, clock:
     assert Index(tmp_path / "index", clock).get("p", key(), strict=False) is None
 
 
+def test_even_rows_older_than_the_clock_that_went_back(tmp_path: Path, clock: Clock) -> None:
+    """Between saving and now the clock may have been at any moment again, that of the last write among them."""
+    clock.now = LATER + 10 * SECOND
+    reopened(tmp_path, clock, Hashed(D, key(), LATER))
+    assert Index(tmp_path / "index", clock).get("p", key(), strict=False) == D
+    clock.now = LATER + 5 * SECOND
+    assert Index(tmp_path / "index", clock).get("p", key(), strict=False) is None
+
+
+def test_rows_from_the_future_are_not_written_again(tmp_path: Path, clock: Clock) -> None:
+    found = reopened(tmp_path, clock, Hashed(D, key(), LATER))
+    assert found.get("p", key(), strict=False) == D
+    found.put("fresh", Hashed(D, key(), LATER))
+    clock.now = LATER - SECOND
+    found.put("now", Hashed(D, key(), clock.now))
+    found.save()
+    clock.now = LATER + SECOND
+    later = Index(tmp_path / "index", clock)
+    assert [later.get(path, key(), strict=False) for path in ("p", "fresh", "now")] == [None, None, D]
+
+
 def test_a_clock_that_goes_back_during_a_run_does_too(tmp_path: Path, clock: Clock) -> None:
     found = reopened(tmp_path, clock, Hashed(D, key(), LATER))
     found.put("fresh", Hashed(D, key(), LATER))

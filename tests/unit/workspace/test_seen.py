@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from modelops_bundle.errors import BundleError, Corrupt
+from modelops_bundle.errors import BundleError
 from modelops_bundle.events import observe_checkpoints
 from modelops_bundle.model import canonical, media
 from modelops_bundle.model.digest import Digest
@@ -28,7 +28,7 @@ def seen(tmp_path: Path) -> Seen:
 def test_nothing_was_seen_at_first(seen: Seen) -> None:
     assert seen.get(REF) is None
     assert seen.pushed(REF) is None
-    assert list(seen.all()) == []
+    assert list(seen.all()) == list(seen.references()) == []
 
 
 @pytest.mark.parametrize("index", [None, b"", b"{}"])
@@ -52,6 +52,7 @@ def test_references_do_not_mix(seen: Seen) -> None:
     seen.put_pushed(REF, Pushed(D1, {}))
     assert seen.get("reg.io/team/model:other") is None
     assert {s.reference: s.manifest for s in seen.all()} == {REF: b"1", f"{REF}2": b"2"}
+    assert sorted(seen.references()) == [REF, f"{REF}2"]
     assert seen.pushed(f"{REF}2") is None
 
 
@@ -130,12 +131,13 @@ def test_a_pull_forgets_what_was_pushed(seen: Seen) -> None:
         canonical.dumps({"digest": str(D1), "changes": {"p": [7, None]}}),
     ],
 )
-def test_a_damaged_record_is_corrupt_and_not_empty(seen: Seen, data: bytes, tmp_path: Path) -> None:
+def test_a_damaged_record_wedges_nobody(seen: Seen, data: bytes, tmp_path: Path) -> None:
     seen.put_pushed(REF, Pushed(D1, {}))
     (path,) = tmp_path.glob("seen/*/pushed")
     path.write_bytes(data)
-    with pytest.raises(Corrupt):
-        seen.pushed(REF)
+    assert seen.pushed(REF) is None
+    seen.put_pushed(REF, Pushed(D2, {"p": ((A,), B)}))
+    assert seen.pushed(REF) == Pushed(D2, {"p": ((A,), B)})
 
 
 def test_stray_files_among_the_sightings_are_passed_over(seen: Seen, tmp_path: Path) -> None:
@@ -143,9 +145,14 @@ def test_stray_files_among_the_sightings_are_passed_over(seen: Seen, tmp_path: P
     (tmp_path / "seen" / "stray").touch()
     (tmp_path / "seen" / "empty").mkdir()
     (tmp_path / "seen" / "huge").mkdir()
-    (tmp_path / "seen" / "huge" / "reference").write_bytes(b"x")
+    (tmp_path / "seen" / "huge" / "reference").write_bytes(b"reg.io/huge:t")
+    for name, text in (("odd", b"\xff"), ("none", b"not a reference")):
+        (tmp_path / "seen" / name).mkdir()
+        (tmp_path / "seen" / name / "reference").write_bytes(text)
+        (tmp_path / "seen" / name / "manifest").write_bytes(b"{}")
     (tmp_path / "seen" / "huge" / "manifest").write_bytes(b"x" * (media.MAX_MANIFEST + 1))
     assert [sighting.reference for sighting in seen.all()] == [REF]
+    assert set(seen.references()) == {REF, "reg.io/huge:t"}
 
 
 def test_a_sighting_that_is_a_link_is_not_followed(seen: Seen, tmp_path: Path) -> None:
