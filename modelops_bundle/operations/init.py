@@ -34,7 +34,9 @@ def init(session: Session, root: Path, reference: str | None, *, adopt: bool = F
     if adopt and reference is not None:
         # Asked before anything is made: a remote that cannot answer leaves nothing behind for the next try.
         target = place if place.tag is not None else place.at(DEFAULT_TAG)
-        found = remote_state.look_up(Session(None, session.run, session.options, cwd=session.cwd), target)
+        asking = Session(None, session.run, session.options, cwd=session.cwd)
+        asking.store(target, create=True)
+        found = remote_state.look_up(asking, target)
     project = Project.create(root, str(place.at()), place.tag)
     if found is not None:
         with project.locked():
@@ -48,7 +50,7 @@ def see(session: Session, reference: str | None) -> str | None:
     :returns: its digest, None when it is absent (a first push may create it).
     """
     target = session.reference(reference)
-    remote = remote_state.look_up(session, target)
+    remote = remote_state.fetch(session, target)
     if remote is None:
         return None
     with session.project.locked():

@@ -136,8 +136,11 @@ def _strays_from(session: Session, request: PushRequest, move: TagMove, referenc
         return None
     at = session.project.at().reference
     history = session.project.history()
-    pulled = bool(history) and history[-1].get("verb") == "pull"
-    return at if pulled and at is not None and at != remote_state.key(reference.at(move.tag)) else None
+    if at is None or not history or history[-1].get("verb") != "pull":
+        return None
+    # Another place is another matter: bringing work from there to the default remote is what remotes are for.
+    known = parse(at)
+    return at if str(known.at()) == str(reference.at()) and known.tag != move.tag else None
 
 
 def _refuse_escaping_links(here: Snapshot) -> None:
@@ -235,10 +238,14 @@ def apply_push(session: Session, plan: PushPlan, *, saved: bool = False) -> Resu
             return Result(plan.place, tuple(m.tag for m in plan.tags), manifest.digest, changed=False)
         _recheck(session, plan)
         copied = _send(session, plan, made, store, manifest, data)
-        _move_tags(store, plan, manifest, data, run, note)
+        states = _move_tags(store, plan, manifest, data, run, note)
         checkpoint("tags moved")
-        _record(session, plan, made)
+        moved = {state["tag"] for state in states if state["state"] == "moved"}
+        _record(session, replace(plan, tags=tuple(move for move in plan.tags if move.tag in moved)), made)
         project.log("push", f"{plan.place}:{plan.tags[0].tag}", manifest.digest)
+    if len(moved) < len(states):
+        told = ", ".join(f"{state['tag']}: {state['state']}" for state in states)
+        raise PartialFailure(f"not every tag was moved ({told})", failed=states, digest=str(manifest.digest))
     return Result(
         plan.place,
         tuple(move.tag for move in plan.tags),
@@ -316,7 +323,9 @@ class _Source:
         return self._tree.open(what, start, stop) if content is None else nullcontext(iter([content[start:stop]]))
 
 
-def _move_tags(store: Store, plan: PushPlan, manifest: Descriptor, data: bytes, run: Run, note: publish.Note) -> None:
+def _move_tags(
+    store: Store, plan: PushPlan, manifest: Descriptor, data: bytes, run: Run, note: publish.Note
+) -> list[dict[str, Any]]:
     wishes = [publish.Wish(move.tag, move.found, manifest, data, plan.force) for move in plan.tags]
     if len(wishes) > 1:
         for wish in wishes:
@@ -330,9 +339,7 @@ def _move_tags(store: Store, plan: PushPlan, manifest: Descriptor, data: bytes, 
             if not states:
                 raise
             states.append({"tag": wish.tag, "state": "failed", "error": error.to_json()})
-    if any(state["state"] == "failed" for state in states):
-        told = ", ".join(f"{state['tag']}: {state['state']}" for state in states)
-        raise PartialFailure(f"not every tag was moved ({told})", failed=states, digest=str(manifest.digest))
+    return states
 
 
 def _record(session: Session, plan: PushPlan, made: Artifact) -> None:

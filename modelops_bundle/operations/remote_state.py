@@ -89,6 +89,16 @@ def look_up(session: Session, reference: Reference) -> Remote | None:
         found = store.resolve(str(current.digest), data=True)
     else:
         found = store.resolve(_name(reference), data=True)
+    return _read_into(session, reference, found, store)
+
+
+def fetch(session: Session, reference: Reference) -> Remote | None:
+    """Like `look_up`, without trusting what was kept from before."""
+    store = session.store(reference)
+    return _read_into(session, reference, store.resolve(_name(reference), data=True), store)
+
+
+def _read_into(session: Session, reference: Reference, found: Descriptor | None, store: Store) -> Remote | None:
     if found is None:
         return None
     remote = read(reference, found, store)

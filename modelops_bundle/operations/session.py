@@ -222,6 +222,9 @@ class Session:
         remote = self.remote_of(reference)
         if remote is not None and remote.ca_file is not None:
             remote = replace(remote, ca_file=str(self.project.root / remote.ca_file))
-        client = make_client(self.options, remote, reference.host, self.run)
+        # A login from the environment names no host: inside a bundle it is meant for its remotes, and nobody else.
+        hosts = {known.reference.host for known in self.remotes.values() if known.reference.scheme == "oci"}
+        trusted = not hosts or reference.host in hosts
+        client = make_client(self.options, remote, reference.host, self.run, trusted=trusted)
         self.run.stoppers.append(client.abort)
         return client

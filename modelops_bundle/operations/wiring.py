@@ -11,8 +11,11 @@ from modelops_bundle.operations.options import Options
 from modelops_bundle.workspace.config import Remote
 
 
-def make_client(options: Options, remote: Remote | None, host: str, run: Run) -> Client:
-    """A client for the registry at `host`, with that remote's own settings where the options are silent."""
+def make_client(options: Options, remote: Remote | None, host: str, run: Run, *, trusted: bool) -> Client:
+    """A client for the registry at `host`, with that remote's own settings where the options are silent.
+
+    :param trusted: the user name and password that were given without a host are meant for this one.
+    """
     plain = options.plain_http or (remote is not None and remote.plain_http)
     ca_file = str(options.ca_file) if options.ca_file else remote.ca_file if remote is not None else None
     net = NetOptions(
@@ -23,7 +26,7 @@ def make_client(options: Options, remote: Remote | None, host: str, run: Run) ->
         no_proxy=options.no_proxy,
     )
     sources: list[CredentialSource] = []
-    if options.username is not None and options.password is not None:
+    if trusted and options.username is not None and options.password is not None:
         sources.append(Given(host, Credentials(options.username, options.password)))
     if options.docker_config is not None:
         sources.append(DockerConfig(options.docker_config, run.notice))

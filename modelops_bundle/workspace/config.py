@@ -297,13 +297,19 @@ def _set(table: Any, parts: list[str], value: Any) -> None:
     import tomlkit  # noqa: PLC0415
 
     *groups, last = parts
+    above = [table]
     for group in groups:
         if group not in table:
             if value is None:
                 return
             table[group] = tomlkit.table(is_super_table=group == groups[0] and len(groups) > 1)
         table = table[group]
+        above.append(table)
     if value is None:
         table.pop(last, None)
+        # An emptied table would still count as a remote, or a role.
+        for outer, group in zip(reversed(above[:-1]), reversed(groups), strict=True):
+            if not outer[group]:
+                outer.pop(group)
     else:
         table[last] = value

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -390,7 +391,7 @@ def test_a_disk_that_cannot_be_read_anywhere(campaign: Campaign, figure: Callabl
 def place_in_place() -> None:
     """Make landing what it must not be: write into the final file, in pieces."""
 
-    def place(tree: ProductTree, staged: Path, path: str, *, executable: bool, keep: bool) -> None:
+    def place(tree: ProductTree, staged: Path, path: str, *, executable: bool, **_: Any) -> None:
         content = staged.read_bytes()
         target = tree.root / path
         target.parent.mkdir(parents=True, exist_ok=True)

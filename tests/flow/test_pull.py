@@ -172,6 +172,23 @@ def test_a_push_after_switching_goes_where_it_is_told(remote: str, tmp_path: Pat
     assert b.listed(":v1") == set(BASE)
 
 
+def test_a_push_that_is_not_told_where_after_switching_asks_first(remote: str, tmp_path: Path) -> None:
+    """The tree stands at v2, and the default tag is another: what was meant is not guessed."""
+    a = Bundle.create(tmp_path / "a", remote, BASE)
+    a.push()
+    a.push("--tag", "v2", "--annotation", "x=y")
+    b = Bundle.clone(remote, tmp_path / "b")
+    b.run("pull", ":v2")
+    b.write({"README.md": "next\n"})
+    error = b.refused(4, "push")
+    assert error["code"] == "needs-confirmation"
+    assert ":v2" in error["message"]
+    assert ":latest" in error["message"]
+    assert b.run("cat", ":latest:README.md").data == b"# model\n"
+    b.run("push", ":v2")
+    assert b.run("cat", ":v2:README.md").data == b"next\n"
+
+
 def test_pushing_two_tags_leaves_neither_modified(remote: str, tmp_path: Path) -> None:
     """One state map for all tags made the original call v1 modified remotely after v2 was pushed."""
     a, _, _ = tagged(remote, tmp_path)

@@ -41,7 +41,7 @@ def test_leases_are_kept_for_each_place(pair: Pair, tmp_path: Path) -> None:
     a.commit({"config.json": "a\n"}, "other:latest")
     b.write({"README.md": "b\n"})
     assert b.refused(5, "push", "other:latest")["code"] == "tag-moved"
-    b.run("push")
+    b.run("push", "origin:latest")
 
 
 def test_set_lets_a_remote_be_another_place(pair: Pair, tmp_path: Path) -> None:
