@@ -55,6 +55,13 @@ def test_the_schema_would_notice_a_wrong_config() -> None:
         jsonschema.validate({"descriptor": {}, "config": {}, "modelfs": {"type": "layers", "diffIds": []}}, SCHEMA)
 
 
+def test_paths_before_ours_come_before_the_index() -> None:
+    made = build(Snapshot({"-x": file("1"), "+y": file("2"), "a": file("3")}))
+    paths = [layer.annotations[media.FILEPATH] for layer in made.manifest.layers]
+    assert paths == ["+y", "-x", INDEX_PATH, "a"]
+    assert reread(made).snapshot == made.snapshot
+
+
 def test_diff_ids_are_the_layers_in_order_duplicates_repeated() -> None:
     made = build(TREE)
     assert json.loads(made.config)["modelfs"]["diffIds"] == [str(layer.digest) for layer in made.manifest.layers]
@@ -220,6 +227,16 @@ def test_the_forger_can_make_an_honest_one() -> None:
 def test_an_index_that_cannot_be_trusted_is_corrupt(change: dict[str, Any]) -> None:
     with pytest.raises(Corrupt):
         read(forged(change), never)
+
+
+@pytest.mark.parametrize("lie", [{"size": 3}, {"sha256": Digest.of(b"else").hex}])
+def test_a_row_that_disagrees_with_its_layer_is_corrupt_even_under_a_content_digest_of_its_own(
+    lie: dict[str, Any],
+) -> None:
+    row = {**ROW, **lie}
+    told = Snapshot({"x": Entry("file", Digest("sha256", row["sha256"]), row["size"])})
+    with pytest.raises(Corrupt, match="disagree in digest or size"):
+        read(forged({**BLOBS, **rows(row)}, {media.CONTENT: str(told.content)}), never)
 
 
 @pytest.mark.parametrize("field", [{"kind": "device"}, {"kind": None}, {"at": None}])

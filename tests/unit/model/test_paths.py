@@ -275,6 +275,9 @@ def test_links_that_stay_inside_are_fine(path: str, target: str) -> None:
         ("a", "x/.GIT/hooks"),
         ("d/a", "../.modelops-bundle/config.toml"),
         ("a", "git~1/config"),
+        ("a", ".git./config"),
+        ("a", ".git /config"),
+        ("a", "x/.GIT. ./config"),
     ],
 )
 def test_links_that_leave_or_reach_reserved_places_are_not(path: str, target: str) -> None:

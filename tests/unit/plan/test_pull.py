@@ -216,6 +216,13 @@ def test_a_blocked_path_stays_as_it_was_in_every_respect() -> None:
     assert not found.complete
 
 
+def test_what_is_blocked_is_not_said_to_be_discarded() -> None:
+    found = plan(
+        {"p": A}, {"p": Entry.directory()}, {"p": C}, obstacles={"p": {"p/mine"}}, choices=Choices(theirs=("p",))
+    )
+    assert (found.collisions, found.steps, found.discards) == (("p/mine",), (), ())
+
+
 def test_a_deletion_is_never_blocked() -> None:
     found = plan({"p": A}, {"p": A}, {}, obstacles={"p": {"other"}})
     assert found.steps == (Step("p", A, None),)
