@@ -11,7 +11,7 @@ from modelops_bundle.operations.options import Options
 from modelops_bundle.workspace.config import Remote
 
 
-def make_client(options: Options, remote: Remote | None, host: str, run: Run, *, trusted: bool) -> Client:
+def make_client(options: Options, remote: Remote | None, host: str, run: Run, *, trusted: bool = True) -> Client:
     """A client for the registry at `host`, with that remote's own settings where the options are silent.
 
     :param trusted: the user name and password that were given without a host are meant for this one.

@@ -10,6 +10,7 @@ from modelops_bundle.events import Run
 from modelops_bundle.model.reference import parse
 from modelops_bundle.operations.options import Options
 from modelops_bundle.operations.wiring import make_client
+from modelops_bundle.testing.registry import Registry
 from modelops_bundle.workspace.config import Remote
 from tests.support.bundle import Bundle
 
@@ -46,3 +47,16 @@ def test_a_certificate_file_that_is_not_there_is_a_config_error(tmp_path: Path) 
     made = Bundle.create(tmp_path / "m", f"{HOST}/m", {"a.txt": "a"})
     error = made.refused(2, "--ca-file", str(tmp_path / "absent.pem"), "push")
     assert "absent.pem" in error["message"]
+
+
+def test_the_environments_login_is_for_the_bundles_remotes_and_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BUNDLE_USERNAME", "ci")
+    monkeypatch.setenv("BUNDLE_PASSWORD", "secret")
+    with Registry() as ours, Registry() as other:
+        for registry in (ours, other):
+            registry.require_auth("ci", "secret")
+        made = Bundle.create(tmp_path / "m", f"{ours.host}/team/m", {"a.txt": "a"})
+        made.run("push")
+        assert made.refused(7, "tags", f"{other.host}/team/m")["code"] == "unauthorized"
