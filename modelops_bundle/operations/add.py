@@ -63,13 +63,26 @@ def add(
         _check_links(session, found, follow_links)
         new = sorted(path for path in found if path not in tracked)
         kept = tracked - _implied(found) - _replaced(session, tracked, found)
-        paths.validate_tree(sorted({*kept, *new}))
+        kept = _compatible(session, kept, new)
         result = Result(new, sorted(path for path in found if path in kept), chooser.ignored, dry_run)
         if not dry_run and {*kept, *new} != tracked:
             project.write_tracked({*kept, *new})
     if result.ignored:
         _tell_ignored(result)
     return result
+
+
+def _compatible(session: Session, kept: set[str], new: list[str]) -> set[str]:
+    """`kept` without tracked paths that are gone and would collide with `new`: a rename that only changes the case.
+
+    :raises UnsafePath: a path nobody could pull, or two that are one on some file systems.
+    """
+    try:
+        paths.validate_tree(sorted({*kept, *new}))
+    except UnsafePath:
+        kept &= look(session.tree, kept).keys()
+        paths.validate_tree(sorted({*kept, *new}))
+    return kept
 
 
 def _implied(found: Iterable[str]) -> set[str]:

@@ -336,3 +336,12 @@ def test_a_tracked_file_that_became_a_directory(made: Bundle) -> None:
     made.run("add", ".")
     made.push()
     assert made.tracked == made.listed(":latest") == {"other", "thing/inner.txt"}
+
+
+def test_a_rename_that_only_changes_the_case(tmp_path: Path) -> None:
+    made = Bundle.create(tmp_path / "m", f"layout:{tmp_path / 'hub'}", {"Readme.md": "same\n"})
+    made.run("push")
+    (made.root / "Readme.md").rename(made.root / "README.md")
+    made.run("add", ".")
+    made.run("push", "--yes")
+    assert made.tracked == {"README.md"}
