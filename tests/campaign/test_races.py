@@ -336,7 +336,7 @@ def _start_and_wait_for_look(thread: threading.Thread, monkeypatch: pytest.Monke
     monkeypatch.setattr(publish, "check_tag", real)
 
 
-def _publish_blindly(store: Any, wish: publish.Wish, run: Run, *, race: str = "default") -> None:
+def _publish_blindly(store: Any, wish: publish.Wish, _run: Run, **_: Any) -> None:
     """What no writer may do: put, and look at nothing."""
     store.tag(wish.tag, wish.what, wish.data, ANYTHING)
 

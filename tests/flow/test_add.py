@@ -345,3 +345,15 @@ def test_a_rename_that_only_changes_the_case(tmp_path: Path) -> None:
     made.run("add", ".")
     made.run("push", "--yes")
     assert made.tracked == {"README.md"}
+
+
+@pytest.mark.parametrize("word", [".", "readme.md"])
+def test_a_rename_that_only_changes_case(made: Bundle, word: str) -> None:
+    """The old name is gone, so the two never stand in one tree."""
+    made.write({"README.md": "r", "other.txt": "o"})
+    made.run("add", ".")
+    made.push()
+    made.path("README.md").rename(made.path("readme.md"))
+    made.run("add", word)
+    made.push()
+    assert made.tracked == made.listed(":latest") == {"readme.md", "other.txt"}

@@ -34,6 +34,18 @@ def test_a_login_from_the_environment(closed: Bundle, monkeypatch: pytest.Monkey
     assert "wrong-pass" not in result.text
 
 
+def test_the_environments_login_is_not_given_to_other_registries(
+    closed: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BUNDLE_USERNAME", "user")
+    monkeypatch.setenv("BUNDLE_PASSWORD", "s3cret-pass")
+    with Fake() as stranger:
+        stranger.require_auth("user", "s3cret-pass", basic=True)
+        closed.refused(7, "ls", f"{stranger.host}/m:latest")
+        assert stranger.requests
+        assert not [one for one in stranger.requests if "authorization" in one.headers]
+
+
 def test_a_login_from_dockers_config(closed: Bundle, fake: Fake, home: Path) -> None:
     folder = home / ".docker"
     folder.mkdir()
