@@ -11,7 +11,7 @@ from pathlib import Path
 from modelops_bundle.disk.files import require_directory, write_all
 from modelops_bundle.disk.problems import translated
 from modelops_bundle.errors import Corrupt
-from modelops_bundle.events import Run, checkpoint
+from modelops_bundle.events import Retrying, Run, checkpoint
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.ports import Reader
@@ -56,7 +56,6 @@ class Staging:
         :raises Corrupt: the store holds other bytes; nothing stays here then.
         """
         require_directory(self._folder)
-        resumed = self._kept(what)
         told = 0
 
         def tell(amount: int) -> None:
@@ -66,22 +65,16 @@ class Staging:
 
         try:
             return self._receive(what, store, run, tell)
-        except Corrupt:
+        except Corrupt as error:
             self._drop(what)
-            if not resumed:
-                raise
-        # The kept beginning may have been the bad part: once more from nothing.
+            run.emit(Retrying(str(what.digest), 1, 0.0, error.message))
+        # A kept beginning, or the way here, may have been the bad part: once more from nothing.
         progress(-told)
         try:
             return self._receive(what, store, run, progress)
         except Corrupt:
             self._drop(what)
             raise
-
-    def _kept(self, what: Descriptor) -> int:
-        with suppress(OSError):
-            return self._part(what).stat().st_size
-        return 0
 
     def _drop(self, what: Descriptor) -> None:
         with suppress(OSError):
