@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from modelops_bundle.errors import ConfigError, NotABundle
+from modelops_bundle.operations import plans
 from modelops_bundle.operations.options import Options
 from modelops_bundle.operations.session import Session
 from modelops_bundle.ui.cli.command import Context
+from modelops_bundle.ui.text import Line
 from modelops_bundle.workspace.config import KEYS
 from modelops_bundle.workspace.project import Project
 
@@ -75,6 +77,28 @@ def _given(context: Context) -> dict[str, str]:
     named = {f"BUNDLE_{key.replace('.', '_').upper()}": key for key in KEYS if "*" not in key}
     variables = {named[name]: value for name, value in settings.variables.items() if name in named and value}
     return {**variables, **settings.config}
+
+
+def only_shown(
+    context: Context,
+    plan: plans.Plan,
+    document: Mapping[str, object],
+    shown: Iterable[Line],
+    *,
+    dry_run: bool,
+    plan_out: str | None,
+) -> bool:
+    """Show or save a plan instead of applying it, where that was asked for; False where it was not."""
+    if plan_out == "-":
+        context.out.data([plans.to_bytes(plan)])
+        return True
+    if plan_out is not None:
+        plans.save(context.settings.resolve(plan_out), plan)
+        shown = [*shown, f"Plan saved: bundle apply {plan_out}"]
+    if dry_run or plan_out is not None:
+        context.out.result({**document, "dry_run": True}, shown)
+        return True
+    return False
 
 
 def source_date_epoch() -> int | None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import click
 
-from modelops_bundle.operations import plans
 from modelops_bundle.operations import pull as operation
 from modelops_bundle.operations.select import relative
 from modelops_bundle.plan.pull import Choices, PullPlan
 from modelops_bundle.ui import text
-from modelops_bundle.ui.cli.bundle import session
+from modelops_bundle.ui.cli.bundle import only_shown, session
 from modelops_bundle.ui.cli.command import Context, command
 from modelops_bundle.ui.text import Line, Paint
 
@@ -45,14 +44,7 @@ def pull(
         )
         plan = operation.make_plan(here, reference, choices)
     shown = plan_lines(plan)
-    if plan_out == "-":
-        context.out.data([plans.to_bytes(plan)])
-        return
-    if plan_out is not None:
-        plans.save(context.settings.resolve(plan_out), plan)
-    if dry_run or plan_out is not None:
-        saved = [f"Plan saved: bundle apply {plan_out}"] if plan_out else []
-        context.out.result({**_document(plan), "dry_run": True}, [*shown, *saved])
+    if only_shown(context, plan, _document(plan), shown, dry_run=dry_run, plan_out=plan_out):
         return
     plan.check()
     if plan.discards:

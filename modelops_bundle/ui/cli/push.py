@@ -7,12 +7,11 @@ from collections.abc import Sequence
 import click
 
 from modelops_bundle.errors import UsageError
-from modelops_bundle.operations import plans
 from modelops_bundle.operations import push as operation
 from modelops_bundle.plan.push import PushPlan, drops_most
 from modelops_bundle.plan.semver import Part
 from modelops_bundle.ui import text
-from modelops_bundle.ui.cli.bundle import session, source_date_epoch
+from modelops_bundle.ui.cli.bundle import only_shown, session, source_date_epoch
 from modelops_bundle.ui.cli.command import Context, command
 from modelops_bundle.ui.text import Line, Paint
 
@@ -48,14 +47,7 @@ def push(
     with session(context) as here:
         plan = operation.plan_push(here, request)
     shown = plan_lines(plan)
-    if plan_out == "-":
-        context.out.data([plans.to_bytes(plan)])
-        return
-    if plan_out is not None:
-        plans.save(context.settings.resolve(plan_out), plan)
-    if dry_run or plan_out is not None:
-        saved = [f"Plan saved: bundle apply {plan_out}"] if plan_out else []
-        context.out.result({**_document(plan), "dry_run": True}, [*shown, *saved])
+    if only_shown(context, plan, _document(plan), shown, dry_run=dry_run, plan_out=plan_out):
         return
     plan.check()
     _confirm(context, plan, shown)
