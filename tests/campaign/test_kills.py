@@ -411,11 +411,11 @@ def test_the_harness_sees_torn_files(world: World, tmp_path: Path, figure: Calla
     pull = next(scenario for scenario in SCENARIOS if scenario.verb == "pull")
     campaign = Campaign(pull, world, tmp_path)
     campaign.set_up()
-    names = campaign.command(Trap(), f"{__name__}:{place_in_place.__name__}").moments
-    wrong = []
-    for at in (number for number, name in enumerate(names, 1) if name == "half written"):
-        wrong += campaign.trial(Trap(at=at), f"{__name__}:{place_in_place.__name__}")
-    assert len([text for text in wrong if text.startswith("torn")]) == names.count("half written") > 0
+    prepare = f"{__name__}:{place_in_place.__name__}"
+    halves = campaign.command(Trap(), prepare).moments.count("half written")
+    wrong = [campaign.trial(Trap(at=at, named="half written"), prepare) for at in range(1, halves + 1)]
+    assert halves
+    assert all(found and found[0].startswith("torn") for found in wrong), wrong
 
 
 # --- a real small disk

@@ -41,7 +41,8 @@ class Trap:
     """What happens at the moment number `at` (0: nothing, moments are only counted).
 
     `action` is `kill` (SIGKILL), `hold` (say so through the FIFO `told`, go on once the file `gate` is unlocked), or the
-    name of an errno, raised once, or from there on when it `lasts`. `only` narrows system calls down to some.
+    name of an errno, raised once, or from there on when it `lasts`. `only` narrows system calls down to some, `named`
+    counts only the moments of this name.
     """
 
     on: Moment = "checkpoint"
@@ -51,6 +52,7 @@ class Trap:
     only: tuple[str, ...] = CHANGING
     told: str = ""
     gate: str = ""
+    named: str = ""
 
 
 @dataclass(frozen=True)
@@ -194,7 +196,9 @@ class _Springing:
     def _due(self, name: str) -> bool:
         with self._lock:
             self._write(self._notes, f"{name}\n".encode())
-            self._count += 1
+            self._count += self._trap.named in ("", name)
+            if self._trap.named not in ("", name):
+                return False
             return self._count == self._trap.at or (self._trap.lasts and 0 < self._trap.at < self._count)
 
     def _spring(self) -> None:
