@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelops_bundle.disk.tree import Tree
+from modelops_bundle.errors import WorkspaceChanged
+from modelops_bundle.model.paths import display
 from modelops_bundle.operations.local_state import entries_at
 from modelops_bundle.operations.recover import recover
 from modelops_bundle.operations.select import require_all
@@ -32,18 +34,29 @@ def plan_remove(session: Session, words: Sequence[str], *, delete: bool = False)
     :raises NoMatch: a word names no tracked path.
     """
     found = require_all(session, words, session.project.tracked(), "tracked path")
-    unsaved: list[str] = []
-    if delete:
-        base = session.project.at().snapshot
-        unsaved = [path for path, entry in entries_at(session, found).items() if base.get(path) != entry]
-    return Removal(tuple(found), tuple(unsaved), delete)
+    return Removal(tuple(found), _unsaved(session, found) if delete else (), delete)
+
+
+def _unsaved(session: Session, paths: Sequence[str]) -> tuple[str, ...]:
+    base = session.project.at().snapshot
+    return tuple(path for path, entry in entries_at(session, paths).items() if base.get(path) != entry)
 
 
 def apply_remove(session: Session, removal: Removal) -> None:
-    """Stop tracking, and delete the files when that was asked for."""
+    """Stop tracking, and delete the files when that was asked for.
+
+    :raises WorkspaceChanged: a file to delete was edited since it was decided; nothing is done then.
+    """
     project = session.project
     with project.locked():
         recover(session)
+        edited = set(_unsaved(session, removal.paths) if removal.delete else ()) - set(removal.unsaved)
+        if edited:
+            raise WorkspaceChanged(
+                f"edited just now: {', '.join(display(path) for path in sorted(edited)[:10])}",
+                hint="nothing was deleted; run the command again",
+                paths=sorted(edited),
+            )
         # Files first: killed in between, the same command finds the paths still tracked and goes on.
         if removal.delete:
             tree: Tree = session.tree

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from modelops_bundle.errors import NoMatch
+from modelops_bundle.errors import NoMatch, WorkspaceChanged
 from modelops_bundle.events import Run
 from modelops_bundle.operations.remove import apply_remove, plan_remove
 from modelops_bundle.operations.session import Session
@@ -82,3 +82,16 @@ def test_deleting_never_goes_through_a_link(made: Bundle, tmp_path: Path) -> Non
 def test_an_untracked_word_is_no_match(made: Bundle) -> None:
     with pytest.raises(NoMatch, match="absent"):
         plan_remove(session(made), ["absent"])
+
+
+def test_an_edit_after_the_question_is_not_deleted(tmp_path: Path) -> None:
+    made = Bundle.create(tmp_path / "m", f"layout:{tmp_path / 'hub'}", {"a.txt": "a", "b.txt": "b"})
+    made.run("push")
+    session = Session.find(made.root, Run())
+    removal = plan_remove(session, ["a.txt", "b.txt"], delete=True)
+    assert removal.unsaved == ()
+    (made.root / "b.txt").write_text("edited meanwhile")
+    with pytest.raises(WorkspaceChanged, match=r"b\.txt"):
+        apply_remove(Session.find(made.root, Run()), removal)
+    assert (made.root / "a.txt").exists()
+    assert made.tracked == {"a.txt", "b.txt"}
