@@ -91,8 +91,13 @@ def _describe(name: str, what: Descriptor) -> Tag:
         sum(layer.size for layer in files),
         len(files),
         manifest.annotations.get(media.CREATED),
-        "bundle" if artifact.is_ours(manifest) else manifest.artifact_type or manifest.config.media_type,
+        _kind(manifest),
     )
+
+
+def _kind(manifest: Manifest) -> str:
+    """What sort of artifact it is: ours, or what its maker calls it."""
+    return "bundle" if artifact.is_ours(manifest) else manifest.artifact_type or manifest.config.media_type
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +140,7 @@ def inspect(session: Session, text: str | None) -> Inspection:
     try:
         manifest = Manifest.from_bytes(found.data, found.media_type)
         annotations = dict(manifest.annotations)
-        kind = "bundle" if artifact.is_ours(manifest) else manifest.artifact_type or manifest.config.media_type
+        kind = _kind(manifest)
         contents = remote_state.read(reference, found, store).contents.snapshot
     except Unsupported as error:
         why = error.message
@@ -164,7 +169,7 @@ def cat(session: Session, text: str, path: str) -> Iterator[Chunks]:
 
 
 def split_path(text: str) -> tuple[str, str]:
-    """`REF:PATH` or `REF//PATH` as reference and path.
+    """`REF:PATH` as reference and path.
 
     The path follows the last colon that is not part of the reference: `:v1:a/b`, `@sha256:…:a/b`,
     `host:5000/repo:v1:a/b`.

@@ -34,7 +34,7 @@ def plan_restore(session: Session, words: Sequence[str], source: str | None = No
     if source is None:
         if at.reference is None:
             raise NotFound("this tree was never synced, so there is nothing to restore from", hint="bundle pull")
-        reference, wanted = _base_reference(session, parse(at.reference)), at.snapshot
+        reference, wanted = parse(at.reference), at.snapshot
         places = {p: Place(Descriptor(_ANY, e.digest, e.size)) for p, e in wanted.items() if e.kind == "file"}
         digest = at.digest or next((s.digest for s in session.seen.all() if s.reference == at.reference), None)
     else:
@@ -45,11 +45,6 @@ def plan_restore(session: Session, words: Sequence[str], source: str | None = No
     now = entries_at(session, chosen)
     steps = tuple(Step(path, now.get(path), wanted[path]) for path in chosen if now.get(path) != wanted[path])
     return _plan(session, reference, digest or wanted.content, steps, places, at.snapshot)
-
-
-def _base_reference(session: Session, reference: Reference) -> Reference:
-    remote = session.remote_of(reference)
-    return reference if remote is None else reference.at(reference.tag)
 
 
 def _plan(
