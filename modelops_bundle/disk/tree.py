@@ -9,8 +9,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from pathlib import Path
@@ -82,6 +84,7 @@ class Tree:
         self.root = root
         self._follow = follow
         self._odd_names: dict[str, dict[str, str]] = {}
+        self._kept = threading.local()
         _umask()
         with translated(f"open {root}"):
             self._root = os.open(root, _DIRECTORY)
@@ -97,25 +100,58 @@ class Tree:
         os.close(self._root)
 
     @contextmanager
-    def _parent(self, path: str, *, create: bool = False) -> Iterator[tuple[int, str]]:
-        *directories, name = path.split("/")
+    def keeping(self) -> Iterator[None]:
+        """Inside, this thread keeps the handle of the last directory it used: for many paths of one directory.
+
+        Only for work that removes no directory: the kept handle would be that of the removed one.
+        """
+        if getattr(self._kept, "last", None) is not None:
+            yield
+            return
+        self._kept.last = last = _Last()
+        try:
+            yield
+        finally:
+            self._kept.last = None
+            last.close()
+
+    @contextmanager
+    def parent(self, path: str, *, create: bool = False) -> Iterator[tuple[int, str]]:
+        """The handle of the directory above `path`, and the name that `path` has in it.
+
+        :param create: make the directories above that are not there.
+        :raises WouldOverwrite: something that is no directory is in the way.
+        """
+        above, slash, name = path.rpartition("/")
         if not _NEVER.isdisjoint(path.split("/")):
             # Paths were validated long before; this is for those that come from our own files after somebody's edit.
             raise UnsafePath(f"unsafe path {display(path)}", path=display(path))
-        # Opened anew, never duplicated: duplicates share the offset, and two threads listing it get half a list each.
-        handle = os.open(".", _DIRECTORY, dir_fd=self._root)
+        last: _Last | None = getattr(self._kept, "last", None)
+        keeper = last or _Last()
         try:
-            above = ""
-            for directory in directories:
-                deeper = self._enter(handle, self._native(handle, above, directory), path, create)
-                os.close(handle)
-                handle = deeper
-                above += f"{directory}/"
-            yield handle, self._native(handle, above, name)
+            if keeper.directory != above or keeper.handle is None:
+                keeper.close()
+                keeper.directory = above
+                keeper.handle = self._open_directory(above, path, create)
+            yield keeper.handle, self._native(keeper.handle, above + slash, name)
         except OSError as error:
             raise translate(error, f"change {path}") from error
         finally:
-            os.close(handle)
+            if last is None:
+                keeper.close()
+
+    def _open_directory(self, directory: str, path: str, create: bool) -> int:
+        # Opened anew, never duplicated: duplicates share the offset, and two threads listing it get half a list each.
+        handle = os.open(".", _DIRECTORY, dir_fd=self._root)
+        above = ""
+        for part in directory.split("/") if directory else ():
+            try:
+                deeper = self._enter(handle, self._native(handle, above, part), path, create)
+            finally:
+                os.close(handle)
+            handle = deeper
+            above += f"{part}/"
+        return handle
 
     def _native(self, handle: int, above: str, name: str) -> str:
         """How the disk spells `name`, which is in normalization form C here and need not be there."""
@@ -144,9 +180,13 @@ class Tree:
 
     def lstat(self, path: str) -> os.stat_result | None:
         """The facts of `path` itself; None when it or a directory above it is absent or no directory."""
+        last: _Last | None = getattr(self._kept, "last", None)
+        if last is not None and last.handle is None and last.directory == path.rpartition("/")[0]:
+            return None
         try:
-            with self._parent(path) as (parent, name):
+            with self.parent(path) as (parent, name), suppress(FileNotFoundError):
                 return os.stat(name, dir_fd=parent, follow_symlinks=path in self._follow)
+            return None
         except WouldOverwrite:
             return None
         except DiskError as error:
@@ -159,7 +199,7 @@ class Tree:
 
         :param follow: a link that was declared to stand for its target is read through.
         """
-        with self._parent(path) as (parent, name):
+        with self.parent(path) as (parent, name):
             # O_NONBLOCK: a FIFO put there meanwhile must not hang us.
             flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
             descriptor = os.open(name, flags if follow and path in self._follow else flags | _NOFOLLOW, dir_fd=parent)
@@ -170,8 +210,13 @@ class Tree:
 
     def read_link(self, path: str) -> str:
         """The target text of the link `path`."""
-        with self._parent(path) as (parent, name):
+        with self.parent(path) as (parent, name):
             return os.readlink(name, dir_fd=parent)
+
+    @staticmethod
+    def mode(executable: bool) -> int:
+        """The mode bits of a new file."""
+        return (0o777 if executable else 0o666) & ~_umask()
 
     def place(
         self, staged: Path, path: str, *, executable: bool, keep: bool, guard: Guard | None = None
@@ -183,17 +228,20 @@ class Tree:
         :returns: the key of the placed file where that proves its content: nobody wrote to it meanwhile.
         :raises WorkspaceChanged: something else is there.
         """
-        mode = (0o777 if executable else 0o666) & ~_umask()
-        with self._parent(path, create=True) as (parent, name):
-            self._check(parent, name, path, guard)
+        mode = self.mode(executable)
+        with self.parent(path, create=True) as (parent, name):
+            self.check(parent, name, path, guard)
             key, moved = (None, False) if keep else self._move(staged, mode, parent, name, guard)
             if not moved:
                 self._copy(staged, mode, parent, name, guard)
             checkpoint("placed")
         return key
 
-    def _check(self, parent: int, name: str, path: str, guard: Guard | None) -> None:
-        """The last look before something is replaced or removed."""
+    def check(self, parent: int, name: str, path: str, guard: Guard | None) -> None:
+        """The last look before something is replaced or removed.
+
+        :raises WorkspaceChanged: it is not what `guard` says.
+        """
         if guard is None or path in self._follow:
             return
         try:
@@ -213,7 +261,7 @@ class Tree:
             before = StatKey.of(os.fstat(source))
             checkpoint("staged file ready")
             try:
-                _put(staged, None, name, parent, guard)
+                put(staged, None, name, parent, guard)
             except OSError as error:
                 if error.errno != errno.EXDEV:
                     raise
@@ -232,7 +280,7 @@ class Tree:
             os.fchmod(out, mode)
             os.fsync(out)
             checkpoint("copied beside")
-            _put(temporary, parent, name, parent, guard)
+            put(temporary, parent, name, parent, guard)
         except BaseException:
             with suppress(OSError):
                 os.unlink(temporary, dir_fd=parent)
@@ -245,8 +293,8 @@ class Tree:
 
         :raises WorkspaceChanged: what `guard` says is not there.
         """
-        with self._parent(path, create=True) as (parent, name):
-            self._check(parent, name, path, guard)
+        with self.parent(path, create=True) as (parent, name):
+            self.check(parent, name, path, guard)
             temporary = temporary_name()
             os.symlink(target, temporary, dir_fd=parent)
             os.rename(temporary, name, src_dir_fd=parent, dst_dir_fd=parent)
@@ -254,7 +302,7 @@ class Tree:
 
     def make_directory(self, path: str) -> None:
         """Let `path` be a directory."""
-        with self._parent(f"{path}/x", create=True):
+        with self.parent(f"{path}/x", create=True):
             checkpoint("made directory")
 
     def set_executable(self, path: str, executable: bool, guard: Guard | None = None) -> None:
@@ -280,8 +328,8 @@ class Tree:
         """
         facts = self.lstat(path)
         if facts is not None:
-            with self._parent(path) as (parent, name):
-                self._check(parent, name, path, guard)
+            with self.parent(path) as (parent, name):
+                self.check(parent, name, path, guard)
                 if stat.S_ISDIR(facts.st_mode):
                     _remove_empty(parent, name)
                 else:
@@ -293,7 +341,7 @@ class Tree:
         """Remove `directory` and those above it as far as they are empty; the root stays."""
         while directory:
             try:
-                with self._parent(directory) as (parent, name):
+                with self.parent(directory) as (parent, name):
                     os.rmdir(name, dir_fd=parent)
             except WouldOverwrite:
                 return
@@ -307,7 +355,7 @@ class Tree:
         """Make renames in these directories (`""` is the root) durable; one that is gone is its parent's matter."""
         for directory in sorted(directories):
             try:
-                with self._parent(f"{directory}/x" if directory else "x") as (handle, _):
+                with self.parent(f"{directory}/x" if directory else "x") as (handle, _):
                     os.fsync(handle)
             except WouldOverwrite:
                 continue
@@ -320,11 +368,24 @@ class Tree:
         for directory in directories:
             with (
                 suppress(DiskError, WouldOverwrite),
-                self._parent(f"{directory}/x" if directory else "x") as (handle, _),
+                self.parent(f"{directory}/x" if directory else "x") as (handle, _),
             ):
                 for name in os.listdir(handle):
                     if name.startswith(prefix):
                         os.unlink(name, dir_fd=handle)
+
+
+@dataclass(slots=True)
+class _Last:
+    """The directory that was used last, and its handle; None when it could not be opened."""
+
+    directory: str | None = None
+    handle: int | None = None
+
+    def close(self) -> None:
+        if self.handle is not None:
+            os.close(self.handle)
+        self.directory = self.handle = None
 
 
 def _is_as_seen(facts: os.stat_result | None, guard: Guard) -> bool:
@@ -334,7 +395,7 @@ def _is_as_seen(facts: os.stat_result | None, guard: Guard) -> bool:
     return facts is not None and StatKey.of(facts).written == guard.written
 
 
-def _put(source: Path | str, source_parent: int | None, name: str, parent: int, guard: Guard | None) -> None:
+def put(source: Path | str, source_parent: int | None, name: str, parent: int, guard: Guard | None) -> None:
     """Give `source` its name; where nothing may be there, without ever replacing what came meanwhile."""
     if guard is ABSENT:
         try:

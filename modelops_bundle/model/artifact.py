@@ -7,18 +7,20 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from modelops_bundle.errors import Corrupt, UnsafePath, Unsupported, UsageError
-from modelops_bundle.model import canonical, media, paths
+from modelops_bundle.model import canonical, media, packs, paths
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.manifest import Manifest
+from modelops_bundle.model.packs import Pack
 from modelops_bundle.model.roles import role_of
 from modelops_bundle.model.snapshot import Entry, Snapshot
 
 FORMAT_VERSION = "0"
-"""0 until packs and chunk maps are in, then frozen as 1 (DESIGN §4)."""
+"""0 until chunk maps are in, then frozen as 1 (DESIGN §4)."""
 READABLE_VERSIONS = frozenset(["0", "1"])
 
 INDEX_PATH = ".bundle/index.json"
+PACKS_PATH = ".bundle/packs/"
 INLINE_LIMIT = 64 * 1024
 MAX_INDEX = 256 * 1024 * 1024
 _INDEX_TYPE = media.layer_type("doc")
@@ -26,7 +28,7 @@ _INDEX_TYPE = media.layer_type("doc")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a file's bytes are: a blob, and the offset inside it when the blob is a pack."""
+    """Where a file's bytes are: a blob, and the offset inside the blob's tar when that is a pack."""
 
     blob: Descriptor
     offset: int | None = None
@@ -71,23 +73,28 @@ class Contents:
     """Our format version, None for artifacts of other tools."""
 
 
-def build(snapshot: Snapshot, annotations: Mapping[str, str] | None = None) -> Artifact:
+def build(snapshot: Snapshot, annotations: Mapping[str, str] | None = None, packed: Sequence[Pack] = ()) -> Artifact:
     """The plain artifact of `snapshot`: a pure function of its arguments.
 
     :param annotations: the user's own manifest annotations.
+    :param packed: the packs of `packs.cut`; every file in none of them has a layer of its own.
     :raises UsageError: an annotation of ours among them. :raises Unsupported: the manifest would pass 4 MiB.
     """
     taken = [key for key in annotations or {} if key.startswith(media.PREFIX)]
     if taken:
         raise UsageError(f"the annotation {taken[0]} is reserved")
-    index = index_bytes(snapshot)
-    layers = [_titled(media.layer_type("doc"), Digest.of(index), len(index), INDEX_PATH)]
+    index = index_bytes(snapshot, packed)
+    layers = [_titled(_INDEX_TYPE, Digest.of(index), len(index), INDEX_PATH)]
     if len(index) < INLINE_LIMIT:
         layers = [Descriptor.of(_INDEX_TYPE, index, layers[0].annotations, inline=True)]
     layers += [
+        _pack_layer(number, pack) for number, pack in enumerate(sorted(packed, key=lambda pack: pack.digest.hex))
+    ]
+    within = {path for pack in packed for path, _ in pack.members}
+    layers += [
         _titled(media.layer_type(entry.role), entry.digest, entry.size, path)
         for path, entry in snapshot.items()
-        if entry.kind == "file"
+        if entry.kind == "file" and path not in within
     ]
     layers.sort(key=lambda layer: layer.annotations[media.FILEPATH].encode())
     config = canonical.dumps(
@@ -119,8 +126,8 @@ def _check_size(manifest: Manifest) -> None:
     size = len(manifest.to_bytes())
     if size > media.MAX_MANIFEST:
         raise Unsupported(
-            f"{len(manifest.layers)} files make a manifest of {size} bytes; registries take {media.MAX_MANIFEST}",
-            hint="split the bundle; packing of small files is not in this version yet",
+            f"{len(manifest.layers)} layers make a manifest of {size} bytes; registries take {media.MAX_MANIFEST}",
+            hint="pack the small files (--pack auto), or split the bundle",
         )
 
 
@@ -128,16 +135,27 @@ def _titled(media_type: str, digest: Digest, size: int, path: str) -> Descriptor
     return Descriptor(media_type, digest, size, {media.TITLE: path, media.FILEPATH: path})
 
 
-def index_bytes(snapshot: Snapshot) -> bytes:
-    """The canonical index of `snapshot`, every file a whole blob."""
-    files = {path: entry for path, entry in snapshot.items() if entry.kind == "file"}
-    blobs = sorted({str(entry.digest) for entry in files.values()})
+def _pack_layer(number: int, pack: Pack) -> Descriptor:
+    path = f"{PACKS_PATH}{pack.digest.hex}.tar.gz"
+    # oras goes by title and unpack alone; to ModelPack readers it is a document of that name (facts: format §2.1).
+    annotations = {media.TITLE: packs.title(number), media.FILEPATH: path, media.UNPACK: "true"}
+    return Descriptor(media.layer_type("doc"), pack.digest, pack.size, annotations)
+
+
+def index_bytes(snapshot: Snapshot, packed: Sequence[Pack] = ()) -> bytes:
+    """The canonical index of `snapshot`: every file a whole blob, or at an offset in a pack's tar."""
+    inside = {
+        path: (str(pack.digest), offset) for pack in packed for path, offset in packs.offsets(pack.members).items()
+    }
+    files = ((path, entry) for path, entry in snapshot.items() if entry.kind == "file")
+    blobs = sorted({inside[path][0] if path in inside else str(entry.digest) for path, entry in files})
     numbers = {digest: number for number, digest in enumerate(blobs)}
-    rows = [_row(path, entry, numbers) for path, entry in snapshot.items()]
+    places = {path: [numbers[digest], offset] for path, (digest, offset) in inside.items()}
+    rows = [_row(path, entry, places.get(path), numbers) for path, entry in snapshot.items()]
     return canonical.dumps({"schemaVersion": int(FORMAT_VERSION), "blobs": blobs, "files": rows})
 
 
-def _row(path: str, entry: Entry, numbers: Mapping[str, int]) -> dict[str, Any]:
+def _row(path: str, entry: Entry, at: list[int] | None, numbers: Mapping[str, int]) -> dict[str, Any]:
     if entry.kind == "dir":
         return {"kind": "dir", "path": path}
     if entry.kind == "link":
@@ -149,7 +167,7 @@ def _row(path: str, entry: Entry, numbers: Mapping[str, int]) -> dict[str, Any]:
         "sha256": entry.digest.hex,
         "mode": "0755" if entry.executable else "0644",
         "role": entry.role,
-        "at": [numbers[str(entry.digest)]],
+        "at": at or [numbers[str(entry.digest)]],
     }
 
 
@@ -256,9 +274,9 @@ def _place(path: str, at: object, entry: Entry, blobs: Sequence[Descriptor]) -> 
         )
     if not isinstance(at, list) or not at or any(type(n) is not int or n < 0 for n in at) or at[0] >= len(blobs):
         raise Corrupt(f"the place of {paths.display(path)} in the bundle index cannot be read")
-    if len(at) == 2:
-        return Place(blobs[at[0]], at[1])
     blob = blobs[at[0]]
+    if len(at) == 2 and at[1] + entry.size <= blob.size:
+        return Place(blob, at[1])
     if len(at) != 1 or blob.digest != entry.digest or blob.size != entry.size:
         raise Corrupt(f"{paths.display(path)} and the layer that holds it disagree in digest or size")
     return Place(blob)

@@ -21,6 +21,7 @@ from modelops_bundle.operations import remote_state
 from modelops_bundle.operations.local_state import local
 from modelops_bundle.operations.session import Session
 from modelops_bundle.transfer import engine
+from modelops_bundle.transfer.unpack import reading
 from modelops_bundle.transfer.verify import verified
 
 
@@ -162,10 +163,8 @@ def cat(session: Session, text: str, path: str) -> Iterator[Chunks]:
         yield iter([(entry.target or "").encode()])
         return
     place = remote.contents.places[path]
-    if place.offset is not None:
-        raise Unsupported(f"{display(path)} is in a pack", hint="upgrade modelops-bundle")
-    with session.store(reference).open(place.blob) as chunks:
-        yield verified(place.blob, chunks)
+    with reading(session.store(reference), place, entry.size) as chunks:
+        yield verified(Descriptor(place.blob.media_type, entry.digest, entry.size), chunks)
 
 
 def split_path(text: str) -> tuple[str, str]:

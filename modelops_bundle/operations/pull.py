@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-from modelops_bundle.disk.files import free_bytes, supports_links
+from modelops_bundle.disk.files import supports_links
 from modelops_bundle.disk.hashing import Hashed
 from modelops_bundle.disk.tree import StatKey
-from modelops_bundle.errors import (
-    DiskError,
-    DiskFull,
-    NotFound,
-    PartialFailure,
-    Unsupported,
-    WorkspaceChanged,
-    WouldOverwrite,
-)
-from modelops_bundle.events import Advanced, Finished, ItemStarted, Started, checkpoint
-from modelops_bundle.model.artifact import Place
+from modelops_bundle.errors import NotFound, PartialFailure, Unsupported, WorkspaceChanged
+from modelops_bundle.events import checkpoint
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.paths import display
-from modelops_bundle.model.ports import Reader
 from modelops_bundle.model.reference import Reference, parse
 from modelops_bundle.operations import losses, remote_state
 from modelops_bundle.operations.local_state import entries_at, keys_at, local, obstacles
 from modelops_bundle.operations.recover import commit_of, journal_of, record, recover
 from modelops_bundle.operations.session import Session
-from modelops_bundle.plan.pull import PLAIN, Choices, PullPlan, needs_bytes, plan_pull
-from modelops_bundle.transfer import engine, land
+from modelops_bundle.operations.stage import Counts, stage
+from modelops_bundle.plan.pull import PLAIN, Choices, PullPlan, plan_pull
+from modelops_bundle.transfer import land
 from modelops_bundle.transfer.staging import Staging
 from modelops_bundle.workspace.index import tick
 from modelops_bundle.workspace.seen import Sighting
@@ -132,21 +121,21 @@ def apply_pull(session: Session, plan: PullPlan) -> Result:
         staging = Staging(session.project.parts)
         if _is_recorded(session, plan):
             staging.clear()
-            return _result(plan, _Counts(), changed=False)
+            return _result(plan, Counts(), changed=False)
         sighting = _sighting(session, plan)
 
         look = partial(entries_at, session)
         land.check_unchanged(plan.steps, look)
         _check_links(session, plan)
-        counts = _stage(session, plan, staging)
+        counts, packed = stage(session, plan, staging)
         commit = commit_of(plan, sighting)
         journal = journal_of(session)
         if plan.steps:
-            land.write_intent(journal, land.Intent(plan.steps, commit))
+            land.write_intent(journal, land.Intent(plan.steps, commit, packed))
             checkpoint("intent written")
         placed: dict[str, StatKey] = {}
         keys = partial(keys_at, session)
-        left = land.apply(session.tree, staging, plan.steps, look, session.run, keys=keys, placed=placed)
+        left = land.apply(session.tree, staging, plan.steps, look, session.run, packed=packed, keys=keys, placed=placed)
         _remember_digests(session, plan, placed)
         record(session, commit, left)
         checkpoint("pull recorded")
@@ -171,7 +160,7 @@ def _is_recorded(session: Session, plan: PullPlan) -> bool:
     return known and at.snapshot == plan.base
 
 
-def _result(plan: PullPlan, counts: _Counts, *, changed: bool = True) -> Result:
+def _result(plan: PullPlan, counts: Counts, *, changed: bool = True) -> Result:
     unsettled = tuple(change.path for change in plan.conflicts) + plan.collisions
     result = Result(
         plan.reference,
@@ -220,90 +209,6 @@ def _check_links(session: Session, plan: PullPlan) -> None:
         raise Unsupported("this file system has no symbolic links, and the bundle holds some")
 
 
-@dataclass(slots=True)
-class _Counts:
-    fetched: int = 0
-    size: int = 0
-    reused: int = 0
-
-
-def _stage(session: Session, plan: PullPlan, staging: Staging) -> _Counts:
-    """Bring the content of every step into the staging folder, verified."""
-    wanted: dict[Digest, tuple[Place, str]] = {}
-    copies = 0
-    for step in plan.steps:
-        if step.after is not None and needs_bytes(step):
-            if step.after.digest in wanted:
-                copies += step.after.size
-            wanted.setdefault(step.after.digest, (plan.places[step.path], step.path))
-    missing = sum(staging.missing_bytes(place.blob) for place, _ in wanted.values()) + copies
-    if missing > free_bytes(session.project.folder):
-        raise DiskFull(
-            f"the pull needs {missing} bytes, and {free_bytes(session.project.folder)} are free",
-            hint="free some space and run the same command again",
-            needed=missing,
-        )
-    run = session.run
-    if wanted:
-        run.emit(Started("download", len(wanted), sum(place.blob.size for place, _ in wanted.values())))
-    counts = _Counts()
-    known = _known_files(session)
-    reference = parse(plan.reference)
-    todo: list[tuple[Place, str]] = []
-    for digest, (place, path) in wanted.items():
-        if staging.has(place.blob) or _copy_local(session, staging, place, known.get(digest)):
-            counts.reused += 1
-            run.emit(ItemStarted(str(digest), path, place.blob.size))
-            run.emit(Advanced(str(digest), place.blob.size))
-            run.emit(Finished(str(digest), "linked"))
-        else:
-            todo.append((place, path))
-    if todo:
-        _fetch(session, session.store(reference), staging, todo, counts)
-        _let_settle(session, [staging.path(place.blob.digest) for place, _ in todo])
-    return counts
-
-
-def _known_files(session: Session) -> dict[Digest, str]:
-    """Files of the merge base that stay or go only now: their content need not travel again."""
-    return {
-        entry.digest: path
-        for path, entry in session.project.at().snapshot.items()
-        if entry.kind == "file" and entry.size
-    }
-
-
-def _copy_local(session: Session, staging: Staging, place: Place, path: str | None) -> bool:
-    if path is None or place.offset is not None or not keys_at(session, [path]):
-        return False
-    try:
-        source = session.tree.open_read(path)
-    except (DiskError, WouldOverwrite):
-        # Something else is there now; the content comes from the remote.
-        return False
-    try:
-        return staging.adopt(place.blob, source)
-    finally:
-        os.close(source)
-
-
-def _fetch(session: Session, store: Reader, staging: Staging, todo: list[tuple[Place, str]], counts: _Counts) -> None:
-    run = session.run
-
-    def one(item: tuple[Place, str]) -> None:
-        place, path = item
-        if place.offset is not None:
-            raise Unsupported(f"{display(path)} is in a pack", hint="upgrade modelops-bundle")
-        key = str(place.blob.digest)
-        run.emit(ItemStarted(key, path, place.blob.size))
-        size = staging.fetch(place.blob, store, run, lambda amount: run.emit(Advanced(key, amount)))
-        run.emit(Finished(key, "copied"))
-        counts.fetched += 1
-        counts.size += size
-
-    engine.each(sorted(todo, key=lambda item: -item[0].blob.size), one, run)
-
-
 def _remember_digests(session: Session, plan: PullPlan, placed: Mapping[str, StatKey]) -> None:
     """What was just written need not be hashed by the next status: its digest was verified on the way in.
 
@@ -318,12 +223,3 @@ def _remember_digests(session: Session, plan: PullPlan, placed: Mapping[str, Sta
             taken = max(time.time_ns(), key.ctime_ns + tick(key) + 1)
             session.index.put(path, Hashed(entry.digest, key, taken))
     session.index.save()
-
-
-def _let_settle(session: Session, staged: Sequence[Path]) -> None:
-    """Wait a clock tick where that saves the next status from hashing a gigabyte."""
-    for path in staged:
-        key = StatKey.of(path.stat())
-        young = tick(key) - (time.time_ns() - key.mtime_ns)
-        if 0 < young / 1e9 < key.size / 1.5e9:
-            session.run.cancelled.wait(young / 1e9)

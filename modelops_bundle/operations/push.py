@@ -25,10 +25,11 @@ from modelops_bundle.model.artifact import Artifact
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.manifest import Manifest
+from modelops_bundle.model.packs import Pack
 from modelops_bundle.model.ports import Atomic, Chunks, Lister, Store
 from modelops_bundle.model.reference import Reference, check_tag, is_service_tag, parse
 from modelops_bundle.model.snapshot import Snapshot
-from modelops_bundle.operations import losses, remote_state
+from modelops_bundle.operations import losses, packing, remote_state
 from modelops_bundle.operations.local_state import keys_at, local
 from modelops_bundle.operations.recover import recover
 from modelops_bundle.operations.session import Session
@@ -37,6 +38,7 @@ from modelops_bundle.plan import semver
 from modelops_bundle.plan.changes import difference
 from modelops_bundle.plan.push import PushPlan, TagMove
 from modelops_bundle.transfer import copy, publish
+from modelops_bundle.transfer.pack import Packs
 from modelops_bundle.workspace import layout
 from modelops_bundle.workspace.project import At
 from modelops_bundle.workspace.seen import Pushed, Sighting
@@ -53,6 +55,7 @@ class PushRequest:
     expect: str | None = None
     force: bool = False
     annotations: Mapping[str, str] | None = None
+    pack: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,8 @@ def plan_push(session: Session, request: PushRequest) -> PushPlan:
     _refuse_escaping_links(here.here)
     annotations = {**session.project.config.annotations(), **(request.annotations or {})}
     keys = {path: tuple(key) for path, key in here.keys.items()}
-    draft = PushPlan(str(reference.at()), (), here.here, annotations, keys, Snapshot())
+    packed = packing.seal(session, here.here, keys, packing.mode(session, request.pack))
+    draft = PushPlan(str(reference.at()), (), here.here, annotations, keys, Snapshot(), packed=packed)
     ours = draft.artifact.digest
     expected = _expected(request)
     moves: list[TagMove] = []
@@ -119,7 +123,7 @@ def plan_push(session: Session, request: PushRequest) -> PushPlan:
         force=request.force,
         strays_from=_strays_from(session, request, moves[0], reference),
     )
-    # Snapshot and annotations are the draft's, and so is what is made of them.
+    # Snapshot, annotations and packs are the draft's, and so is what is made of them.
     vars(plan)["artifact"] = draft.artifact
     return plan
 
@@ -272,7 +276,7 @@ def _recheck(session: Session, plan: PushPlan) -> None:
 def _send(
     session: Session, plan: PushPlan, made: Artifact, store: Store, manifest: Descriptor, data: bytes
 ) -> copy.Copied:
-    source = _Source(WorkTree(session.tree, plan.snapshot, plan.keys), made)
+    source = _Source(WorkTree(session.tree, plan.snapshot, plan.keys), plan.packed, made)
     # A registry refuses a manifest whose blobs it lacks; a directory takes it, so there each blob is looked for.
     known = frozenset[str]() if isinstance(store, Atomic) else plan.known
     wanted = [
@@ -309,18 +313,21 @@ def _likely(session: Session, place: str) -> frozenset[str]:
 
 
 class _Source:
-    """The working tree and the blobs made for this push, as one reader."""
+    """The working tree, its packs and the blobs made for this push, as one reader."""
 
-    def __init__(self, tree: WorkTree, made: Artifact) -> None:
+    def __init__(self, tree: WorkTree, packed: Sequence[Pack], made: Artifact) -> None:
         self._tree = tree
+        self._packs = Packs(packed, tree.content)
         self._made = {what.digest: content for what, content in made.generated()}
 
     def has(self, what: Descriptor) -> bool:
-        return what.digest in self._made or self._tree.has(what)
+        return what.digest in self._made or self._packs.has(what) or self._tree.has(what)
 
     def open(self, what: Descriptor, start: int = 0, stop: int | None = None) -> AbstractContextManager[Chunks]:
         content = self._made.get(what.digest)
-        return self._tree.open(what, start, stop) if content is None else nullcontext(iter([content[start:stop]]))
+        if content is not None:
+            return nullcontext(iter([content[start:stop]]))
+        return (self._packs if self._packs.has(what) else self._tree).open(what, start, stop)
 
 
 def _move_tags(

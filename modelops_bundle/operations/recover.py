@@ -9,7 +9,9 @@ from typing import Any
 
 from modelops_bundle.errors import Corrupt, Locked, UnsafePath
 from modelops_bundle.model.digest import Digest
+from modelops_bundle.model.reference import parse
 from modelops_bundle.model.snapshot import Snapshot
+from modelops_bundle.operations import packing, remote_state
 from modelops_bundle.operations.local_state import entries_at, keys_at
 from modelops_bundle.operations.session import Session
 from modelops_bundle.plan.pull import PullPlan, Step
@@ -53,6 +55,7 @@ def recover(session: Session) -> None:
         intent.steps,
         partial(entries_at, session),
         session.run,
+        packed=intent.packed,
         keys=partial(keys_at, session),
     )
     record(session, intent.commit, left)
@@ -111,4 +114,5 @@ def record(session: Session, commit: Mapping[str, Any], left: Sequence[Step]) ->
         sighting = Sighting(reference, commit["manifest"].encode(), index.encode() if index is not None else None)
         session.seen.put(sighting)
         session.seen.forget_pushed(reference)
+        packing.remember(session, remote_state.from_sighting(parse(reference), sighting))
     project.log("pull", reference, Digest.parse(commit["digest"]))

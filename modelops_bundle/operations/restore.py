@@ -17,6 +17,7 @@ from modelops_bundle.operations.recover import recover
 from modelops_bundle.operations.select import require_all
 from modelops_bundle.operations.session import Session
 from modelops_bundle.plan.pull import PullPlan, Step, needs_bytes
+from modelops_bundle.workspace.project import At
 
 _ANY = "application/octet-stream"
 
@@ -35,8 +36,9 @@ def plan_restore(session: Session, words: Sequence[str], source: str | None = No
         if at.reference is None:
             raise NotFound("this tree was never synced, so there is nothing to restore from", hint="bundle pull")
         reference, wanted = parse(at.reference), at.snapshot
-        places = {p: Place(Descriptor(_ANY, e.digest, e.size)) for p, e in wanted.items() if e.kind == "file"}
-        digest = at.digest or next((s.digest for s in session.seen.all() if s.reference == at.reference), None)
+        sighting = session.seen.get(at.reference)
+        digest = at.digest or (sighting.digest if sighting else None)
+        places = _places(session, reference, at)
     else:
         remote = remote_state.require(session, session.reference(source))
         reference, wanted, digest = remote.reference, remote.contents.snapshot, remote.digest
@@ -45,6 +47,20 @@ def plan_restore(session: Session, words: Sequence[str], source: str | None = No
     now = entries_at(session, chosen)
     steps = tuple(Step(path, now.get(path), wanted[path]) for path in chosen if now.get(path) != wanted[path])
     return _plan(session, reference, digest or wanted.content, steps, places, at.snapshot)
+
+
+def _places(session: Session, reference: Reference, at: At) -> dict[str, Place]:
+    """Where the content of the merge base is: in the version this clone last saw, and before that in a blob each."""
+    places = {p: Place(Descriptor(_ANY, e.digest, e.size)) for p, e in at.snapshot.items() if e.kind == "file"}
+    sighting = session.seen.get(remote_state.key(reference))
+    if sighting is not None and at.digest in (None, sighting.digest):
+        contents = remote_state.from_sighting(reference, sighting).contents
+    elif at.digest is not None:
+        contents = remote_state.require(session, reference.at(None, at.digest)).contents
+    else:
+        return places
+    same = {path for path, entry in contents.snapshot.items() if entry == at.snapshot.get(path)}
+    return places | {path: place for path, place in contents.places.items() if path in same}
 
 
 def _plan(

@@ -101,7 +101,7 @@ def verify_remote(session: Session, text: str) -> Report:
     session.run.emit(Started("verify", len(blobs), sum(what.size for what in blobs.values())))
 
     def one(what: Descriptor) -> None:
-        name = what.annotations.get(media.TITLE, str(what.digest))
+        name = what.annotations.get(media.FILEPATH) or what.annotations.get(media.TITLE, str(what.digest))
         try:
             with store.open(what) as chunks:
                 _drain(verified(what, chunks), session.run)

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 from modelops_bundle.errors import ConfigError, TagMoved
 from modelops_bundle.model import artifact
 from modelops_bundle.model.digest import Digest
+from modelops_bundle.model.packs import Pack
 from modelops_bundle.model.paths import display
 from modelops_bundle.model.snapshot import Entry, Snapshot
 from modelops_bundle.plan.changes import Action, action
@@ -89,11 +90,12 @@ class PushPlan:
     force: bool = False
     strays_from: str | None = None
     """The reference this tree was pulled from, when nobody said that the push goes to another existing tag."""
+    packed: tuple[Pack, ...] = ()
 
     @cached_property
     def artifact(self) -> artifact.Artifact:
-        """The artifact: a pure function of snapshot and annotations."""
-        return artifact.build(self.snapshot, self.annotations)
+        """The artifact: a pure function of snapshot, annotations and packs."""
+        return artifact.build(self.snapshot, self.annotations, self.packed)
 
     @property
     def dropped(self) -> tuple[str, ...]:
@@ -139,6 +141,10 @@ class PushPlan:
             "race": self.race,
             "force": self.force,
             "strays_from": self.strays_from,
+            "packs": [
+                {"digest": str(pack.digest), "size": pack.size, "paths": [path for path, _ in pack.members]}
+                for pack in self.packed
+            ],
         }
 
     @classmethod
@@ -149,10 +155,11 @@ class PushPlan:
         """
         if value.get("version") != PLAN_VERSION:
             raise ConfigError("this plan was written by another version of this tool", hint="make it again")
+        snapshot = Snapshot.from_json(value["snapshot"])
         plan = cls(
             value["place"],
             tuple(TagMove.from_json(move) for move in value["tags"]),
-            Snapshot.from_json(value["snapshot"]),
+            snapshot,
             value["annotations"],
             {path: tuple(key) for path, key in value["keys"].items()},
             Snapshot.from_json(value["base"]),
@@ -162,6 +169,10 @@ class PushPlan:
             value["race"],
             value["force"],
             value["strays_from"],
+            tuple(
+                Pack(tuple((p, snapshot[p]) for p in pack["paths"]), Digest.parse(pack["digest"]), pack["size"])
+                for pack in value["packs"]
+            ),
         )
         if str(plan.artifact.digest) != value["manifest"]:
             raise ConfigError("this plan was written by another version of this tool", hint="make it again")

@@ -4,12 +4,13 @@ a crash (DESIGN §5, §6).
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+from modelops_bundle.disk.batch import IN_THE_WAY, Batch
 from modelops_bundle.disk.files import read_file, remove_file, write_file
 from modelops_bundle.disk.tree import ABSENT, Guard, StatKey, Tree
 from modelops_bundle.errors import Corrupt, DiskError, WorkspaceChanged, WouldOverwrite
@@ -20,6 +21,7 @@ from modelops_bundle.model.paths import TEMPORARY_PREFIX, display
 from modelops_bundle.model.snapshot import Entry
 from modelops_bundle.plan.pull import Step, needs_bytes
 from modelops_bundle.transfer.staging import Staging
+from modelops_bundle.transfer.unpack import Staged
 
 Look = Callable[[Collection[str]], Mapping[str, Entry]]
 """What is on disk at these paths now: absent paths left out, directories as directory entries."""
@@ -27,8 +29,10 @@ Look = Callable[[Collection[str]], Mapping[str, Entry]]
 Keys = Callable[[Collection[str]], Mapping[str, StatKey]]
 """The stat keys on disk at these paths now."""
 
+Packed = Mapping[Digest, tuple[Digest, int]]
+"""Small files in staged packs: by digest of the file, that of the pack and the offset in the pack's tar."""
+
 _LIMIT = 1 << 30
-_IN_THE_WAY = (errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST, errno.ELOOP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +41,17 @@ class Intent:
 
     steps: tuple[Step, ...]
     commit: Mapping[str, Any]
+    packed: Packed = field(default_factory=dict)
 
 
 def write_intent(path: Path, intent: Intent) -> None:
     """Make the decision durable."""
-    value = {"version": 1, "steps": [step.to_json() for step in intent.steps], "commit": dict(intent.commit)}
+    value = {
+        "version": 1,
+        "steps": [step.to_json() for step in intent.steps],
+        "commit": dict(intent.commit),
+        "packed": {str(digest): [str(pack), offset] for digest, (pack, offset) in intent.packed.items()},
+    }
     write_file(path, canonical.dumps(value))
 
 
@@ -58,8 +68,12 @@ def read_intent(path: Path) -> Intent | None:
     if not isinstance(steps, list) or not isinstance(commit, dict) or not all(isinstance(s, dict) for s in steps):
         raise Corrupt("the journal cannot be read")
     try:
-        return Intent(tuple(Step.from_json(step) for step in steps), commit)
-    except (KeyError, TypeError) as error:
+        packed = {
+            Digest.parse(digest): (Digest.parse(pack), int(offset))
+            for digest, (pack, offset) in value["packed"].items()
+        }
+        return Intent(tuple(Step.from_json(step) for step in steps), commit, packed)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Corrupt("the journal cannot be read") from error
 
 
@@ -86,11 +100,13 @@ def apply(
     look: Look,
     run: Run,
     *,
+    packed: Packed = MappingProxyType({}),
     keys: Keys | None = None,
     placed: dict[str, StatKey] | None = None,
 ) -> tuple[Step, ...]:
     """Carry the steps out, skipping those already done.
 
+    :param packed: the small files whose bytes are in staged packs.
     :param keys: the stat keys at paths now; with them each path is looked at once more right before it is changed.
     :param placed: takes the keys of files whose content they prove.
     :returns: steps that were not carried out because somebody changed their path, or their bytes are gone.
@@ -109,7 +125,10 @@ def apply(
         elif state == "before" or _is_repeatable(step):
             todo.append(step)
     landing = _Landing(tree, staging, _uses(todo), now, seen, {} if placed is None else placed)
-    left += [step for step in sorted(todo, key=_order) if not landing.attempt(step)]
+    small = [step for step in todo if landing.is_small(step, packed)]
+    batch = {step.path for step in small}
+    left += [step for step in sorted(todo, key=_order) if step.path not in batch and not landing.attempt(step)]
+    left += landing.place_small(small, packed)
     tree.sync({directory for step in todo for directory in _directories(step.path)})
     checkpoint("tree synced")
     return tuple(left)
@@ -188,9 +207,41 @@ class _Landing:
         except (WouldOverwrite, WorkspaceChanged):
             return False
         except DiskError as error:
-            if error.facts.get("errno") in _IN_THE_WAY:
+            if error.facts.get("errno") in IN_THE_WAY:
                 return False
             raise
+
+    def is_small(self, step: Step, packed: Packed) -> bool:
+        """Whether the step brings a file whose bytes are in a staged pack, and not staged by themselves."""
+        after = step.after
+        if after is None or not needs_bytes(step) or after.digest not in packed:
+            return False
+        return not self.staging.path(after.digest).is_file()
+
+    def place_small(self, steps: Sequence[Step], packed: Packed) -> list[Step]:
+        """Carry out steps that bring small files from staged packs; returns those that were not."""
+        batch = Batch(self.tree, len(steps))
+        left: list[Step] = []
+        guards = {step.path: self._make_room(step.path) for step in steps}
+        with Staged(self.staging, packed) as staged, self.tree.keeping():
+            for step in sorted(steps, key=lambda step: step.path):
+                data = staged.read(step.after.digest, step.after.size) if step.after is not None else None
+                if step.after is None or data is None:
+                    left.append(step)
+                    continue
+                batch.write(step.path, data, executable=step.after.executable, guard=guards[step.path])
+            batch.commit()
+        self.placed.update(batch.placed)
+        refused = set(batch.refused)
+        return left + [step for step in steps if step.path in refused]
+
+    def _make_room(self, path: str) -> Guard | None:
+        """Remove the directory at `path`, if there is one; what must be there then."""
+        found, guard = self.now.get(path), self._guard(path)
+        if found is None or found.kind != "dir":
+            return guard
+        self.tree.remove(path, guard)
+        return None if self.seen is None else ABSENT
 
     def _guard(self, path: str) -> Guard | None:
         found = self.now.get(path)

@@ -64,6 +64,7 @@ KEYS: Mapping[str, Callable[[str], Any]] = {
     "plain_http": _boolean,
     "ca_file": _text,
     "offline": _boolean,
+    "pack": _one_of("auto", "always", "never"),
     "progress": _one_of("auto", "plain", "json", "none"),
     "quiet": _boolean,
     "verbose": _boolean,

@@ -158,10 +158,11 @@ def _directories_above(tracked: Iterable[str]) -> set[str]:
 def look(tree: Tree, wanted: Iterable[str]) -> dict[str, Found]:
     """What is at each of `wanted`, following no link; absent paths are left out."""
     result: dict[str, Found] = {}
-    for path in wanted:
-        facts = tree.lstat(path)
-        if facts is not None:
-            result[path] = found(facts, partial(tree.read_link, path))
+    with tree.keeping():
+        for path in wanted:
+            facts = tree.lstat(path)
+            if facts is not None:
+                result[path] = found(facts, partial(tree.read_link, path))
     return result
 
 

@@ -50,6 +50,18 @@ class WorkTree:
         finally:
             os.close(descriptor)
 
+    def content(self, path: str) -> Chunks:
+        """The bytes of the file at `path`, all of them.
+
+        :raises WorkspaceChanged: it changed since it was hashed, or while it is read.
+        """
+        descriptor = self._tree.open_read(path)
+        try:
+            self._check(path, descriptor)
+            yield from self._chunks(path, descriptor, 0, os.fstat(descriptor).st_size)
+        finally:
+            os.close(descriptor)
+
     def _chunks(self, path: str, descriptor: int, start: int, stop: int) -> Chunks:
         with translated(f"read {path}"):
             os.lseek(descriptor, start, os.SEEK_SET)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import click
 
 from modelops_bundle.errors import UsageError
+from modelops_bundle.model import packs
 from modelops_bundle.operations import push as operation
 from modelops_bundle.plan.push import PushPlan, drops_most
 from modelops_bundle.plan.semver import Part
@@ -25,6 +26,9 @@ _MOST = 50
 @click.option("--expect", metavar="DIGEST", help="Replace this version although this clone has not seen it.")
 @click.option("--force", is_flag=True, help="Replace whatever the tag holds; what that drops is listed.")
 @click.option("--annotation", "annotations", multiple=True, metavar="KEY=VALUE", help="Annotate the manifest.")
+@click.option(
+    "--pack", type=click.Choice(packs.MODES), help="Pack small files: when there are many (auto), always, or never."
+)
 @click.option("--dry-run", "-n", is_flag=True, help="Show the plan and do nothing.")
 @click.option("--plan-out", metavar="FILE", help="Save the plan (- is stdout) and do nothing else.")
 def push(
@@ -36,6 +40,7 @@ def push(
     expect: str | None,
     force: bool,
     annotations: tuple[str, ...],
+    pack: str | None,
     dry_run: bool,
     plan_out: str | None,
 ) -> None:
@@ -43,7 +48,7 @@ def push(
 
     Refuses to replace a version that this clone has not seen.
     """
-    request = operation.PushRequest(reference, tags, bump, expect, force, _annotations(annotations))
+    request = operation.PushRequest(reference, tags, bump, expect, force, _annotations(annotations), pack)
     with session(context) as here:
         plan = operation.plan_push(here, request)
     shown = plan_lines(plan)

@@ -1,0 +1,374 @@
+"""Packs: many small files, links and modes in one layer that plain `oras pull` unpacks (DESIGN §4; facts: format §3).
+
+A pack is a tar in a gzip of stored blocks: its bytes follow from its members alone, never from a compressor's version,
+and the place of every member's bytes can be computed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from modelops_bundle.model import canonical, paths
+from modelops_bundle.model.digest import Digest
+from modelops_bundle.model.snapshot import Entry
+
+Mode = Literal["auto", "always", "never"]
+MODES: tuple[Mode, ...] = ("auto", "always", "never")
+Member = tuple[str, Entry]
+
+SMALL = 256 * 1024
+"""Bytes below which a file is small."""
+MANY = 128
+"""Small files from which `auto` packs them."""
+MOST_LAYER_BYTES = 3_500 * 1024
+"""Bytes of layer descriptors from which `auto` packs: registries take manifests of 4 MiB (facts: OCI §2.6)."""
+_DESCRIPTOR = 245
+"""Bytes of a raw layer's descriptor besides its path, which it holds twice."""
+_SMALLEST_PACK = 1024 * 1024
+_PACKS = 64
+
+_WELL_KNOWN = re.compile(
+    r"(readme|licen[cs]e|notice|tokenizer|chat_template|vocab|merges|special_tokens|"
+    r"(generation_|preprocessor_|adapter_)?config|model_index|modelfile)([._].*)?",
+    re.IGNORECASE,
+)
+
+_BLOCK = 512
+_END = bytes(2 * _BLOCK)
+"""The trailer, and nothing after it: Go's reader stops there, and oras hashes what it has read."""
+_STORED = 65535
+"""Bytes of a stored block (RFC 1951 §3.2.4)."""
+_FLUSH = 16 * _STORED
+"""Bytes of tar that are framed at once."""
+_GZIP_HEAD = bytes.fromhex("1f8b08000000000000ff")
+_LARGEST_OCTAL = 8**11 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """A pack's members, and the digest and size in bytes of the blob that holds them."""
+
+    members: tuple[Member, ...]
+    digest: Digest
+    size: int
+
+
+def listing(members: Sequence[Member]) -> Digest:
+    """A digest of everything that a pack's bytes depend on."""
+    rows = [[path, entry.kind, str(entry.digest), entry.executable] for path, entry in members]
+    return Digest.of(canonical.dumps(rows))
+
+
+# --- what is packed, and how it is cut
+
+
+def cut(snapshot: Mapping[str, Entry], mode: Mode, layers: int | None = None) -> tuple[tuple[Member, ...], ...]:
+    """The members of each pack of `snapshot`: one sequence for the whole tree, links in a last one of their own.
+
+    Where a pack ends is decided by the hash of a path, so that an edit, an addition or a deletion changes one pack
+    and leaves the others alone.
+
+    :param layers: the most layers that the registry takes.
+    """
+    chosen = _chosen(snapshot, mode, layers)
+    rest = [(path, entry) for path, entry in chosen if entry.kind != "link"]
+    packs = _cut(rest, _target(sum(_room(entry) for _, entry in rest)))
+    links = {path: entry for path, entry in chosen if entry.kind == "link"}
+    if links:
+        packs.append(tuple((path, links[path]) for path in _users_first(links)))
+    return tuple(packs)
+
+
+def _chosen(snapshot: Mapping[str, Entry], mode: Mode, layers: int | None) -> list[Member]:
+    if mode == "never":
+        return []
+    small = _threshold(snapshot, mode, layers)
+    return [
+        (path, entry)
+        for path, entry in snapshot.items()
+        if entry.kind != "file" or (may_pack(path, entry) and (entry.executable or entry.size < small))
+    ]
+
+
+def may_pack(path: str, entry: Entry) -> bool:
+    """Whether ModelPack readers can do without finding the file in a layer of its own."""
+    return entry.role != "weight" and ("/" in path or _WELL_KNOWN.fullmatch(path) is None)
+
+
+def _threshold(snapshot: Mapping[str, Entry], mode: Mode, layers: int | None) -> int:
+    """The size in bytes below which a file is packed for being small, 0 when none is."""
+    raw = [
+        (entry.size, len(path.encode()) * 2 + _DESCRIPTOR, may_pack(path, entry))
+        for path, entry in snapshot.items()
+        if entry.kind == "file"
+    ]
+    most_layers = len(raw) if layers is None else layers - 2 * _PACKS
+    small = 0
+    if mode == "always" or sum(1 for size, _, movable in raw if movable and size < SMALL) > MANY:
+        small = SMALL
+    # What is left over must fit: larger and larger files are packed until it does, or until none is left to pack.
+    largest = max((size for size, _, movable in raw if movable), default=0)
+    while small <= largest:
+        left = [cost for size, cost, movable in raw if not (movable and size < small)]
+        if sum(left) <= MOST_LAYER_BYTES and len(left) <= most_layers:
+            break
+        small = small * 4 or SMALL
+    return small
+
+
+def _target(total: int) -> int:
+    """The size in bytes that packs have on average.
+
+    A power of two, so that it stays the same while a tree grows a little: another one cuts every pack anew.
+    """
+    target = _SMALLEST_PACK
+    while target * _PACKS < total:
+        target *= 2
+    return target
+
+
+def _cut(members: Sequence[Member], target: int) -> list[tuple[Member, ...]]:
+    packs: list[tuple[Member, ...]] = []
+    current: list[Member] = []
+    size = 0
+    for member in members:
+        room = _room(member[1])
+        if current and size + room > 2 * target:
+            packs.append(tuple(current))
+            current, size = [], 0
+        current.append(member)
+        size += room
+        if size >= target // 2 and _ends_pack(member[0], room, target // 2):
+            packs.append(tuple(current))
+            current, size = [], 0
+    if current:
+        packs.append(tuple(current))
+    return packs
+
+
+def _ends_pack(path: str, room: int, mean: int) -> bool:
+    """True for one in `mean` bytes: likelier for large members, the same for one that grew a little."""
+    draw = int.from_bytes(hashlib.sha256(path.encode()).digest()[:8], "big")
+    return draw * mean < (1 << room.bit_length()) << 64
+
+
+def _room(entry: Entry) -> int:
+    """Bytes that a member takes in its tar, about: directories and long names are not counted."""
+    return _BLOCK + _padded(_content(entry))
+
+
+def _users_first(links: Mapping[str, Entry]) -> list[str]:
+    """The links in path order, but each before those that its target passes through.
+
+    oras refuses to write a link whose way leads through one that is there already (facts: format §2.3).
+    """
+    passed = {path: set(_passed(path, entry.target or "")) & links.keys() for path, entry in links.items()}
+    ordered: list[str] = []
+    users: dict[str, set[str]] = {path: set() for path in links}
+    for path, used in passed.items():
+        for other in used:
+            users[other].add(path)
+    waiting = sorted(links, reverse=True)
+    while waiting:
+        # Links that use each other in a ring lead nowhere; any order does.
+        free = next((path for path in reversed(waiting) if not users[path]), waiting[-1])
+        waiting.remove(free)
+        ordered.append(free)
+        for other in passed[free]:
+            users[other].discard(free)
+    return ordered
+
+
+def _passed(path: str, target: str) -> Iterator[str]:
+    """The paths inside the tree that the target of the link at `path` leads through."""
+    steps = path.split("/")[:-1]
+    for part in target.split("/"):
+        if part == "..":
+            steps = steps[:-1]
+        elif part not in ("", "."):
+            steps = [*steps, part]
+            yield "/".join(steps)
+
+
+def title(number: int) -> str:
+    """The title of the `number`-th pack: the root, spelled differently each time, as no two titles may be equal."""
+    return "./" * number + "."
+
+
+# --- the tar
+
+
+def directories(members: Iterable[Member]) -> list[str]:
+    """Every directory that the members need, or are: oras makes no parents by itself."""
+    found: set[str] = set()
+    for path, entry in members:
+        found.update(paths.parents(path))
+        if entry.kind == "dir":
+            found.add(path)
+    return sorted(found, key=lambda path: path.encode())
+
+
+def pieces(members: Sequence[Member]) -> Iterator[bytes | str]:
+    """The tar in order: bytes as they are, and the path of a file where its content goes, before its padding."""
+    yield b"".join(header(path, Entry.directory()) for path in directories(members))
+    pending = b""
+    for path, entry in members:
+        if entry.kind == "dir":
+            continue
+        pending += header(path, entry)
+        if entry.kind == "file" and entry.size:
+            yield pending
+            yield path
+            pending = bytes(-entry.size % _BLOCK)
+    yield pending + _END
+
+
+def offsets(members: Sequence[Member]) -> dict[str, int]:
+    """Where in the tar each file's content begins, in bytes."""
+    at = sum(len(header(path, Entry.directory())) for path in directories(members))
+    found: dict[str, int] = {}
+    for path, entry in members:
+        if entry.kind == "dir":
+            continue
+        at += _header_size(path, entry)
+        if entry.kind == "file":
+            found[path] = at
+            at += _padded(entry.size)
+    return found
+
+
+def _padded(size: int) -> int:
+    return size + -size % _BLOCK
+
+
+_TYPES = {"file": b"0", "link": b"2", "dir": b"5"}
+
+
+def header(path: str, entry: Entry) -> bytes:
+    """The header of a member (POSIX.1-2001 pax, "ustar Interchange Format"), a pax record before it where it needs one.
+
+    Nobody owns it and it has no time: what is not in the snapshot is not in the pack.
+    """
+    name = path.encode() + (b"/" if entry.kind == "dir" else b"")
+    target = (entry.target or "").encode() if entry.kind == "link" else b""
+    size = entry.size if entry.kind == "file" else 0
+    mode = b"0000777" if entry.kind == "link" else b"0000755" if entry.kind == "dir" or entry.executable else b"0000644"
+    plain = _ustar(name[:100], mode, min(size, _LARGEST_OCTAL), _TYPES[entry.kind], target[:100])
+    if len(name) <= 100 and len(target) <= 100 and path.isascii() and target.isascii() and size <= _LARGEST_OCTAL:
+        return plain
+    return _pax_header(name, target, size) + plain
+
+
+def _header_size(path: str, entry: Entry) -> int:
+    if len(path) < 100 and path.isascii() and entry.kind == "file" and entry.size <= _LARGEST_OCTAL:
+        return _BLOCK
+    return len(header(path, entry))
+
+
+def _ustar(name: bytes, mode: bytes, size: int, kind: bytes, target: bytes) -> bytes:
+    before = name.ljust(100, b"\0") + mode + b"\x000000000\x000000000\x00" + b"%011o\x0000000000000\x00" % size
+    after = kind + target.ljust(100, b"\0") + b"ustar\x0000" + bytes(64) + b"0000000\x000000000\x00" + bytes(167)
+    # The sum counts its own field as eight blanks.
+    return before + b"%06o\x00 " % (sum(before) + sum(after) + 8 * 32) + after
+
+
+def _pax_header(name: bytes, target: bytes, size: int) -> bytes:
+    records = b""
+    if len(name) > 100 or not name.isascii():
+        records += _pax_record(b"path", name)
+    if len(target) > 100 or not target.isascii():
+        records += _pax_record(b"linkpath", target)
+    if size > _LARGEST_OCTAL:
+        records += _pax_record(b"size", str(size).encode())
+    return _ustar(b"././@PaxHeader", b"0000000", len(records), b"x", b"") + records + bytes(-len(records) % _BLOCK)
+
+
+def _pax_record(key: bytes, value: bytes) -> bytes:
+    body = b" " + key + b"=" + value + b"\n"
+    length = len(body)
+    while len(str(length)) + len(body) != length:
+        length = len(str(length)) + len(body)
+    return str(length).encode() + body
+
+
+# --- the gzip
+
+
+def tar_size(members: Sequence[Member]) -> int:
+    """Bytes of the members' tar."""
+    heads = sum(len(header(path, Entry.directory())) for path in directories(members))
+    files = sum(_header_size(path, entry) + _padded(_content(entry)) for path, entry in members if entry.kind != "dir")
+    return heads + files + len(_END)
+
+
+def _content(entry: Entry) -> int:
+    return entry.size if entry.kind == "file" else 0
+
+
+def gzip_size(tar: int) -> int:
+    """Bytes of a gzip of stored blocks that holds `tar` bytes."""
+    return len(_GZIP_HEAD) + 5 * max(1, -(-tar // _STORED)) + tar + 8
+
+
+def framed(tar: Iterable[bytes | memoryview], size: int) -> Iterator[bytes]:
+    """The gzip (RFC 1952) of the `size` bytes that `tar` yields, in stored blocks (RFC 1951 §3.2.4).
+
+    :raises ValueError: they are not `size` bytes.
+    """
+    crc, left = 0, size
+    buffer = bytearray()
+    yield _GZIP_HEAD
+    for piece in tar:
+        crc = zlib.crc32(piece, crc)
+        buffer += piece
+        # The last block is marked as such, so it waits for the end.
+        if len(buffer) > _FLUSH:
+            full = (len(buffer) - 1) // _STORED * _STORED
+            yield _blocks(buffer, full)
+            del buffer[:full]
+            left -= full
+    if left != len(buffer):
+        raise ValueError(f"a pack has {size - left + len(buffer)} bytes of tar instead of {size}")
+    full = max(0, left - 1) // _STORED * _STORED
+    last = left - full
+    head = b"\x01" + last.to_bytes(2, "little") + (last ^ 0xFFFF).to_bytes(2, "little")
+    tail = crc.to_bytes(4, "little") + (size & 0xFFFFFFFF).to_bytes(4, "little")
+    yield b"".join((_blocks(buffer, full), head, buffer[full:], tail))
+
+
+def _blocks(data: bytearray, size: int) -> bytes:
+    """The first `size` bytes of `data`, a multiple of a block, as blocks that are not the last."""
+    with memoryview(data) as view:
+        return b"".join(
+            piece for at in range(0, size, _STORED) for piece in (b"\x00\xff\xff\x00\x00", view[at : at + _STORED])
+        )
+
+
+def position(offset: int) -> int:
+    """Where in the gzip the tar's byte `offset` is."""
+    return len(_GZIP_HEAD) + 5 * (1 + offset // _STORED) + offset
+
+
+def unframed(chunks: Iterable[bytes], start: int, stop: int) -> Iterator[bytes]:
+    """The tar's bytes `start` to `stop`, from the gzip's bytes `position(start)` on."""
+    left, room, skip = stop - start, _STORED - start % _STORED, 0
+    for chunk in chunks:
+        at = 0
+        while at < len(chunk) and left:
+            if skip:
+                taken = min(skip, len(chunk) - at)
+                skip -= taken
+                at += taken
+                continue
+            taken = min(room, left, len(chunk) - at)
+            yield chunk[at : at + taken]
+            at += taken
+            left -= taken
+            room -= taken
+            if not room:
+                room, skip = _STORED, 5

@@ -1,0 +1,97 @@
+"""Packs of the working tree: which there are, and their digests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from modelops_bundle.errors import ConfigError
+from modelops_bundle.events import Advanced, Finished, ItemStarted, Started
+from modelops_bundle.model import packs
+from modelops_bundle.model.artifact import PACKS_PATH, Contents
+from modelops_bundle.model.media import FILEPATH
+from modelops_bundle.model.packs import Member, Mode, Pack
+from modelops_bundle.model.snapshot import Snapshot
+from modelops_bundle.operations.remote_state import Remote
+from modelops_bundle.operations.session import Session
+from modelops_bundle.transfer import engine, pack
+from modelops_bundle.workspace import layout
+from modelops_bundle.workspace.packs import PackCache
+from modelops_bundle.workspace.tree import WorkTree
+
+
+def mode(session: Session, wanted: str | None) -> Mode:
+    """What to pack: as this call wants it, else as the bundle's settings say.
+
+    :raises ConfigError: the settings say something else.
+    """
+    said = wanted or session.project.config.get("pack") or "auto"
+    found = next((known for known in packs.MODES if known == said), None)
+    if found is None:
+        raise ConfigError(f"pack cannot be {said!r}", hint=f"one of {', '.join(packs.MODES)}")
+    return found
+
+
+def seal(
+    session: Session, snapshot: Snapshot, keys: Mapping[str, tuple[int, ...]], how: Mode, layers: int | None = None
+) -> tuple[Pack, ...]:
+    """The packs of the working tree, those that were made before without reading a file.
+
+    :param layers: the most layers that the registry takes.
+    :raises WorkspaceChanged: a file changed since it was hashed.
+    """
+    cut = packs.cut(snapshot, how, layers)
+    if not cut:
+        return ()
+    cache = PackCache(session.project.folder / layout.PACKS)
+    made = {members: cache.get(members) for members in cut}
+    todo = [members for members, known in made.items() if known is None]
+    if todo:
+        _make(session, todo, WorkTree(session.tree, snapshot, keys), made)
+    found = tuple(known for known in made.values() if known is not None)
+    cache.save(found)
+    return found
+
+
+def _make(
+    session: Session,
+    todo: list[tuple[Member, ...]],
+    tree: WorkTree,
+    made: dict[tuple[Member, ...], Pack | None],
+) -> None:
+    run = session.run
+    run.emit(Started("pack", len(todo), sum(packs.tar_size(members) for members in todo)))
+
+    def one(members: tuple[Member, ...]) -> None:
+        size, key = packs.tar_size(members), packs.listing(members).hex
+        run.emit(ItemStarted(key, label(members), size))
+        made[members] = pack.seal(members, tree.content, run)
+        run.emit(Advanced(key, size))
+        run.emit(Finished(key, "copied"))
+
+    engine.each(todo, one, run)
+
+
+def label(members: tuple[Member, ...]) -> str:
+    """What people are told of a pack."""
+    first, last = members[0][0], members[-1][0]
+    return first if len(members) == 1 else f"{first} … {last} ({len(members)} packed)"
+
+
+def remember(session: Session, remote: Remote) -> None:
+    """Learn the digests of a version's packs from its index, so that nothing is packed only to find them."""
+    if any(layer.annotations.get(FILEPATH, "").startswith(PACKS_PATH) for layer in remote.manifest.layers):
+        cut = packs.cut(remote.contents.snapshot, mode(session, None))
+        found = [known for members in cut if (known := _known(members, remote.contents)) is not None]
+        PackCache(session.project.folder / layout.PACKS).save(found)
+
+
+def _known(members: tuple[Member, ...], contents: Contents) -> Pack | None:
+    """The pack of `members` if the version has exactly that one."""
+    offsets = packs.offsets(members)
+    places = {contents.places[path] for path in offsets}
+    blobs = {place.blob.digest: place.blob for place in places}
+    size = packs.gzip_size(packs.tar_size(members))
+    if len(blobs) != 1 or any(contents.places[path].offset != offset for path, offset in offsets.items()):
+        return None
+    blob = next(iter(blobs.values()))
+    return Pack(members, blob.digest, size) if blob.size == size else None

@@ -1,0 +1,185 @@
+"""Bringing the content of every step of a pull into the staging folder, verified, from wherever it is nearest."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from modelops_bundle.disk.files import free_bytes
+from modelops_bundle.disk.tree import StatKey
+from modelops_bundle.errors import DiskError, DiskFull, WouldOverwrite
+from modelops_bundle.events import Advanced, Finished, ItemStarted, Run, Started
+from modelops_bundle.model.descriptor import Descriptor
+from modelops_bundle.model.digest import Digest
+from modelops_bundle.model.ports import Reader
+from modelops_bundle.model.reference import parse
+from modelops_bundle.operations.local_state import keys_at
+from modelops_bundle.operations.session import Session
+from modelops_bundle.plan.pull import PullPlan, needs_bytes
+from modelops_bundle.transfer import engine
+from modelops_bundle.transfer.land import Packed
+from modelops_bundle.transfer.staging import Staging
+from modelops_bundle.transfer.unpack import Member, fetch_members, stage_large, wants_whole
+from modelops_bundle.workspace.index import tick
+
+
+@dataclass(slots=True)
+class Counts:
+    """Blobs and bytes that came over the wire, and files whose content was here already."""
+
+    fetched: int = 0
+    size: int = 0
+    reused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Blob:
+    """A blob with what is wanted of it: all of it, or the members of a pack."""
+
+    what: Descriptor
+    path: str
+    members: list[Member] = field(default_factory=list)
+
+    @property
+    def whole(self) -> bool:
+        """Whether the blob itself is staged."""
+        return not self.members or wants_whole(self.what, self.members)
+
+    @property
+    def size(self) -> int:
+        """Bytes to bring, about."""
+        return self.what.size if self.whole else sum(member.size for member in self.members)
+
+    @property
+    def label(self) -> str:
+        """What people are told of it."""
+        others = len(self.members) - 1
+        return f"{self.path} and {others:,} more" if others > 0 else self.path
+
+
+def stage(session: Session, plan: PullPlan, staging: Staging) -> tuple[Counts, Packed]:
+    """Stage what `plan` needs; returns what it took, and the small files that are in staged packs.
+
+    :raises DiskFull: there is no room; found before the first byte. :raises Corrupt: the store holds other bytes.
+    """
+    counts = Counts()
+    blobs = _wanted(session, plan, staging, counts)
+    _check_room(session, plan, blobs, staging)
+    run = session.run
+    if blobs:
+        run.emit(Started("download", len(blobs), sum(blob.size for blob in blobs)))
+        _fetch(session.store(parse(plan.reference)), run, staging, blobs, counts)
+        _let_settle(run, [blob.what for blob in blobs if blob.whole and not blob.members], staging)
+    packed = {
+        member.digest: (blob.what.digest, member.offset) for blob in blobs if blob.whole for member in blob.members
+    }
+    return counts, packed
+
+
+def _wanted(session: Session, plan: PullPlan, staging: Staging, counts: Counts) -> list[_Blob]:
+    """The blobs to bring, after what is here already was taken from here."""
+    known = _known_files(session)
+    blobs: dict[Digest, _Blob] = {}
+    done: set[Digest] = set()
+    for step in plan.steps:
+        entry = step.after
+        if entry is None or not needs_bytes(step) or entry.digest in done:
+            continue
+        done.add(entry.digest)
+        place = plan.places[step.path]
+        member = Member(entry.digest, entry.size, place.offset or 0)
+        if staging.has(member.content) or _copy_local(session, staging, member, known.get(entry.digest)):
+            counts.reused += 1
+            _tell_reused(session.run, step.path, member)
+            continue
+        blob = blobs.setdefault(place.blob.digest, _Blob(place.blob, step.path))
+        if place.offset is not None:
+            blob.members.append(member)
+    return list(blobs.values())
+
+
+def _tell_reused(run: Run, path: str, member: Member) -> None:
+    key = str(member.digest)
+    run.emit(ItemStarted(key, path, member.size))
+    run.emit(Advanced(key, member.size))
+    run.emit(Finished(key, "linked"))
+
+
+def _check_room(session: Session, plan: PullPlan, blobs: Iterable[_Blob], staging: Staging) -> None:
+    """:raises DiskFull: what is to come does not fit."""
+    seen: set[Digest] = set()
+    missing = 0
+    for blob in blobs:
+        missing += staging.missing_bytes(blob.what) if blob.whole else blob.size
+        missing += sum(member.size for member in blob.members) if blob.whole else 0
+    for step in plan.steps:
+        if step.after is not None and needs_bytes(step):
+            # The same content at a further path is a copy.
+            missing += step.after.size if step.after.digest in seen else 0
+            seen.add(step.after.digest)
+    free = free_bytes(session.project.folder)
+    if missing > free:
+        raise DiskFull(
+            f"the pull needs {missing} bytes, and {free} are free",
+            hint="free some space and run the same command again",
+            needed=missing,
+        )
+
+
+def _known_files(session: Session) -> Mapping[Digest, str]:
+    """Files of the merge base that stay or go only now: their content need not travel again."""
+    return {
+        entry.digest: path
+        for path, entry in session.project.at().snapshot.items()
+        if entry.kind == "file" and entry.size
+    }
+
+
+def _copy_local(session: Session, staging: Staging, member: Member, path: str | None) -> bool:
+    if path is None or not keys_at(session, [path]):
+        return False
+    try:
+        source = session.tree.open_read(path)
+    except (DiskError, WouldOverwrite):
+        # Something else is there now; the content comes from the remote.
+        return False
+    try:
+        return staging.adopt(member.content, source)
+    finally:
+        os.close(source)
+
+
+def _fetch(store: Reader, run: Run, staging: Staging, blobs: Iterable[_Blob], counts: Counts) -> None:
+    sizes: list[int] = []
+
+    def one(blob: _Blob) -> None:
+        key = str(blob.what.digest)
+
+        def progress(amount: int) -> None:
+            run.emit(Advanced(key, amount))
+
+        run.emit(ItemStarted(key, blob.label, blob.size))
+        if not blob.whole:
+            size = fetch_members(blob.what, blob.members, store, staging, run, progress)
+        elif staging.has(blob.what):
+            size = 0
+            progress(blob.what.size)
+        else:
+            size = staging.fetch(blob.what, store, run, progress)
+        stage_large(blob.what, blob.members if blob.whole else (), staging, run)
+        run.emit(Finished(key, "copied" if size else "exists"))
+        sizes.append(size)
+
+    engine.each(sorted(blobs, key=lambda blob: -blob.size), one, run)
+    counts.fetched, counts.size = len(sizes), sum(sizes)
+
+
+def _let_settle(run: Run, staged: Sequence[Descriptor], staging: Staging) -> None:
+    """Wait a clock tick where that saves the next status from hashing a gigabyte."""
+    for what in staged:
+        key = StatKey.of(staging.path(what.digest).stat())
+        young = tick(key) - (time.time_ns() - key.mtime_ns)
+        if 0 < young / 1e9 < key.size / 1.5e9:
+            run.cancelled.wait(young / 1e9)

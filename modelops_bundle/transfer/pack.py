@@ -1,0 +1,74 @@
+"""Packs as a `Reader`: made from their members' bytes each time they are read, never kept anywhere."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from modelops_bundle.errors import NotFound
+from modelops_bundle.events import Run
+from modelops_bundle.model import packs
+from modelops_bundle.model.descriptor import Descriptor
+from modelops_bundle.model.digest import Digest
+from modelops_bundle.model.packs import Member, Pack
+from modelops_bundle.model.ports import Chunks
+
+Contents = Callable[[str], Iterable[bytes]]
+"""The bytes of the member at a path, all of them."""
+
+
+class Packs:
+    """A reader on `made`, whose members' bytes `contents` brings."""
+
+    def __init__(self, made: Iterable[Pack], contents: Contents) -> None:
+        self._packs = {pack.digest: pack for pack in made}
+        self._contents = contents
+
+    def has(self, what: Descriptor) -> bool:
+        """Whether it is one of the packs."""
+        return what.digest in self._packs
+
+    @contextmanager
+    def open(self, what: Descriptor, start: int = 0, stop: int | None = None) -> Iterator[Chunks]:
+        """The bytes of a pack.
+
+        :raises NotFound: it is none of them. :raises BundleError: whatever reading a member raises.
+        """
+        pack = self._packs.get(what.digest)
+        if pack is None:
+            raise NotFound(f"no pack here is {what.digest}")
+        yield _part(blob(pack.members, self._contents), start, what.size if stop is None else stop)
+
+
+def blob(members: tuple[Member, ...], contents: Contents) -> Iterator[bytes]:
+    """The bytes of the pack of `members`."""
+    return packs.framed(_tar(members, contents), packs.tar_size(members))
+
+
+def _tar(members: tuple[Member, ...], contents: Contents) -> Iterator[bytes]:
+    for piece in packs.pieces(members):
+        if isinstance(piece, bytes):
+            yield piece
+        else:
+            yield from contents(piece)
+
+
+def _part(chunks: Iterable[bytes], start: int, stop: int) -> Iterator[bytes]:
+    at = 0
+    for chunk in chunks:
+        if at < stop and at + len(chunk) > start:
+            yield chunk[max(0, start - at) : stop - at]
+        at += len(chunk)
+
+
+def seal(members: tuple[Member, ...], contents: Contents, run: Run) -> Pack:
+    """Find the digest of the pack of `members` by making it once.
+
+    :raises BundleError: whatever reading a member raises.
+    """
+    hasher = hashlib.sha256()
+    for chunk in blob(members, contents):
+        run.check()
+        hasher.update(chunk)
+    return Pack(members, Digest("sha256", hasher.hexdigest()), packs.gzip_size(packs.tar_size(members)))

@@ -1,0 +1,179 @@
+"""Bringing files out of packs: a whole pack where most of it is wanted, else the ranges that hold them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Self
+
+from modelops_bundle.disk.files import require_directory, staged
+from modelops_bundle.disk.problems import translated
+from modelops_bundle.errors import DiskError
+from modelops_bundle.events import Run
+from modelops_bundle.model import packs
+from modelops_bundle.model.artifact import Place
+from modelops_bundle.model.descriptor import Descriptor
+from modelops_bundle.model.digest import Digest
+from modelops_bundle.model.ports import Chunks, Reader
+from modelops_bundle.transfer.staging import Staging
+from modelops_bundle.transfer.verify import verified
+
+SMALL_PACK = 256 * 1024
+"""Bytes of a pack that one request brings as fast as a part of it."""
+GAP = 64 * 1024
+"""Bytes that are cheaper received for nothing than left out by another request."""
+IN_MEMORY = 1024 * 1024
+"""Bytes up to which a file goes from its pack right into the tree; larger ones are staged by themselves."""
+_BLOCK = 1024 * 1024
+_SPAN = 8 * 1024 * 1024
+_ANY = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A file in a pack: its digest and size in bytes, and where in the pack's tar it begins."""
+
+    digest: Digest
+    size: int
+    offset: int
+
+    @property
+    def content(self) -> Descriptor:
+        """The file's content."""
+        return Descriptor(_ANY, self.digest, self.size)
+
+    @property
+    def raw(self) -> tuple[int, int]:
+        """The bytes of the pack that hold it: start, and stop (exclusive)."""
+        start = packs.position(self.offset)
+        return start, packs.position(self.offset + self.size - 1) + 1 if self.size else start
+
+
+def wants_whole(pack: Descriptor, members: Iterable[Member]) -> bool:
+    """Whether to bring the whole pack for `members`."""
+    return pack.size <= SMALL_PACK or 2 * sum(member.size for member in members) >= pack.size
+
+
+def fetch_members(
+    pack: Descriptor,
+    members: Sequence[Member],
+    store: Reader,
+    staging: Staging,
+    run: Run,
+    progress: Callable[[int], None],
+) -> int:
+    """Stage `members` one by one, receiving little else of the pack.
+
+    :returns: the number of bytes that were transferred.
+    :raises Corrupt: the pack holds other bytes there.
+    """
+    received = 0
+    for span in _spans(members):
+        start, stop = span[0].raw[0], max(member.raw[1] for member in span)
+        received += stop - start
+        with store.open(pack, start, stop) as chunks:
+            if len(span) == 1:
+                _stage(span[0], _counted(chunks, progress), staging, run)
+            else:
+                data = memoryview(b"".join(_counted(chunks, progress)))
+                for member in span:
+                    first, last = member.raw
+                    _stage(member, [bytes(data[first - start : last - start])], staging, run)
+    return received
+
+
+def reading(store: Reader, place: Place, size: int) -> AbstractContextManager[Chunks]:
+    """The unverified bytes of a file of `size` bytes, alone in its blob or in a pack."""
+    if place.offset is None:
+        return store.open(place.blob)
+    return _from_pack(store, place.blob, place.offset, size)
+
+
+@contextmanager
+def _from_pack(store: Reader, pack: Descriptor, offset: int, size: int) -> Iterator[Chunks]:
+    if not size:
+        yield iter(())
+        return
+    with store.open(pack, packs.position(offset), packs.position(offset + size - 1) + 1) as chunks:
+        yield packs.unframed(chunks, offset, offset + size)
+
+
+def _counted(chunks: Iterable[bytes], progress: Callable[[int], None]) -> Iterator[bytes]:
+    for chunk in chunks:
+        yield chunk
+        progress(len(chunk))
+
+
+def _spans(members: Sequence[Member]) -> Iterator[list[Member]]:
+    """Members that one request brings: near each other, and small enough together to be held in memory."""
+    span: list[Member] = []
+    for member in sorted(members, key=lambda member: member.offset):
+        first, last = member.raw
+        if span and (first - span[-1].raw[1] > GAP or last - span[0].raw[0] > _SPAN):
+            yield span
+            span = []
+        span.append(member)
+    if span:
+        yield span
+
+
+def _stage(member: Member, raw: Iterable[bytes], staging: Staging, run: Run) -> None:
+    content = verified(member.content, packs.unframed(raw, member.offset, member.offset + member.size))
+    path = staging.path(member.digest)
+    require_directory(path.parent)
+    with staged(path) as out:
+        for chunk in content:
+            run.check()
+            out.write(chunk)
+        out.commit(directory=False)
+
+
+def stage_large(pack: Descriptor, members: Iterable[Member], staging: Staging, run: Run) -> None:
+    """Take the large ones of `members` out of the staged pack, each into a staged file of its own.
+
+    :raises Corrupt: the pack holds other bytes there.
+    """
+    for member in members:
+        if member.size > IN_MEMORY and not staging.has(member.content):
+            with open(staging.path(pack.digest), "rb", buffering=0) as source:
+                source.seek(member.raw[0])
+                _stage(member, iter(lambda: source.read(_BLOCK), b""), staging, run)
+
+
+class Staged:
+    """Staged packs, opened once each, as a source of small files."""
+
+    def __init__(self, staging: Staging, members: Mapping[Digest, tuple[Digest, int]]) -> None:
+        """`members`: by digest of the file, the digest of its pack and its offset in the pack's tar."""
+        self._staging = staging
+        self._members = members
+        self._open: dict[Digest, int] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for descriptor in self._open.values():
+            os.close(descriptor)
+        self._open.clear()
+
+    def has(self, digest: Digest) -> bool:
+        """Whether the file is in one of the packs."""
+        return digest in self._members
+
+    def read(self, digest: Digest, size: int) -> bytes | None:
+        """The verified bytes of a small file; None when its pack is gone or damaged."""
+        pack, offset = self._members[digest]
+        first, last = Member(digest, size, offset).raw
+        try:
+            with translated("read a pack"):
+                if pack not in self._open:
+                    self._open[pack] = os.open(self._staging.path(pack), os.O_RDONLY | os.O_CLOEXEC)
+                raw = os.pread(self._open[pack], last - first, first)
+        except DiskError:
+            return None
+        data = raw if last - first == size else b"".join(packs.unframed([raw], offset, offset + size))
+        return data if len(data) == size and hashlib.sha256(data).hexdigest() == digest.hex else None
