@@ -22,11 +22,13 @@ def clone(session: Session, text: str, directory: str | None = None) -> tuple[Pa
         something else in it.
     """
     source = _source(session, text)
-    found = remote_state.look_up(Session(None, session.run, session.options, cwd=session.cwd), source)
+    outside = Session(None, session.run, session.options, cwd=session.cwd)
+    found = remote_state.look_up(outside, source)
     if found is None:
         raise NotFound(f"{source} does not exist", hint="bundle tags lists what there is", reference=str(source))
     root = Path(os.path.normpath(session.cwd / (directory or _directory_name(source))))
     inside = _prepare(session, root, source)
+    inside.parsed.update(outside.parsed)
     inside.read[found.digest] = inside.fresh[remote_state.key(source)] = found.sighting
     plan = pull.make_plan(inside, str(source))
     return root, pull.apply_pull(inside, plan)

@@ -142,7 +142,7 @@ def inspect(session: Session, text: str | None) -> Inspection:
         manifest = Manifest.from_bytes(found.data, found.media_type)
         annotations = dict(manifest.annotations)
         kind = _kind(manifest)
-        contents = remote_state.read(reference, found, store).contents.snapshot
+        contents = remote_state.read(session, reference, found, store).contents.snapshot
     except Unsupported as error:
         why = error.message
     return Inspection(str(reference), found.digest, found.data, found.media_type, annotations, kind, contents, why)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,15 +72,16 @@ def obstacles(session: Session, there: Mapping[str, Entry], here: Mapping[str, E
     """Per path of `there` that is not here in the same kind: what on disk would have to go for it to exist."""
     found: dict[str, set[str]] = {}
     checked: dict[str, bool] = {}
-    for path, entry in there.items():
-        known = here.get(path)
-        if known is not None and known.kind == entry.kind:
-            continue
-        blocking = {parent for parent in parents(path) if _is_file(session, parent, checked)}
-        if entry.kind != "dir":
-            blocking |= _content_of(session, path)
-        if blocking:
-            found[path] = blocking
+    with session.tree.keeping():
+        for path, entry in there.items():
+            known = here.get(path)
+            if known is not None and known.kind == entry.kind:
+                continue
+            blocking = {parent for parent in parents(path) if _is_file(session, parent, checked)}
+            if entry.kind != "dir":
+                blocking |= _content_of(session, path)
+            if blocking:
+                found[path] = blocking
     return found
 
 
@@ -92,8 +94,8 @@ def _is_file(session: Session, path: str, checked: dict[str, bool]) -> bool:
 
 def _content_of(session: Session, path: str) -> set[str]:
     """Everything below `path` that is no directory, and every empty directory, when `path` is a directory."""
-    at = look(session.tree, [path]).get(path)
-    if at is None or at.kind != "dir":
+    facts = session.tree.lstat(path)
+    if facts is None or not stat.S_ISDIR(facts.st_mode):
         return set()
     root = session.project.root
     found: set[str] = set()

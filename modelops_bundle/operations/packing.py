@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from modelops_bundle.errors import ConfigError
 from modelops_bundle.events import Advanced, Finished, ItemStarted, Started
@@ -43,28 +43,31 @@ def seal(
     if not cut:
         return ()
     cache = PackCache(session.project.folder / layout.PACKS)
-    made = {members: cache.get(members) for members in cut}
-    todo = [members for members, known in made.items() if known is None]
+    made = [cache.get(members) for members in cut]
+    todo = [number for number, known in enumerate(made) if known is None]
     if todo:
-        _make(session, todo, WorkTree(session.tree, snapshot, keys), made)
-    found = tuple(known for known in made.values() if known is not None)
+        _make(session, WorkTree(session.tree, snapshot, keys), cut, todo, made)
+    found = tuple(known for known in made if known is not None)
     cache.save(found)
     return found
 
 
 def _make(
     session: Session,
-    todo: list[tuple[Member, ...]],
     tree: WorkTree,
-    made: dict[tuple[Member, ...], Pack | None],
+    cut: Sequence[tuple[Member, ...]],
+    todo: Sequence[int],
+    made: list[Pack | None],
 ) -> None:
     run = session.run
-    run.emit(Started("pack", len(todo), sum(packs.tar_size(members) for members in todo)))
+    run.emit(Started("pack", len(todo), sum(packs.tar_size(cut[number]) for number in todo)))
 
-    def one(members: tuple[Member, ...]) -> None:
-        size, key = packs.tar_size(members), packs.listing(members).hex
+    def one(number: int) -> None:
+        members = cut[number]
+        size, key = packs.tar_size(members), f"pack {number}"
         run.emit(ItemStarted(key, label(members), size))
-        made[members] = pack.seal(members, tree.content, run)
+        with session.tree.keeping():
+            made[number] = pack.seal(members, tree.content, run)
         run.emit(Advanced(key, size))
         run.emit(Finished(key, "copied"))
 
@@ -88,10 +91,9 @@ def remember(session: Session, remote: Remote) -> None:
 def _known(members: tuple[Member, ...], contents: Contents) -> Pack | None:
     """The pack of `members` if the version has exactly that one."""
     offsets = packs.offsets(members)
-    places = {contents.places[path] for path in offsets}
-    blobs = {place.blob.digest: place.blob for place in places}
-    size = packs.gzip_size(packs.tar_size(members))
-    if len(blobs) != 1 or any(contents.places[path].offset != offset for path, offset in offsets.items()):
+    places = [contents.places[path] for path in offsets]
+    if not places or [place.offset for place in places] != list(offsets.values()):
         return None
-    blob = next(iter(blobs.values()))
-    return Pack(members, blob.digest, size) if blob.size == size else None
+    blob, size = places[0].blob, packs.gzip_size(packs.tar_size(members))
+    alone = all(place.blob is blob for place in places)
+    return Pack(members, blob.digest, size) if alone and blob.size == size else None

@@ -198,7 +198,7 @@ def _sighting(session: Session, plan: PullPlan) -> Sighting | None:
     found = store.resolve(str(plan.digest), data=True)
     if found is None:
         raise NotFound(f"{reference.at(None, plan.digest)} is gone", hint="make the plan again")
-    sighting = remote_state.read(reference.at(reference.tag, plan.digest), found, store).sighting
+    sighting = remote_state.read(session, reference.at(reference.tag, plan.digest), found, store).sighting
     return Sighting(plan.reference, sighting.manifest, sighting.index)
 
 
@@ -216,10 +216,9 @@ def _remember_digests(session: Session, plan: PullPlan, placed: Mapping[str, Sta
     then shows in the mtime.
     """
     written = {step.path: step.after for step in plan.steps}
-    now = keys_at(session, placed)
     for path, key in placed.items():
         entry = written[path]
-        if entry is not None and now.get(path) == key and key.mtime_ns + tick(key) < key.ctime_ns:
+        if entry is not None and key.mtime_ns + tick(key) < key.ctime_ns:
             taken = max(time.time_ns(), key.ctime_ns + tick(key) + 1)
             session.index.put(path, Hashed(entry.digest, key, taken))
     session.index.save()

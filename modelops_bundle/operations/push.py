@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -123,9 +123,7 @@ def plan_push(session: Session, request: PushRequest) -> PushPlan:
         force=request.force,
         strays_from=_strays_from(session, request, moves[0], reference),
     )
-    # Snapshot, annotations and packs are the draft's, and so is what is made of them.
-    vars(plan)["artifact"] = draft.artifact
-    return plan
+    return plan.sharing(draft)
 
 
 def _strays_from(session: Session, request: PushRequest, move: TagMove, reference: Reference) -> str | None:
@@ -196,7 +194,7 @@ def _stand(
     if found is None:
         return move, None
     if sighting is not None and sighting.digest == found:
-        return move, remote_state.from_sighting(reference, sighting)
+        return move, remote_state.from_sighting(session, reference, sighting)
     try:
         return move, remote_state.require(session, reference.at(reference.tag, found))
     except Unsupported as error:
@@ -245,7 +243,7 @@ def apply_push(session: Session, plan: PushPlan, *, saved: bool = False) -> Resu
         states = _move_tags(store, plan, manifest, data, run, note)
         checkpoint("tags moved")
         moved = {state["tag"] for state in states if state["state"] == "moved"}
-        _record(session, replace(plan, tags=tuple(move for move in plan.tags if move.tag in moved)), made)
+        _record(session, plan.with_tags(move for move in plan.tags if move.tag in moved), made)
         project.log("push", f"{plan.place}:{plan.tags[0].tag}", manifest.digest)
     if len(moved) < len(states):
         told = ", ".join(f"{state['tag']}: {state['state']}" for state in states)
@@ -327,7 +325,12 @@ class _Source:
         content = self._made.get(what.digest)
         if content is not None:
             return nullcontext(iter([content[start:stop]]))
-        return (self._packs if self._packs.has(what) else self._tree).open(what, start, stop)
+        return self._open_pack(what, start, stop) if self._packs.has(what) else self._tree.open(what, start, stop)
+
+    @contextmanager
+    def _open_pack(self, what: Descriptor, start: int, stop: int | None) -> Iterator[Chunks]:
+        with self._tree.keeping(), self._packs.open(what, start, stop) as chunks:
+            yield chunks
 
 
 def _move_tags(

@@ -114,5 +114,5 @@ def record(session: Session, commit: Mapping[str, Any], left: Sequence[Step]) ->
         sighting = Sighting(reference, commit["manifest"].encode(), index.encode() if index is not None else None)
         session.seen.put(sighting)
         session.seen.forget_pushed(reference)
-        packing.remember(session, remote_state.from_sighting(parse(reference), sighting))
+        packing.remember(session, remote_state.from_sighting(session, parse(reference), sighting))
     project.log("pull", reference, Digest.parse(commit["digest"]))

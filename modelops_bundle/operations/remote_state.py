@@ -24,9 +24,10 @@ class Remote:
 
     reference: Reference
     sighting: Sighting
+    shared: dict[Digest, Contents]
     parsed: Manifest | None = None
 
-    @property
+    @cached_property
     def digest(self) -> Digest:
         """The manifest's digest."""
         return self.sighting.digest
@@ -42,7 +43,9 @@ class Remote:
 
         :raises Corrupt: the kept copy is damaged. :raises UnsafePath: a path that must not be created.
         """
-        return artifact.read(self.manifest, self._kept_index)
+        if self.digest not in self.shared:
+            self.shared[self.digest] = artifact.read(self.manifest, self._kept_index)
+        return self.shared[self.digest]
 
     def _kept_index(self, what: Descriptor) -> bytes:
         index = self.sighting.index
@@ -77,7 +80,7 @@ def look_up(session: Session, reference: Reference) -> Remote | None:
     """
     fresh = session.fresh.pop(key(reference), None)
     if fresh is not None:
-        return from_sighting(reference, fresh)
+        return from_sighting(session, reference, fresh)
     sighting = session.seen.get(key(reference)) if session.has_project else None
     store = session.store(reference)
     if sighting is not None:
@@ -85,7 +88,7 @@ def look_up(session: Session, reference: Reference) -> Remote | None:
         if current is None:
             return None
         if current.digest == sighting.digest:
-            return from_sighting(reference, sighting)
+            return from_sighting(session, reference, sighting)
         found = store.resolve(str(current.digest), data=True)
     else:
         found = store.resolve(_name(reference), data=True)
@@ -101,7 +104,7 @@ def fetch(session: Session, reference: Reference) -> Remote | None:
 def _read_into(session: Session, reference: Reference, found: Descriptor | None, store: Store) -> Remote | None:
     if found is None:
         return None
-    remote = read(reference, found, store)
+    remote = read(session, reference, found, store)
     session.read[remote.digest] = remote.sighting
     return remote
 
@@ -114,7 +117,7 @@ def require(session: Session, reference: Reference) -> Remote:
     return found
 
 
-def read(reference: Reference, found: Descriptor, store: Store) -> Remote:
+def read(session: Session, reference: Reference, found: Descriptor, store: Store) -> Remote:
     """Parse and check the manifest that `found` carries, and bring its index."""
     data = found.data
     if data is None or Digest.of(data) != found.digest:
@@ -127,15 +130,15 @@ def read(reference: Reference, found: Descriptor, store: Store) -> Remote:
         what = artifact.index_descriptor(manifest)
         if what.data is None or Digest.of(what.data) != what.digest:
             index = read_small(store, what, artifact.MAX_INDEX)
-    remote = Remote(reference, Sighting(key(reference), data, index), manifest)
+    remote = Remote(reference, Sighting(key(reference), data, index), session.parsed, manifest)
     # Here and now: whatever is wrong with it is found before anything is done.
     _ = remote.contents
     return remote
 
 
-def from_sighting(reference: Reference, sighting: Sighting) -> Remote:
+def from_sighting(session: Session, reference: Reference, sighting: Sighting) -> Remote:
     """What was last seen, without asking anybody."""
-    return Remote(reference, sighting)
+    return Remote(reference, sighting, session.parsed)
 
 
 def blob_digests(manifest: Manifest) -> frozenset[str]:

@@ -54,7 +54,7 @@ def _places(session: Session, reference: Reference, at: At) -> dict[str, Place]:
     places = {p: Place(Descriptor(_ANY, e.digest, e.size)) for p, e in at.snapshot.items() if e.kind == "file"}
     sighting = session.seen.get(remote_state.key(reference))
     if sighting is not None and at.digest in (None, sighting.digest):
-        contents = remote_state.from_sighting(reference, sighting).contents
+        contents = remote_state.from_sighting(session, reference, sighting).contents
     elif at.digest is not None:
         contents = remote_state.require(session, reference.at(None, at.digest)).contents
     else:

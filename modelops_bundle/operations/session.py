@@ -12,6 +12,7 @@ from modelops_bundle.disk.files import read_file
 from modelops_bundle.disk.tree import Tree
 from modelops_bundle.errors import ConfigError, NotFound, Unavailable, Unsupported, UsageError
 from modelops_bundle.events import Run
+from modelops_bundle.model.artifact import Contents
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.ports import Lister, Store
 from modelops_bundle.model.reference import Reference, is_service_tag, parse
@@ -63,6 +64,8 @@ class Session:
         self._stores: dict[tuple[str, str], Store] = {}
         self.read: dict[Digest, Sighting] = {}
         """Manifests read during this session, so that none is fetched twice."""
+        self.parsed: dict[Digest, Contents] = {}
+        """What the manifests read or looked into during this session hold: parsing ten thousand rows takes a while."""
         self.fresh: dict[str, Sighting] = {}
         """By reference, what was read a moment ago and may be taken as current once."""
 

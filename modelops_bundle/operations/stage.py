@@ -81,6 +81,7 @@ def stage(session: Session, plan: PullPlan, staging: Staging) -> tuple[Counts, P
 def _wanted(session: Session, plan: PullPlan, staging: Staging, counts: Counts) -> list[_Blob]:
     """The blobs to bring, after what is here already was taken from here."""
     known = _known_files(session)
+    staged = staging.names()
     blobs: dict[Digest, _Blob] = {}
     done: set[Digest] = set()
     for step in plan.steps:
@@ -90,7 +91,8 @@ def _wanted(session: Session, plan: PullPlan, staging: Staging, counts: Counts) 
         done.add(entry.digest)
         place = plan.places[step.path]
         member = Member(entry.digest, entry.size, place.offset or 0)
-        if staging.has(member.content) or _copy_local(session, staging, member, known.get(entry.digest)):
+        here = entry.digest.hex in staged and staging.has(member.content)
+        if here or _copy_local(session, staging, member, known.get(entry.digest)):
             counts.reused += 1
             _tell_reused(session.run, step.path, member)
             continue

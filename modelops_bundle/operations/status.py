@@ -119,4 +119,4 @@ def ask(session: Session, reference: Reference) -> tuple[remote_state.Remote | N
         sighting = session.seen.get(remote_state.key(reference))
         if sighting is None:
             return None, error.message
-        return remote_state.from_sighting(reference, sighting), error.message
+        return remote_state.from_sighting(session, reference, sighting), error.message

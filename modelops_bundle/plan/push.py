@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, Self
 
@@ -96,6 +96,15 @@ class PushPlan:
     def artifact(self) -> artifact.Artifact:
         """The artifact: a pure function of snapshot, annotations and packs."""
         return artifact.build(self.snapshot, self.annotations, self.packed)
+
+    def sharing(self, other: PushPlan) -> Self:
+        """This plan, with the artifact that `other` of the same snapshot, annotations and packs has made already."""
+        vars(self)["artifact"] = other.artifact
+        return self
+
+    def with_tags(self, tags: Iterable[TagMove]) -> Self:
+        """The same plan for `tags` only."""
+        return replace(self, tags=tuple(tags)).sharing(self)
 
     @property
     def dropped(self) -> tuple[str, ...]:

@@ -125,7 +125,7 @@ def apply(
         elif state == "before" or _is_repeatable(step):
             todo.append(step)
     landing = _Landing(tree, staging, _uses(todo), now, seen, {} if placed is None else placed)
-    small = [step for step in todo if landing.is_small(step, packed)]
+    small = landing.small(todo, packed)
     batch = {step.path for step in small}
     left += [step for step in sorted(todo, key=_order) if step.path not in batch and not landing.attempt(step)]
     left += landing.place_small(small, packed)
@@ -211,12 +211,11 @@ class _Landing:
                 return False
             raise
 
-    def is_small(self, step: Step, packed: Packed) -> bool:
-        """Whether the step brings a file whose bytes are in a staged pack, and not staged by themselves."""
-        after = step.after
-        if after is None or not needs_bytes(step) or after.digest not in packed:
-            return False
-        return not self.staging.path(after.digest).is_file()
+    def small(self, steps: Iterable[Step], packed: Packed) -> list[Step]:
+        """The steps that bring files whose bytes are in a staged pack, and not staged by themselves."""
+        staged = self.staging.names() if packed else ()
+        brought = ((step, step.after.digest) for step in steps if step.after is not None and needs_bytes(step))
+        return [step for step, digest in brought if digest in packed and digest.hex not in staged]
 
     def place_small(self, steps: Sequence[Step], packed: Packed) -> list[Step]:
         """Carry out steps that bring small files from staged packs; returns those that were not."""

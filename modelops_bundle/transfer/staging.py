@@ -37,6 +37,12 @@ class Staging:
         except OSError:
             return False
 
+    def names(self) -> frozenset[str]:
+        """The names of what is here, whole blobs by the digits of their digests."""
+        with suppress(OSError):
+            return frozenset(os.listdir(self._folder))
+        return frozenset()
+
     def missing_bytes(self, what: Descriptor) -> int:
         """How many bytes of the blob are still to come."""
         if self.has(what):

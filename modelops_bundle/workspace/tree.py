@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from modelops_bundle.disk.problems import translated
 from modelops_bundle.disk.tree import StatKey, Tree
@@ -49,6 +49,10 @@ class WorkTree:
             yield self._chunks(path, descriptor, start, what.size if stop is None else stop)
         finally:
             os.close(descriptor)
+
+    def keeping(self) -> AbstractContextManager[None]:
+        """`Tree.keeping`, for reading many files."""
+        return self._tree.keeping()
 
     def content(self, path: str) -> Chunks:
         """The bytes of the file at `path`, all of them.
