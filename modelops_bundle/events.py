@@ -95,10 +95,11 @@ def discard(_event: Event) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Widths of an operation: worker count and bytes per second (None: unlimited)."""
+    """Widths of an operation: workers, bytes per second (None: unlimited), connections to one host."""
 
     jobs: int = 4
     rate: int | None = None
+    connections: int = 16
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ def make_client(options: Options, remote: Remote | None, host: str, run: Run, *,
         ca_file=ca_file,
         plain_http_hosts=(host,) if plain else (),
         user_agent=f"modelops-bundle/{__version__}",
+        stall_timeout=options.timeout,
         proxy=options.proxy,
         no_proxy=options.no_proxy,
     )

@@ -42,6 +42,13 @@ def _rate(value: str) -> str:
     return value
 
 
+def _seconds(value: str) -> float:
+    seconds = float(value)
+    if not 0.1 <= seconds <= 86400:
+        raise ValueError("a number of seconds from 0.1")
+    return seconds
+
+
 def _globs(value: str) -> list[str]:
     return [glob.strip() for glob in value.split(",") if glob.strip()]
 
@@ -59,8 +66,10 @@ KEYS: Mapping[str, Callable[[str], Any]] = {
     "default_remote": _text,
     "default_tag": _text,
     "ignore.defaults": _boolean,
+    "limits.connections": _positive,
     "limits.jobs": _positive,
     "limits.rate": _rate,
+    "limits.timeout": _seconds,
     "plain_http": _boolean,
     "ca_file": _text,
     "offline": _boolean,
@@ -88,6 +97,7 @@ _FITS: Mapping[Callable[[str], Any], Callable[[object], bool]] = {
     _boolean: lambda value: isinstance(value, bool),
     _positive: lambda value: type(value) is int and value > 0,
     _rate: lambda value: type(value) is int or isinstance(value, str),
+    _seconds: lambda value: type(value) in (int, float),
     _globs: lambda value: isinstance(value, list) and all(isinstance(item, str) for item in value),
 }
 """What a value in a file may be, by the reader of its key; text where nothing is said."""

@@ -27,6 +27,7 @@ def options(context: Context) -> Options:
         plain_http=settings.plain_http,
         ca_file=settings.resolve(str(settings.ca_file)) if settings.ca_file else None,
         offline=settings.offline,
+        timeout=settings.timeout,
         docker_config=folder / "config.json",
         username=os.environ.get("BUNDLE_USERNAME"),
         password=os.environ.get("BUNDLE_PASSWORD"),

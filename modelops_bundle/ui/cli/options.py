@@ -22,6 +22,7 @@ import click
 
 from modelops_bundle.errors import BundleError, ConfigError, UsageError
 from modelops_bundle.ui import text
+from modelops_bundle.ui.cli import values as parse
 from modelops_bundle.ui.sinks import PROGRESS, Progress, choose
 
 if TYPE_CHECKING:
@@ -29,80 +30,13 @@ if TYPE_CHECKING:
 
 DEFAULT_JOBS = 4
 """That of `events.Limits`, which a test compares: importing events for it takes longer than parsing the command line."""
+DEFAULT_CONNECTIONS = 16
+"""Likewise."""
+DEFAULT_TIMEOUT = 30.0
+"""That of `net.options.NetOptions`, which a test compares likewise."""
 VARIABLE_PREFIX = "BUNDLE_"
 FLAGS_KEY = "modelops_bundle.flags"
 """Where the flags that were met so far are kept in `click.Context.meta`, shared by all contexts of one invocation."""
-
-# ------------------------------------------------------------------------------------------------------- one value
-
-_SIZE = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(?:([kmgtp]?)(i?)(b?))(?:/s)?", re.IGNORECASE)
-_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
-
-
-def parse_size(value: str) -> int:
-    """Bytes from `512`, `10M`, `10MiB`, `1.5G`, `10MB`, `10M/s`.
-
-    A letter alone counts in 1024s, as curl and wget do; `MB` counts in 1000s, as the standards do.
-
-    :raises ValueError: anything else.
-    """
-    found = _SIZE.fullmatch(value.strip())
-    if found is None or not value.isascii():
-        raise ValueError("write a number of bytes, or one with K, M, G or T, as in 10M or 1.5GiB")
-    number, letter, binary, byte = found.groups()
-    if binary and not letter:
-        raise ValueError("write KiB, MiB, GiB or TiB")
-    base = 1000 if letter and byte and not binary else 1024
-    # Whole numbers stay exact at any size; only fractions go through floats.
-    scale = base ** _POWERS[letter.lower()]
-    return int(number) * scale if number.isdigit() else int(float(number) * scale)
-
-
-def _rate(value: object) -> int | None:
-    if isinstance(value, int) and not isinstance(value, bool):
-        size = value
-    elif str(value).strip().lower() in ("none", "unlimited"):
-        return None
-    else:
-        size = parse_size(str(value))
-    if size < 0:
-        raise ValueError("a rate is not negative")
-    return size or None
-
-
-def _jobs(value: object) -> int:
-    try:
-        jobs = int(str(value))
-    except ValueError:
-        jobs = 0
-    if not 1 <= jobs <= 1024:
-        raise ValueError("write a number from 1 to 1024")
-    return jobs
-
-
-def _switch(value: object) -> bool:
-    if isinstance(value, bool):
-        return value
-    word = str(value).strip().lower()
-    if word in ("1", "true", "yes", "on"):
-        return True
-    if word in ("0", "false", "no", "off", ""):
-        return False
-    raise ValueError("write true or false")
-
-
-def _progress(value: object) -> Progress:
-    for known in PROGRESS:
-        if value == known:
-            return known
-    raise ValueError(f"write one of {', '.join(PROGRESS)}")
-
-
-def _path(value: object) -> Path:
-    if not str(value):
-        raise ValueError("it is empty")
-    return Path(str(value)).expanduser()
-
 
 # -------------------------------------------------------------------------------------------------------- options
 
@@ -126,19 +60,42 @@ class Option:
 
 
 OPTIONS: tuple[Option, ...] = (
-    Option("directory", ("-C", "--directory"), _path, "Work as if started in DIR.", "DIR"),
-    Option("quiet", ("-q", "--quiet"), _switch, "Errors and notices only.", key="quiet"),
-    Option("verbose", ("-v", "--verbose"), _switch, "Show every request.", key="verbose"),
-    Option("json", ("--json",), _switch, "One JSON document on stdout."),
+    Option("directory", ("-C", "--directory"), parse.path, "Work as if started in DIR.", "DIR"),
+    Option("quiet", ("-q", "--quiet"), parse.switch, "Errors and notices only.", key="quiet"),
+    Option("verbose", ("-v", "--verbose"), parse.switch, "Show every request.", key="verbose"),
+    Option("json", ("--json",), parse.switch, "One JSON document on stdout."),
     Option(
-        "progress", ("--progress",), _progress, "Progress on stderr (default auto).", "|".join(PROGRESS), "progress"
+        "progress",
+        ("--progress",),
+        parse.progress,
+        "Progress on stderr (default auto).",
+        "|".join(PROGRESS),
+        "progress",
     ),
-    Option("jobs", ("--jobs",), _jobs, f"Transfers at once (default {DEFAULT_JOBS}).", "N", "limits.jobs"),
-    Option("limit_rate", ("--limit-rate",), _rate, "Most bytes per second, as in 10M.", "RATE", "limits.rate"),
-    Option("plain_http", ("--plain-http",), _switch, "Talk HTTP instead of HTTPS to registries.", key="plain_http"),
-    Option("ca_file", ("--ca-file",), _path, "Trust the certificates in FILE.", "FILE", "ca_file"),
-    Option("offline", ("--offline",), _switch, "Do not use the network.", key="offline"),
-    Option("yes", ("--yes",), _switch, "Confirm without asking."),
+    Option("jobs", ("--jobs",), parse.count, f"Transfers at once (default {DEFAULT_JOBS}).", "N", "limits.jobs"),
+    Option(
+        "connections",
+        ("--connections",),
+        parse.count,
+        f"Most connections to one host (default {DEFAULT_CONNECTIONS}).",
+        "N",
+        "limits.connections",
+    ),
+    Option("limit_rate", ("--limit-rate",), parse.rate, "Most bytes per second, as in 10M.", "RATE", "limits.rate"),
+    Option(
+        "timeout",
+        ("--timeout",),
+        parse.seconds,
+        f"Seconds without a byte after which a transfer is tried again (default {DEFAULT_TIMEOUT:.0f}).",
+        "SECONDS",
+        "limits.timeout",
+    ),
+    Option(
+        "plain_http", ("--plain-http",), parse.switch, "Talk HTTP instead of HTTPS to registries.", key="plain_http"
+    ),
+    Option("ca_file", ("--ca-file",), parse.path, "Trust the certificates in FILE.", "FILE", "ca_file"),
+    Option("offline", ("--offline",), parse.switch, "Do not use the network.", key="offline"),
+    Option("yes", ("--yes",), parse.switch, "Confirm without asking."),
 )
 _BY_NAME = {option.name: option for option in OPTIONS}
 
@@ -154,7 +111,9 @@ class Settings:
     json: bool = False
     progress: Progress = "auto"
     jobs: int = DEFAULT_JOBS
+    connections: int = DEFAULT_CONNECTIONS
     limit_rate: int | None = None
+    timeout: float = DEFAULT_TIMEOUT
     plain_http: bool = False
     ca_file: Path | None = None
     offline: bool = False
@@ -389,7 +348,7 @@ def wants_json(arguments: Sequence[str], environment: Mapping[str, str]) -> bool
     if "--json" in words:
         return True
     try:
-        return _switch(environment.get(_BY_NAME["json"].variable, ""))
+        return parse.switch(environment.get(_BY_NAME["json"].variable, ""))
     except ValueError:
         return False
 
@@ -421,7 +380,7 @@ def _running(settings: Settings) -> Iterator[Run]:
         colour=settings.colour_stderr,
     )
     with sinks as emit:
-        run = Run(emit=emit, limits=Limits(jobs=settings.jobs, rate=settings.limit_rate))
+        run = Run(emit=emit, limits=Limits(settings.jobs, settings.limit_rate, settings.connections))
         with cancelling(run, show_cursor=settings.stderr_is_tty):
             yield run
 
