@@ -27,6 +27,8 @@ from modelops_bundle.model.paths import display
 
 _DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+# O_NONBLOCK: a FIFO put there meanwhile must not hang us.
+_READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 _NO_HARD_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK)
 _IN_THE_WAY = (errno.ELOOP, errno.ENOTDIR, errno.EMLINK)
 _STAYS = (
@@ -178,11 +180,45 @@ class Tree:
             os.mkdir(name, 0o777, dir_fd=handle)
         return os.open(name, _DIRECTORY | _NOFOLLOW, dir_fd=handle)
 
+    def _held(self, path: str) -> tuple[int, str] | None:
+        """What `parent` gives, at once, where the directory is the one whose handle is kept."""
+        last: _Last | None = getattr(self._kept, "last", None)
+        above, slash, name = path.rpartition("/")
+        if last is None or last.handle is None or last.directory != above or name in _NEVER:
+            return None
+        return last.handle, self._native(last.handle, above + slash, name)
+
+    def read_small(self, path: str, size: int) -> tuple[bytes, os.stat_result]:
+        """The first `size` bytes of the regular file `path`, and its facts after they were read."""
+        held = self._held(path)
+        if held is not None:
+            return self._read_small(path, *held, size)
+        with self.parent(path) as (parent, name):
+            return self._read_small(path, parent, name, size)
+
+    def _read_small(self, path: str, parent: int, name: str, size: int) -> tuple[bytes, os.stat_result]:
+        with translated(f"read {path}"):
+            descriptor = os.open(name, _READ if path in self._follow else _READ | _NOFOLLOW, dir_fd=parent)
+            try:
+                data = os.read(descriptor, size)
+                facts = os.fstat(descriptor)
+            finally:
+                os.close(descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            raise WouldOverwrite(f"{path} is no regular file any more", path=path)
+        return data, facts
+
     def lstat(self, path: str) -> os.stat_result | None:
         """The facts of `path` itself; None when it or a directory above it is absent or no directory."""
         last: _Last | None = getattr(self._kept, "last", None)
         if last is not None and last.handle is None and last.directory == path.rpartition("/")[0]:
             return None
+        held = self._held(path)
+        if held is not None:
+            try:
+                return os.stat(held[1], dir_fd=held[0], follow_symlinks=path in self._follow)
+            except FileNotFoundError:
+                return None
         try:
             with self.parent(path) as (parent, name), suppress(FileNotFoundError):
                 return os.stat(name, dir_fd=parent, follow_symlinks=path in self._follow)
@@ -200,9 +236,7 @@ class Tree:
         :param follow: a link that was declared to stand for its target is read through.
         """
         with self.parent(path) as (parent, name):
-            # O_NONBLOCK: a FIFO put there meanwhile must not hang us.
-            flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
-            descriptor = os.open(name, flags if follow and path in self._follow else flags | _NOFOLLOW, dir_fd=parent)
+            descriptor = os.open(name, _READ if follow and path in self._follow else _READ | _NOFOLLOW, dir_fd=parent)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise WouldOverwrite(f"{path} is no regular file any more", path=path)

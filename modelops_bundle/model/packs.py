@@ -205,12 +205,9 @@ def title(number: int) -> str:
 
 def directories(members: Iterable[Member]) -> list[str]:
     """Every directory that the members need, or are: oras makes no parents by itself."""
-    found: set[str] = set()
-    for path, entry in members:
-        found.update(paths.parents(path))
-        if entry.kind == "dir":
-            found.add(path)
-    return sorted(found, key=lambda path: path.encode())
+    found = {path if entry.kind == "dir" else path.rpartition("/")[0] for path, entry in members}
+    found |= {parent for path in found for parent in paths.parents(path)}
+    return sorted(found - {""}, key=lambda path: path.encode())
 
 
 def pieces(members: Sequence[Member]) -> Iterator[bytes | str]:
@@ -254,6 +251,8 @@ def header(path: str, entry: Entry) -> bytes:
 
     Nobody owns it and it has no time: what is not in the snapshot is not in the pack.
     """
+    if entry.kind == "file" and _is_plain(path, entry.size):
+        return _file_header(path.encode(), entry)
     name = path.encode() + (b"/" if entry.kind == "dir" else b"")
     target = (entry.target or "").encode() if entry.kind == "link" else b""
     size = entry.size if entry.kind == "file" else 0
@@ -265,16 +264,39 @@ def header(path: str, entry: Entry) -> bytes:
 
 
 def _header_size(path: str, entry: Entry) -> int:
-    if len(path) < 100 and path.isascii() and entry.kind == "file" and entry.size <= _LARGEST_OCTAL:
-        return _BLOCK
-    return len(header(path, entry))
+    return _BLOCK if entry.kind == "file" and _is_plain(path, entry.size) else len(header(path, entry))
+
+
+def _is_plain(path: str, size: int) -> bool:
+    """Whether a file needs no pax record."""
+    return len(path) <= 100 and path.isascii() and size <= _LARGEST_OCTAL
 
 
 def _ustar(name: bytes, mode: bytes, size: int, kind: bytes, target: bytes) -> bytes:
-    before = name.ljust(100, b"\0") + mode + b"\x000000000\x000000000\x00" + b"%011o\x0000000000000\x00" % size
-    after = kind + target.ljust(100, b"\0") + b"ustar\x0000" + bytes(64) + b"0000000\x000000000\x00" + bytes(167)
-    # The sum counts its own field as eight blanks.
-    return before + b"%06o\x00 " % (sum(before) + sum(after) + 8 * 32) + after
+    before, after = name.ljust(100, b"\0") + mode + _NOBODY + b"%011o" % size, _NO_TIME
+    last = kind + target.ljust(100, b"\0") + _USTAR
+    return before + after + _checksum(sum(before) + sum(after) + sum(last)) + last
+
+
+def _checksum(total: int) -> bytes:
+    # The field itself counts as eight blanks.
+    return b"%06o\x00 " % (total + 8 * 32)
+
+
+_NOBODY = b"\x000000000\x000000000\x00"
+_NO_TIME = b"\x0000000000000\x00"
+_USTAR = b"ustar\x0000" + bytes(64) + b"0000000\x000000000\x00" + bytes(167)
+_FILE_START = (b"0000644" + _NOBODY, b"0000755" + _NOBODY)
+_FILE_END = b"0" + bytes(100) + _USTAR
+_FILE_SUMS = tuple(sum(start) + sum(_NO_TIME) + sum(_FILE_END) for start in _FILE_START)
+
+
+def _file_header(name: bytes, entry: Entry) -> bytes:
+    """As `_ustar` makes it: most members are files, and most of a file's header is always the same."""
+    size = b"%011o" % entry.size
+    total = _FILE_SUMS[entry.executable] + sum(name) + sum(size)
+    start = _FILE_START[entry.executable]
+    return name.ljust(100, b"\0") + start + size + _NO_TIME + _checksum(total) + _FILE_END
 
 
 def _pax_header(name: bytes, target: bytes, size: int) -> bytes:

@@ -59,6 +59,12 @@ class WorkTree:
 
         :raises WorkspaceChanged: it changed since it was hashed, or while it is read.
         """
+        size = self._keys[path][0] if path in self._keys else None
+        if size is not None and size <= _BLOCK:
+            data, facts = self._tree.read_small(path, size)
+            self._compare(path, facts)
+            yield data
+            return
         descriptor = self._tree.open_read(path)
         try:
             self._check(path, descriptor)
@@ -79,8 +85,11 @@ class WorkTree:
         self._check(path, descriptor)
 
     def _check(self, path: str, descriptor: int) -> None:
+        self._compare(path, os.fstat(descriptor))
+
+    def _compare(self, path: str, facts: os.stat_result) -> None:
         known = self._keys.get(path)
-        if known is not None and StatKey.of(os.fstat(descriptor)) != tuple(known):
+        if known is not None and StatKey.of(facts) != tuple(known):
             raise WorkspaceChanged(
                 f"{display(path)} changed since it was hashed", hint="run the command again", path=display(path)
             )
