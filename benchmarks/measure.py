@@ -1,77 +1,229 @@
-"""Running a command and telling what it cost."""
+"""What one command costs, and what many of them cost in rounds: medians of the runs that others disturbed least."""
 
 from __future__ import annotations
 
 import os
+import signal
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+MIB = 1 << 20
+EXTRA_ROUNDS = 2
+"""Rounds at most to make good for disturbed runs."""
+DISTURBED = 0.15
+"""The share of the machine that others may use before a run counts as disturbed."""
+_TICKS = os.sysconf("SC_CLK_TCK")
+_LAUNCH = Path(__file__).with_name("launch.py")
+
+
+class Failed(Exception):
+    """A command failed, or did not do what is measured; the message says which."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Wall and CPU seconds, and peak resident memory in bytes, of one process."""
+    """What one run took: wall and CPU seconds of the client, its peak resident bytes, its HTTP requests (None: not counted),
+    and the share of the machine's CPU that neither it nor our servers used.
+    """
 
     wall: float
     cpu: float
     rss: int
+    requests: int | None = None
+    foreign: float = 0.0
+
+    @property
+    def disturbed(self) -> bool:
+        # The kernel counts in ticks of 10 ms: shares of very short runs are rounding.
+        return self.foreign > DISTURBED and self.wall > 10 / _TICKS
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One line of the report. `ratio` is ours to the peer's, `target` the most it should be."""
+class Attempt:
+    """One run to measure, its setting made already: the command, where it runs, what must hold afterwards."""
+
+    command: Sequence[str]
+    cwd: Path
+    check: Callable[[], None] = lambda: None
+    """Raises `Failed` when the command did not do its work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The most that `quantity` (a field of `Cost`) may be, as a ratio to the reference's or by itself."""
+
+    quantity: str
+    limit: float
+    relative: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One tool at one piece of work. `prepare` makes the setting of each run afresh; it is not measured."""
+
+    name: str
+    prepare: Callable[[], Attempt]
+    targets: tuple[Target, ...] = ()
+    reference: bool = False
+    absent: str | None = None
+    """Why it cannot run here."""
+    rounds: int | None = None
+    """Fewer than the group's, for slow bystanders."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Tools side by side at the same work, their runs interleaved so that noise falls on all alike."""
 
     work: str
-    ours: str
-    peer: str
-    ratio: float | None
-    target: float | None
-    note: str = ""
+    cases: Sequence[Case]
+    rounds: int = 3
+    warm: bool = True
+    """One run of each first that does not count."""
+
+
+@dataclass(slots=True)
+class Result:
+    """What became of a case: the runs that count, or why there are none."""
+
+    case: Case
+    costs: list[Cost]
+    failure: str = ""
 
     @property
-    def verdict(self) -> str:
-        if self.ratio is None or self.target is None:
-            return ""
-        return "met" if self.ratio <= self.target else "missed"
+    def median(self) -> Cost | None:
+        return median(self.costs) if self.costs and not self.failure else None
 
 
-def run(command: Sequence[str], cwd: Path, environment: Mapping[str, str] | None = None) -> Cost:
-    """Run `command` and wait for it; its output is thrown away.
-
-    :raises RuntimeError: it failed.
-    """
-    # A small parent forks: a child begins with the resident memory of what forked it.
-    began = time.perf_counter()
-    process = subprocess.Popen(
-        command, cwd=cwd, env=dict(environment or os.environ), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+def median(costs: Sequence[Cost]) -> Cost:
+    """The median of each quantity; of memory the most, since that is what has to fit."""
+    counted = [cost.requests for cost in costs if cost.requests is not None]
+    return Cost(
+        statistics.median(cost.wall for cost in costs),
+        statistics.median(cost.cpu for cost in costs),
+        max(cost.rss for cost in costs),
+        round(statistics.median(counted)) if counted else None,
+        max(cost.foreign for cost in costs),
     )
-    errors = process.stderr.read() if process.stderr else b""
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        raise RuntimeError(
-            f"{' '.join(command)} ended with {process.returncode}: {errors.decode(errors='replace')[-800:]}"
+
+
+def quietest(costs: Sequence[Cost], count: int) -> list[Cost]:
+    """The `count` runs that count: undisturbed ones first, in the order they ran, then the least disturbed."""
+    return sorted(costs, key=lambda cost: cost.foreign if cost.disturbed else 0.0)[:count]
+
+
+def measure(group: Group, run: Callable[[Attempt], Cost], rounds: int | None = None) -> list[Result]:
+    """Run the cases of `group` in turn, round after round, with up to `EXTRA_ROUNDS` for those that were disturbed.
+
+    :param rounds: instead of the group's own number; 1 also leaves out the warm-up.
+    """
+    results = [Result(case, [], f"absent: {case.absent}" if case.absent else "") for case in group.cases]
+    wanted = {case.name: min(rounds or group.rounds, case.rounds or group.rounds) for case in group.cases}
+    if group.warm and rounds != 1:
+        for result in results:
+            if result.case.rounds is None:
+                _once(result, run)
+                result.costs.clear()
+    for number in range(max(wanted.values()) + EXTRA_ROUNDS):
+        for result in results:
+            quiet = sum(not cost.disturbed for cost in result.costs)
+            if quiet < wanted[result.case.name] and number < wanted[result.case.name] + EXTRA_ROUNDS:
+                _once(result, run)
+    for result in results:
+        result.costs = quietest(result.costs, wanted[result.case.name])
+    return results
+
+
+def _once(result: Result, run: Callable[[Attempt], Cost]) -> None:
+    if result.failure:
+        return
+    try:
+        attempt = result.case.prepare()
+        cost = run(attempt)
+        attempt.check()
+    except (Failed, OSError) as error:
+        result.failure = f"failed: {error}"
+    else:
+        result.costs.append(cost)
+
+
+def execute(command: Sequence[str], cwd: Path, environment: Mapping[str, str], limit: float = 600.0) -> Cost:
+    """Run `command` and wait for it; what it prints is thrown away.
+
+    :param limit: seconds after which it is killed.
+    :raises Failed: it ended with another code than 0, with the end of what it said; or it took too long.
+    """
+    reading, writing = os.pipe()
+    with tempfile.TemporaryFile() as errors, open(reading, "rb") as report:
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(_LAUNCH), str(writing), *command],
+            cwd=cwd,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            pass_fds=(writing,),
+            start_new_session=True,
         )
+        os.close(writing)
+        try:
+            process.wait(limit)
+        except subprocess.TimeoutExpired:
+            raise Failed(f"`{_short(command)}` took more than {limit:.0f} s") from None
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        told = report.read().split()
+        errors.seek(0)
+        said = errors.read().decode(errors="replace").strip()
+    if len(told) != 4 or told[3] != b"0":
+        code = told[3].decode() if len(told) == 4 else "no code"
+        raise Failed(f"`{_short(command)}` ended with {code}: {said[-400:]}")
     scale = 1 if sys.platform == "darwin" else 1024
-    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * scale)
+    return Cost(float(told[0]), float(told[1]), int(told[2]) * scale)
 
 
-def interleaved(rounds: int, *cases: Callable[[], Cost]) -> list[Cost]:
-    """The median cost of each case, their runs interleaved so that noise falls on all alike."""
-    costs: list[list[Cost]] = [[] for _ in cases]
-    for _ in range(rounds):
-        for number, case in enumerate(cases):
-            costs[number].append(case())
-    return [
-        Cost(
-            statistics.median(cost.wall for cost in each),
-            statistics.median(cost.cpu for cost in each),
-            max(cost.rss for cost in each),
-        )
-        for each in costs
-    ]
+def watched(run: Callable[[], Cost], servers: Iterable[int]) -> Cost:
+    """The cost of `run` with the share of the machine that others used meanwhile.
+
+    :param servers: processes of ours that work for the client.
+    """
+    servers = list(servers)
+    began, busy, own = time.perf_counter(), _busy(), _own(servers)
+    cost = run()
+    elapsed = time.perf_counter() - began
+    others = (_busy() - busy) - (_own(servers) - own)
+    return replace(cost, foreign=max(0.0, others / (elapsed * (os.cpu_count() or 1))))
+
+
+def _busy() -> float:
+    """CPU seconds the machine has worked since it started, time stolen from it included; 0 where it does not say."""
+    try:
+        numbers = [int(number) for number in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+    except OSError:
+        return 0.0
+    return (sum(numbers) - numbers[3] - numbers[4]) / _TICKS
+
+
+def _own(servers: Iterable[int]) -> float:
+    """CPU seconds of this process, its ended children, and `servers`."""
+    used = sum(os.times()[:4])
+    for server in servers:
+        try:
+            fields = Path(f"/proc/{server}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        used += (int(fields[11]) + int(fields[12])) / _TICKS
+    return used
+
+
+def _short(command: Sequence[str]) -> str:
+    words = [Path(command[0]).name, *command[1:6]]
+    return " ".join(words) + (" …" if len(command) > 6 else "")

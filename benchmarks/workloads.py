@@ -1,144 +1,363 @@
-"""What is measured. Each function gives rows; one whose peer is absent says so instead of a ratio."""
+"""What is measured: each workload makes its trees and gives groups of tools at the same work, one after the other.
+
+Targets are those of the design's performance budget.
+"""
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks.measure import Cost, Row, interleaved, run
+from benchmarks import trees
+from benchmarks.measure import MIB, Attempt, Case, Failed, Group, Target
+from benchmarks.scene import BUNDLE, TAG, Scene, absent
+from benchmarks.world import World
 
-MIB = 1 << 20
-PYTHON = sys.executable
-BUNDLE = str(Path(PYTHON).with_name("bundle"))
-MEMORY_LIMIT = 100 * MIB
+KIB = 1024
+GIB = 1024 * MIB
+DELAY = 0.025
+RATE = 20e6
+MEMORY = Target("rss", 100 * MIB, relative=False)
+TWO_REQUESTS = Target("requests", 2, relative=False)
+
+Workload = Callable[[World], Iterator[Group]]
 
 
-def start_up(_work: Path) -> list[Row]:
-    """`bundle --version` against importing click."""
-    ours, peer = interleaved(
-        21,
-        lambda: run([BUNDLE, "--version"], Path.cwd()),
-        lambda: run([PYTHON, "-c", "import click"], Path.cwd()),
+def wall(limit: float) -> Target:
+    """At most `limit` times the reference's wall time."""
+    return Target("wall", limit)
+
+
+def label(count: int, size: int) -> str:
+    """`8×128 MiB`."""
+    for unit, name in ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
+        if size >= unit:
+            return f"{count:,}×{size // unit} {name}"
+    return f"{count:,}×{size} B"
+
+
+def start_up(world: World) -> Iterator[Group]:
+    """`bundle --version` beside importing click."""
+
+    def command(*words: str) -> Callable[[], Attempt]:
+        return lambda: Attempt(words, world.trees)
+
+    yield Group(
+        "start-up",
+        [
+            Case("bundle --version", command(BUNDLE, "--version"), (wall(2.0),)),
+            Case('python -c "import click"', command(sys.executable, "-c", "import click"), reference=True),
+            Case("oras version", command("oras", "version"), absent=absent("oras")),
+        ],
+        rounds=15,
     )
-    return [_row("start-up: --version", ours, peer, 'python -c "import click"', 2.0)]
 
 
-@contextmanager
-def registry(work: Path) -> Iterator[str | None]:
-    """A docker-registry on a free port, None where there is no binary."""
-    binary = shutil.which("docker-registry")
-    if binary is None:
-        yield None
-        return
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    config = work / "registry.yml"
-    config.write_text(
-        f'version: 0.1\nstorage: {{filesystem: {{rootdirectory: "{work / "registry"}"}}}}\n'
-        f'http: {{addr: "127.0.0.1:{port}"}}\nlog: {{level: error}}\n'
+def one_big(world: World) -> Iterator[Group]:
+    """One large file, there and back."""
+    size = world.scaled(GIB)
+    scene = Scene(world, trees.large(world.place("big"), 1, size))
+    yield Group(
+        f"push {label(1, size)}",
+        [
+            scene.push(wall(0.85), MEMORY),
+            scene.push(wall(1.0), MEMORY, known=False),
+            scene.oras_push(),
+            scene.crane_push(),
+            scene.skopeo_push(rounds=1),
+            scene.oras_py_push(),
+        ],
     )
-    process = subprocess.Popen([binary, "serve", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    scene.wipe()
+    yield Group(
+        f"pull {label(1, size)}",
+        [
+            scene.pull(wall(0.70), Target("cpu", 0.85), MEMORY),
+            scene.oras_pull(),
+            scene.oras_pull(reference=False, durable=True),
+            scene.crane_pull(),
+            scene.skopeo_pull(rounds=1),
+            scene.oras_py_pull(),
+            scene.curl(),
+            scene.aria2c(),
+        ],
+    )
+
+
+def eight_big(world: World) -> Iterator[Group]:
+    """Eight files of 128 MiB, there and back."""
+    size = world.scaled(128 * MIB)
+    scene = Scene(world, trees.large(world.place("eight"), 8, size))
+    yield Group(
+        f"push {label(8, size)}",
+        [
+            scene.push(wall(0.90)),
+            scene.push(known=False),
+            scene.oras_push(),
+            scene.crane_push(),
+            scene.skopeo_push(rounds=1),
+            scene.oras_py_push(),
+        ],
+    )
+    scene.wipe()
+    yield Group(
+        f"pull {label(8, size)}",
+        [
+            scene.pull(wall(0.90)),
+            scene.oras_pull(),
+            scene.oras_pull(reference=False, durable=True),
+            scene.crane_pull(),
+            scene.skopeo_pull(rounds=1),
+            scene.oras_py_pull(),
+        ],
+    )
+
+
+def two_thousand(world: World) -> Iterator[Group]:
+    """2,000 files of 64 KiB, there and back."""
+    count, size = world.scaled(2000), 64 * KIB
+    scene = Scene(world, trees.small(world.place("small"), count, size))
+    yield Group(
+        f"push {label(count, size)}",
+        [
+            scene.push(wall(0.25)),
+            scene.push(known=False),
+            scene.oras_push(),
+            scene.oras_push(reference=False, directory=True),
+            scene.crane_push(rounds=1),
+            scene.skopeo_push(rounds=1),
+        ],
+    )
+    scene.wipe()
+    yield Group(
+        f"pull {label(count, size)}",
+        [
+            scene.pull(wall(0.25)),
+            scene.oras_pull(),
+            scene.oras_pull(reference=False, directory=True),
+            scene.crane_pull(rounds=1),
+            scene.skopeo_pull(rounds=1),
+        ],
+    )
+
+
+def twenty_thousand(world: World) -> Iterator[Group]:
+    """20,000 files of 4 KiB, there and back: more than oras can push one by one (its manifests end at 4 MiB)."""
+    count, size = world.scaled(20_000), 4 * KIB
+    scene = Scene(world, trees.small(world.place("tiny"), count, size))
+    yield Group(
+        f"push {label(count, size)}", [scene.push(wall(0.4)), scene.push(known=False), scene.oras_push(directory=True)]
+    )
+    scene.wipe()
+    yield Group(f"pull {label(count, size)}", [scene.pull(wall(0.5)), scene.oras_pull(directory=True)])
+
+
+def round_trip(world: World) -> Iterator[Group]:
+    """200 files of 64 KiB over a round trip of 50 ms."""
+    tree = trees.small(world.place("far"), 200, 64 * KIB)
+    with world.link(delay=DELAY) as slow:
+        slow.prove("/v2/", 2, delay=DELAY)
+        scene = Scene(world, tree, slow)
+        yield Group(
+            f"push {label(200, 64 * KIB)}, round trip of 50 ms",
+            [scene.push(wall(0.3)), scene.oras_push(), scene.oras_push(reference=False, directory=True)],
+            warm=False,
+        )
+        scene.wipe()
+        yield Group(
+            f"pull {label(200, 64 * KIB)}, round trip of 50 ms",
+            [scene.pull(wall(0.3)), scene.oras_pull(), scene.oras_pull(reference=False, directory=True)],
+            warm=False,
+        )
+
+
+def slow_link(world: World) -> Iterator[Group]:
+    """One blob of 256 MiB where each connection gets 20 MB/s."""
+    size = world.scaled(256 * MIB)
+    tree = trees.large(world.place("blob"), 1, size)
+    with world.link(rate=RATE) as slow:
+        scene = Scene(world, tree, slow)
+        proof = Scene(world, trees.large(world.place("proof"), 1, 16 * MIB))
+        slow.prove(proof.blob(), 16 * MIB, rate=RATE)
+        yield Group(
+            f"pull {label(1, size)}, 20 MB/s per connection",
+            [scene.pull(wall(0.20)), scene.oras_pull(), scene.curl(rounds=1), scene.aria2c()],
+            rounds=2,
+            warm=False,
+        )
+
+
+def no_op(world: World) -> Iterator[Group]:
+    """Pushing and pulling what is there already."""
+    big, small = world.scaled(GIB), world.scaled(2000)
+    for name, tree in (
+        (label(1, big), trees.large(world.place("big"), 1, big)),
+        (label(small, 64 * KIB), trees.small(world.place("small"), small, 64 * KIB)),
+    ):
+        scene = Scene(world, tree)
+        scene.wipe()
+        yield Group(f"no-op push of {name}", [_push_again(scene), _oras_push_again(scene)], rounds=5)
+        yield Group(f"no-op pull of {name}", [_pull_again(scene), _oras_pull_again(scene)], rounds=5)
+
+
+def _push_again(scene: Scene) -> Case:
+    def prepare() -> Attempt:
+        scene.seed()
+        return Attempt([BUNDLE, "push", "--tag", TAG], scene.tree)
+
+    return Case("bundle push", prepare, (wall(0.10), TWO_REQUESTS))
+
+
+def _oras_push_again(scene: Scene) -> Case:
+    def prepare() -> Attempt:
+        target = f"{scene.host}/{scene.seed_oras()}:{TAG}"
+        return Attempt(["oras", "push", "--plain-http", target, *trees.names(scene.tree)], scene.tree)
+
+    return Case("oras push", prepare, reference=True, absent=absent("oras"))
+
+
+def _pull_again(scene: Scene) -> Case:
+    target = scene.world.place("clone")
+
+    def prepare() -> Attempt:
+        if not target.exists():
+            scene.world.do([BUNDLE, "-q", "clone", f"{scene.host}/{scene.seed()}:{TAG}", str(target)], target.parent)
+        return Attempt([BUNDLE, "pull"], target, lambda: trees.expect_same(scene.tree, target))
+
+    return Case("bundle pull", prepare, (wall(0.10), TWO_REQUESTS))
+
+
+def _oras_pull_again(scene: Scene) -> Case:
+    target = scene.world.place("oras")
+
+    def prepare() -> Attempt:
+        command = ["oras", "pull", "--plain-http", f"{scene.host}/{scene.seed_oras()}:{TAG}", "-o", str(target)]
+        if not target.exists():
+            scene.world.do(command, scene.world.trees)
+        return Attempt(command, scene.world.trees, lambda: trees.expect_same(scene.tree, target))
+
+    return Case("oras pull", prepare, reference=True, absent=absent("oras"))
+
+
+def one_byte(world: World) -> Iterator[Group]:
+    """One byte of a large file changed: sent again, and fetched where the old version is."""
+    size = world.scaled(GIB)
+    scene = Scene(world, trees.large(world.place("edited"), 1, size))
+    (name,) = trees.names(scene.tree)
+
+    def ours() -> Attempt:
+        scene.wipe()
+        repository = scene.seed()
+        trees.change_one_byte(scene.tree / name, 1)
+        check = lambda: world.registry.expect(repository, TAG, size)  # noqa: E731
+        return Attempt([BUNDLE, "push", "--tag", TAG], scene.tree, check)
+
+    def oras() -> Attempt:
+        scene.wipe()
+        repository = scene.seed_oras()
+        trees.change_one_byte(scene.tree / name, 2)
+        target = f"{scene.host}/{repository}:{TAG}"
+        check = lambda: world.registry.expect(repository, TAG, size)  # noqa: E731
+        return Attempt(["oras", "push", "--plain-http", target, name], scene.tree, check)
+
+    yield Group(
+        f"push {label(1, size)}, one byte changed",
+        [Case("bundle push", ours), Case("oras push", oras, reference=True, absent=absent("oras"))],
+        rounds=2,
+        warm=False,
+    )
+    yield _pull_of_one_byte(scene, name)
+
+
+def _pull_of_one_byte(scene: Scene, name: str) -> Group:
+    world = scene.world
+    scene.wipe()
+    ours, theirs = f"{scene.host}/{scene.seed()}", f"{scene.host}/{scene.seed_oras()}"
+    trees.change_one_byte(scene.tree / name, 3)
+    world.do([BUNDLE, "-q", "push", "--tag", "v2"], scene.tree)
+    world.do(["oras", "push", "--plain-http", f"{theirs}:v2", name], scene.tree)
+
+    def pull(make: Callable[[Path], list[str]], command: Callable[[Path], list[str]]) -> Callable[[], Attempt]:
+        def prepare() -> Attempt:
+            target = world.place("old")
+            world.do(make(target), world.trees)
+
+            def check() -> None:
+                trees.expect_same(scene.tree, target)
+                world.drop(target)
+
+            return Attempt(command(target), world.trees, check)
+
+        return prepare
+
+    def oras(tag: str) -> Callable[[Path], list[str]]:
+        return lambda target: ["oras", "pull", "--plain-http", f"{theirs}:{tag}", "-o", str(target)]
+
+    bundle = pull(
+        lambda target: [BUNDLE, "-q", "clone", f"{ours}:{TAG}", str(target)],
+        lambda target: [BUNDLE, "-C", str(target), "pull", ":v2"],
+    )
+    return Group(
+        f"pull {label(1, scene.size)}, one byte changed, into the old version",
+        [
+            Case("bundle pull", bundle),
+            Case("oras pull", pull(oras(TAG), oras("v2")), reference=True, absent=absent("oras")),
+        ],
+        rounds=2,
+        warm=False,
+    )
+
+
+def status(world: World) -> Iterator[Group]:
+    """Status of 100,000 unchanged files that a layout directory and git both have."""
+    count = world.scaled(100_000)
+    tree = trees.small(world.place("many"), count, 32)
+    world.do(["git", "init", "-q", "."], tree)
+    world.do(["git", "add", "."], tree)
+    world.do(["git", "-c", "user.name=b", "-c", "user.email=b@localhost", "commit", "-qm", "all"], tree)
+    world.do([BUNDLE, "-q", "init"], tree)
+    world.do([BUNDLE, "-q", "add", "."], tree)
+    synced = ""
     try:
-        _wait_for(f"http://127.0.0.1:{port}/v2/")
-        yield f"localhost:{port}"
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def _wait_for(url: str) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            urllib.request.urlopen(url).close()
-            return
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
-
-
-def _random_file(path: Path, size: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "wb") as file:
-        for _ in range(size // MIB):
-            file.write(os.urandom(MIB))
-
-
-def _row(work: str, ours: Cost, peer: Cost, peer_name: str, target: float | None) -> Row:
-    return Row(
-        work,
-        f"{ours.wall:.3f} s, CPU {ours.cpu:.2f} s, {ours.rss / MIB:.0f} MiB",
-        f"{peer_name}: {peer.wall:.3f} s, CPU {peer.cpu:.2f} s, {peer.rss / MIB:.0f} MiB",
-        ours.wall / peer.wall,
-        target,
-    )
-
-
-def _memory(work: str, cost: Cost) -> Row:
-    return Row(work, f"{cost.rss / MIB:.0f} MiB", "limit: 100 MiB", cost.rss / MEMORY_LIMIT, 1.0)
-
-
-def memory(work: Path) -> list[Row]:
-    """A file of 2 GiB, there and back: peak memory, and wall time beside oras."""
-    rows: list[Row] = []
-    with registry(work) as host:
-        if host is None:
-            return [Row("2 GiB push and pull", "not run", "no docker-registry on PATH", None, None)]
-        tree = work / "two"
-        _random_file(tree / "model.safetensors", 2048 * MIB)
-        run([BUNDLE, "-q", "init", f"{host}/bench/two"], tree)
-        run([BUNDLE, "-q", "add", "model.safetensors"], tree)
-        push = run([BUNDLE, "-q", "push", "--tag", "v1"], tree)
-        pull = run([BUNDLE, "-q", "clone", f"{host}/bench/two:v1", str(work / "two-clone")], work)
-        rows += [_memory("memory: push 2 GiB", push), _memory("memory: pull 2 GiB", pull)]
-        if shutil.which("oras"):
-            peer = run(["oras", "push", "--plain-http", f"{host}/bench/two-oras:v1", "model.safetensors"], tree)
-            rows.append(_row("push 1×2 GiB, digest unknown", push, peer, "oras push", 1.0))
-            peer = run(["oras", "pull", "--plain-http", f"{host}/bench/two:v1", "-o", str(work / "two-oras")], work)
-            rows.append(_row("pull 1×2 GiB", pull, peer, "oras pull", None))
-        same = run([BUNDLE, "-q", "push", "--tag", "v1"], tree)
-        if shutil.which("oras"):
-            peer = run(["oras", "push", "--plain-http", f"{host}/bench/two-oras:v1", "model.safetensors"], tree)
-            rows.append(_row("no-op push of 2 GiB", same, peer, "oras push", 0.10))
-    for name in ("two", "two-clone", "two-oras", "registry"):
-        shutil.rmtree(work / name, ignore_errors=True)
-    return rows
-
-
-def status(work: Path, files: int = 100_000) -> list[Row]:
-    """`bundle status --offline` of unchanged files beside `git status`."""
-    tree = work / "many"
-    for number in range(files):
-        path = tree / f"d{number // 100}" / f"f{number % 100}.txt"
-        if number % 100 == 0:
-            path.parent.mkdir(parents=True)
-        path.write_text(f"{number}\n")
-    run([BUNDLE, "-q", "init"], tree)
-    run([BUNDLE, "-q", "add", "."], tree)
-    run(["git", "init", "-q", "."], tree)
-    (tree / ".git" / "info" / "exclude").write_text(".modelops-bundle\n")
-    run(["git", "add", "."], tree)
+        world.do([BUNDLE, "-q", "push", "--tag", TAG], tree)
+    except Failed:
+        synced = ", never pushed (that failed)"
+    ours = [BUNDLE, "status"]
     # Twice: stamps younger than the clock's tick count for nothing, in git's index as in ours.
-    for _ in range(2):
-        run([BUNDLE, "-q", "status", "--no-untracked"], tree)
-        run(["git", "status", "--porcelain"], tree)
-    ours, peer = interleaved(
-        5,
-        lambda: run([BUNDLE, "-q", "status"], tree),
-        lambda: run(["git", "status", "--porcelain"], tree),
+    for command in (ours, ["git", "status"]) * 2:
+        world.do(command, tree)
+    yield Group(
+        f"status of {count:,} unchanged files{synced}",
+        [
+            Case("bundle status", lambda: Attempt(ours, tree), (wall(2.0),)),
+            Case("git status", lambda: Attempt(["git", "status"], tree), reference=True, absent=absent("git")),
+        ],
+        rounds=5,
     )
-    shutil.rmtree(tree)
-    return [_row(f"status of {files:,} unchanged files", ours, peer, "git status", 2.0)]
 
 
-ALL = (start_up, memory, status)
+def memory(world: World) -> Iterator[Group]:
+    """Peak memory of a file larger than any limit, there and back."""
+    size = world.scaled(2 * GIB)
+    scene = Scene(world, trees.large(world.place("huge"), 1, size))
+    yield Group(
+        f"memory: push {label(1, size)}", [scene.push(MEMORY, known=False), scene.oras_push()], rounds=1, warm=False
+    )
+    scene.wipe()
+    yield Group(f"memory: pull {label(1, size)}", [scene.pull(MEMORY), scene.oras_pull()], rounds=1, warm=False)
+
+
+ALL: dict[str, Workload] = {
+    "start-up": start_up,
+    "one-big": one_big,
+    "eight-big": eight_big,
+    "two-thousand": two_thousand,
+    "twenty-thousand": twenty_thousand,
+    "round-trip": round_trip,
+    "slow-link": slow_link,
+    "no-op": no_op,
+    "one-byte": one_byte,
+    "status": status,
+    "memory": memory,
+}
