@@ -27,8 +27,9 @@ check: $(READY) ## lint, format, types, layers, shape: all that needs no running
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/shape
 
-bench: $(READY) ## measure against the peers, side by side (DESIGN §9)
-	$(BIN)/python -m benchmarks
+# BENCH="--quick no-op status" picks workloads and options (docs/benchmarks.md).
+bench: $(READY) ## measure against the peers, side by side, into benchmarks/results.md
+	$(BIN)/python -m benchmarks $(BENCH)
 
 docs: $(READY) ## build the documentation into site/, strictly
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir site

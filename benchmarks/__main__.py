@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -27,6 +28,7 @@ def main() -> int:
     """Measure what was asked for; the exit code does not judge, the reader does."""
     asked = _arguments()
     began = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended then, too
     rows: list[Line] = []
     storage_root = asked.storage or _storage()
     with (

@@ -28,14 +28,16 @@ class Failed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one run took: wall and CPU seconds of the client, its peak resident bytes, its HTTP requests (None: not counted),
-    and the share of the machine's CPU that neither it nor our servers used.
+    """What one run took: wall and CPU seconds of the client, the peak resident bytes of its largest process, its HTTP requests,
+    the bytes it sent and received (None: not counted), and the share of the machine's CPU that neither it nor our servers used.
     """
 
     wall: float
     cpu: float
     rss: int
     requests: int | None = None
+    sent: int | None = None
+    received: int | None = None
     foreign: float = 0.0
 
     @property
@@ -102,15 +104,21 @@ class Result:
 
 
 def median(costs: Sequence[Cost]) -> Cost:
-    """The median of each quantity; of memory the most, since that is what has to fit."""
-    counted = [cost.requests for cost in costs if cost.requests is not None]
+    """The median of each quantity; of memory the most, since that is what has to fit, and of `foreign`."""
     return Cost(
         statistics.median(cost.wall for cost in costs),
         statistics.median(cost.cpu for cost in costs),
         max(cost.rss for cost in costs),
-        round(statistics.median(counted)) if counted else None,
+        _middle(cost.requests for cost in costs),
+        _middle(cost.sent for cost in costs),
+        _middle(cost.received for cost in costs),
         max(cost.foreign for cost in costs),
     )
+
+
+def _middle(counts: Iterable[int | None]) -> int | None:
+    counted = [count for count in counts if count is not None]
+    return statistics.median_low(counted) if counted else None
 
 
 def quietest(costs: Sequence[Cost], count: int) -> list[Cost]:
@@ -118,22 +126,23 @@ def quietest(costs: Sequence[Cost], count: int) -> list[Cost]:
     return sorted(costs, key=lambda cost: cost.foreign if cost.disturbed else 0.0)[:count]
 
 
-def measure(group: Group, run: Callable[[Attempt], Cost], rounds: int | None = None) -> list[Result]:
+def measure(group: Group, run: Callable[[Attempt], Cost], *, quick: bool = False) -> list[Result]:
     """Run the cases of `group` in turn, round after round, with up to `EXTRA_ROUNDS` for those that were disturbed.
 
-    :param rounds: instead of the group's own number; 1 also leaves out the warm-up.
+    :param quick: one round of each and nothing else.
     """
     results = [Result(case, [], f"absent: {case.absent}" if case.absent else "") for case in group.cases]
-    wanted = {case.name: min(rounds or group.rounds, case.rounds or group.rounds) for case in group.cases}
-    if group.warm and rounds != 1:
+    wanted = {case.name: 1 if quick else (case.rounds or group.rounds) for case in group.cases}
+    extra = 0 if quick else EXTRA_ROUNDS
+    if group.warm and not quick:
         for result in results:
             if result.case.rounds is None:
                 _once(result, run)
                 result.costs.clear()
-    for number in range(max(wanted.values()) + EXTRA_ROUNDS):
+    for number in range(max(wanted.values()) + extra):
         for result in results:
             quiet = sum(not cost.disturbed for cost in result.costs)
-            if quiet < wanted[result.case.name] and number < wanted[result.case.name] + EXTRA_ROUNDS:
+            if quiet < wanted[result.case.name] and number < wanted[result.case.name] + extra:
                 _once(result, run)
     for result in results:
         result.costs = quietest(result.costs, wanted[result.case.name])

@@ -87,6 +87,7 @@ class Pump:
                 self._changed.wait_for(lambda: self._waiting)
                 due, data = self._waiting.popleft()
             time.sleep(max(0.0, due - time.monotonic()))
+            self._totals.add(len(data), up=self._up)
             try:
                 if data:
                     self._target.sendall(data)
@@ -97,7 +98,6 @@ class Pump:
                 self._source.shutdown(socket.SHUT_RD)
             if not data:
                 return
-            self._totals.add(len(data), up=self._up)
             with self._changed:
                 self._held -= len(data)
                 self._changed.notify_all()

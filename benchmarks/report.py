@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass
 from benchmarks.measure import MIB, Cost, Group, Result, Target
 
 _HEAD = (
-    "| work | tool | wall s | CPU s | peak MiB | requests | wall ratio | target | verdict | runs |\n"
-    "|---|---|--:|--:|--:|--:|--:|---|---|--:|\n"
+    "| work | tool | wall s | CPU s | peak MiB | requests | sent MiB | received MiB | wall ratio | target | verdict | runs |\n"
+    "|---|---|--:|--:|--:|--:|--:|--:|--:|---|---|--:|\n"
 )
-_NAMES = {"wall": "wall", "cpu": "CPU", "rss": "peak", "requests": "requests"}
+_NAMES = {"wall": "wall", "cpu": "CPU", "rss": "peak", "requests": "requests", "sent": "sent", "received": "received"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +118,15 @@ def _row(line: Line, work: str) -> str:
     cost = line.cost
     cells = [work, line.tool]
     if cost is None:
-        cells += ["", "", "", "", "", _targets(line), _cell(line.failure), ""]
+        cells += [""] * 7 + [_targets(line), _cell(line.failure), ""]
     else:
         cells += [
             f"{cost.wall:.3f}",
             f"{cost.cpu:.2f}",
             f"{cost.rss / MIB:.0f}",
             "" if cost.requests is None else f"{cost.requests:,}",
+            "" if cost.sent is None else f"{cost.sent / MIB:.1f}",
+            "" if cost.received is None else f"{cost.received / MIB:.1f}",
             "" if line.ratio is None else f"{line.ratio:.2f}",
             _targets(line),
             "; ".join(map(_verdict, line.verdicts)),
@@ -159,6 +161,8 @@ _SCALES: dict[str, Callable[[float], str]] = {
     "cpu": lambda value: f"{value:.2f} s",
     "rss": lambda value: f"{value / MIB:.0f} MiB",
     "requests": lambda value: f"{value:.0f}",
+    "sent": lambda value: f"{value / MIB:.1f} MiB",
+    "received": lambda value: f"{value / MIB:.1f} MiB",
 }
 
 

@@ -126,7 +126,6 @@ def two_thousand(world: World) -> Iterator[Group]:
             scene.oras_push(),
             scene.oras_push(reference=False, directory=True),
             scene.crane_push(rounds=1),
-            scene.skopeo_push(rounds=1),
         ],
     )
     scene.wipe()
@@ -137,7 +136,6 @@ def two_thousand(world: World) -> Iterator[Group]:
             scene.oras_pull(),
             scene.oras_pull(reference=False, directory=True),
             scene.crane_pull(rounds=1),
-            scene.skopeo_pull(rounds=1),
         ],
     )
 
@@ -267,21 +265,25 @@ def one_byte(world: World) -> Iterator[Group]:
         rounds=2,
         warm=False,
     )
-    yield _pull_of_one_byte(scene, name)
-
-
-def _pull_of_one_byte(scene: Scene, name: str) -> Group:
-    world = scene.world
     scene.wipe()
-    ours, theirs = f"{scene.host}/{scene.seed()}", f"{scene.host}/{scene.seed_oras()}"
+    ours_at, oras_at = scene.seed(), scene.seed_oras()
     trees.change_one_byte(scene.tree / name, 3)
     world.do([BUNDLE, "-q", "push", "--tag", "v2"], scene.tree)
-    world.do(["oras", "push", "--plain-http", f"{theirs}:v2", name], scene.tree)
+    world.do(["oras", "push", "--plain-http", f"{scene.host}/{oras_at}:v2", name], scene.tree)
+    work = f"pull {label(1, size)}, one byte changed, into the old version"
+    yield Group(work, _pulls_of_v2(scene, scene.host, ours_at, oras_at), rounds=2, warm=False)
+    with world.link() as counted:
+        yield Group(f"{work}: bytes, counted by a proxy", _pulls_of_v2(scene, counted.host, ours_at, oras_at), 1, False)
 
-    def pull(make: Callable[[Path], list[str]], command: Callable[[Path], list[str]]) -> Callable[[], Attempt]:
+
+def _pulls_of_v2(scene: Scene, host: str, ours_at: str, oras_at: str) -> list[Case]:
+    """Pulls of `v2` where the first version was pulled before, straight from the registry."""
+    world, near = scene.world, scene.world.registry.host
+
+    def case(begin: Callable[[Path], list[str]], command: Callable[[Path], list[str]]) -> Callable[[], Attempt]:
         def prepare() -> Attempt:
             target = world.place("old")
-            world.do(make(target), world.trees)
+            world.do(begin(target), world.trees)
 
             def check() -> None:
                 trees.expect_same(scene.tree, target)
@@ -291,22 +293,15 @@ def _pull_of_one_byte(scene: Scene, name: str) -> Group:
 
         return prepare
 
-    def oras(tag: str) -> Callable[[Path], list[str]]:
-        return lambda target: ["oras", "pull", "--plain-http", f"{theirs}:{tag}", "-o", str(target)]
-
-    bundle = pull(
-        lambda target: [BUNDLE, "-q", "clone", f"{ours}:{TAG}", str(target)],
-        lambda target: [BUNDLE, "-C", str(target), "pull", ":v2"],
+    bundle = case(
+        lambda target: [BUNDLE, "-q", "clone", f"{near}/{ours_at}:{TAG}", str(target)],
+        lambda target: [BUNDLE, "-C", str(target), "pull", f"{host}/{ours_at}:v2"],
     )
-    return Group(
-        f"pull {label(1, scene.size)}, one byte changed, into the old version",
-        [
-            Case("bundle pull", bundle),
-            Case("oras pull", pull(oras(TAG), oras("v2")), reference=True, absent=absent("oras")),
-        ],
-        rounds=2,
-        warm=False,
+    oras = case(
+        lambda target: ["oras", "pull", "--plain-http", f"{near}/{oras_at}:{TAG}", "-o", str(target)],
+        lambda target: ["oras", "pull", "--plain-http", f"{host}/{oras_at}:v2", "-o", str(target)],
     )
+    return [Case("bundle pull", bundle), Case("oras pull", oras, reference=True, absent=absent("oras"))]
 
 
 def status(world: World) -> Iterator[Group]:

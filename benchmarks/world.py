@@ -122,17 +122,25 @@ class World:
         :raises Failed: it failed.
         """
         os.sync()
-        servers = [slow.pid for slow in self._links]
+        running = partial(execute, attempt.command, attempt.cwd, self.environment)
         if self._registry is None:
-            return watched(partial(execute, attempt.command, attempt.cwd, self.environment), servers)
-        before = self._registry.requests()
-        cost = watched(partial(execute, attempt.command, attempt.cwd, self.environment), [*servers, self._registry.pid])
-        return replace(cost, requests=self._registry.requests() - before)
+            return watched(running, ())
+        answered, carried = self._registry.requests(), self._carried()
+        cost = watched(running, [self._registry.pid, *(slow.pid for slow in self._links)])
+        cost = replace(cost, requests=self._registry.requests() - answered)
+        if not self._links:
+            return cost
+        sent, received = (after - before for after, before in zip(self._carried(), carried, strict=True))
+        return replace(cost, sent=sent, received=received)
+
+    def _carried(self) -> tuple[int, int]:
+        each = [slow.carried() for slow in self._links]
+        return sum(up for up, _ in each), sum(down for _, down in each)
 
     def measure(self, group: Group) -> list[Result]:
         """Measure a group, telling what it is at on standard error."""
         print(f"  {group.work}", file=sys.stderr, flush=True)
-        return measure(group, self.run, 1 if self.quick else None)
+        return measure(group, self.run, quick=self.quick)
 
     def hide(self, text: str) -> str:
         """`text` without the paths of this machine."""
