@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 BLOCK = 32 * 1024
@@ -62,6 +63,7 @@ class Pump:
         self._room = int(line.rate * (0.25 + 2 * line.delay)) if line.rate else IN_FLIGHT
         self._waiting: deque[tuple[float, bytes]] = deque()
         self._held = 0
+        self._gone = False
         self._changed = threading.Condition()
         self.threads = [threading.Thread(target=work, daemon=True) for work in (self._take, self._give)]
         for thread in self.threads:
@@ -69,7 +71,7 @@ class Pump:
 
     def _take(self) -> None:
         data = b"first"
-        while data:
+        while data and not self._gone:
             try:
                 data = self._source.recv(BLOCK)
             except OSError:
@@ -79,28 +81,32 @@ class Pump:
                 self._waiting.append((due, data))
                 self._held += len(data)
                 self._changed.notify_all()
-                self._changed.wait_for(lambda: self._held < self._room)
+                self._changed.wait_for(lambda: self._gone or self._held < self._room)
 
     def _give(self) -> None:
-        while True:
+        try:
+            while data := self._next():
+                self._target.sendall(data)
+            self._target.shutdown(socket.SHUT_WR)
+        except OSError:
+            # The other end went away: nothing more is taken for it, so that the sender notices.
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting)
-                due, data = self._waiting.popleft()
-            time.sleep(max(0.0, due - time.monotonic()))
-            self._totals.add(len(data), up=self._up)
-            try:
-                if data:
-                    self._target.sendall(data)
-                else:
-                    self._target.shutdown(socket.SHUT_WR)
-            except OSError:
-                # The other end went away: its partner is told to stop by the end of what it can send.
-                self._source.shutdown(socket.SHUT_RD)
-            if not data:
-                return
-            with self._changed:
-                self._held -= len(data)
+                self._gone = True
                 self._changed.notify_all()
+            with suppress(OSError):
+                self._source.shutdown(socket.SHUT_RD)
+
+    def _next(self) -> bytes:
+        """The bytes that are due next, at their moment; nothing at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._waiting)
+            due, data = self._waiting.popleft()
+        time.sleep(max(0.0, due - time.monotonic()))
+        self._totals.add(len(data), up=self._up)
+        with self._changed:
+            self._held -= len(data)
+            self._changed.notify_all()
+        return data
 
 
 def carry(client: socket.socket, port: int, delay: float, rate: float | None, totals: Totals) -> None:

@@ -36,3 +36,25 @@ def test_a_link_carries_what_it_is_given(rate: float | None) -> None:
             server.join()
             assert bytes(asked) == question
             assert slow.carried() == (len(question), len(answer))
+
+
+def test_a_reader_that_leaves_ends_the_transfer() -> None:
+    ended = threading.Event()
+
+    def serve(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection:
+            try:
+                while True:
+                    connection.sendall(bytes(1 << 20))
+            except OSError:
+                ended.set()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=serve, args=(listener,))
+        server.start()
+        with link(listener.getsockname()[1]) as slow:
+            with socket.create_connection(("127.0.0.1", slow.port)) as client:
+                assert client.recv(1)
+            server.join(60)
+            assert ended.is_set()
