@@ -10,12 +10,14 @@ MOST = 16
 """Connections to one host, whatever they bring."""
 _FIRST = 4
 """Connections to try when one is slow."""
-_WINDOW = 0.5
-"""Seconds over which speed is measured."""
+_SAMPLE = 0.5
+"""Seconds over which the speed of the first connection is measured."""
+_WINDOW = 0.25
+"""Seconds over which that of more is."""
 _FAST = 100e6
 """Bytes per second of one connection that need no company: the other end, or this machine, is busy with it."""
 _GAIN = 1.08
-_FLAT = 2
+_FLAT = 3
 """Windows without that gain that end the growth."""
 _FROZEN = (30.0, 300.0)
 """Seconds without growth after the host refused, doubled each time up to the second value."""
@@ -88,7 +90,7 @@ class Host:
             self._bytes += amount
             self._waited += waited
             now = self._clock()
-            if now - self._began < _WINDOW:
+            if now - self._began < (_WINDOW if self._limit else _SAMPLE):
                 return
             if now >= self._thaw:
                 self._judge(self._bytes / (now - self._began))

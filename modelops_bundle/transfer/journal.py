@@ -68,17 +68,24 @@ class Journal:
 
         :raises DiskError, DiskFull: it cannot be written.
         """
-        write_file(self._path, self._head + self._records(ranges))
+        records = self._records(ranges)
+        if records:
+            write_file(self._path, self._head + records)
+        else:
+            self._write(os.O_TRUNC | os.O_CREAT, self._head)
 
     def append(self, ranges: Iterable[Range]) -> None:
         """Tell that the bytes of `ranges` are on the disk, after they were synced.
 
         :raises DiskError, DiskFull: it cannot be written.
         """
+        self._write(os.O_APPEND, self._records(ranges))
+
+    def _write(self, flags: int, data: bytes) -> None:
         with translated(f"write {self._path}"):
-            out = os.open(self._path, os.O_WRONLY | os.O_APPEND | getattr(os, "O_NOFOLLOW", 0))
+            out = os.open(self._path, flags | os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0), 0o600)
             try:
-                write_all(out, self._records(ranges))
+                write_all(out, data)
             finally:
                 os.close(out)
 

@@ -13,11 +13,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from modelops_bundle.disk.allocate import sync_data, write_at
 from modelops_bundle.disk.problems import translated
-from modelops_bundle.errors import DiskError, Unavailable
+from modelops_bundle.errors import Corrupt, DiskError, NotFound, Unauthorized, Unavailable
 from modelops_bundle.events import Run, checkpoint
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.ports import Chunks, Parts, Reader
@@ -33,6 +34,8 @@ PAUSE = 2.0
 SPLIT = 32 * 1024 * 1024
 """Bytes still to come that are worth another connection."""
 _BLOCK = 256 * 1024
+_STRIDE = 1024 * 1024
+"""Bytes that are worth waking the hashing thread for."""
 
 
 class _Leave(Exception):
@@ -43,42 +46,47 @@ class _Whole(Exception):
     """The host has no ranges."""
 
 
-class Reception:
-    """Brings what is missing of `what`.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A file that is to become `what`.
 
-    :param out: the file, open for reading and writing, of the content's full length.
+    :param out: the open file, for reading and writing, of the content's full length.
     :param here: ranges that it holds already.
+    """
+
+    out: int
+    what: Descriptor
+    here: Spans
+    journal: Journal
+
+
+class Reception:
+    """Brings what a part lacks.
+
     :param progress: told the bytes that came, from several threads.
     :param host: the store's, when it may be asked for several parts at a time.
     """
 
     def __init__(
-        self,
-        out: int,
-        what: Descriptor,
-        here: Spans,
-        store: Reader,
-        journal: Journal,
-        run: Run,
-        progress: Callable[[int], None],
-        host: Host | None = None,
+        self, part: Part, store: Reader, run: Run, progress: Callable[[int], None], host: Host | None = None
     ) -> None:
-        self._out = out
-        self._what = what
+        self._out, self._what, here, self._journal = part.out, part.what, part.here, part.journal
         self._store = store
-        self._journal = journal
         self._run = run
         self._progress = progress
         self._host = host
         self._here = here
         self._noted = here.total
         self._kept = here.total
-        self._segments = Segments(what.size, here)
+        self._segments = Segments(part.what.size, here)
         lock = threading.Lock()
         self._changed = threading.Condition(lock)
-        """Bytes came, a worker left, or it is over."""
+        """A lease or a worker ended, or something failed."""
+        self._grown = threading.Condition(lock)
+        """The beginning reaches `_wanted`, or something failed."""
+        self._wanted = 0
         self._due = threading.Condition(lock)
-        """A batch is full, or it is over."""
+        """A batch is full, or receiving is over."""
         self._helpers = 0
         self._over = False
         self._failure: BaseException | None = None
@@ -99,12 +107,12 @@ class Reception:
             hashing: Future[str | None] = self._pool.submit(self._guarded, self._hash)
             try:
                 self._guarded(self._receive)
-                hexdigest = hashing.result()
             finally:
                 with self._changed:
                     self._over = True
                     self._due.notify()
-        noting.result()
+            hexdigest = hashing.result()
+            noting.result()
         if self._failure is not None:
             raise self._failure
         assert hexdigest is not None
@@ -117,8 +125,8 @@ class Reception:
             with self._changed:
                 self._failure = self._failure or error
                 self._changed.notify_all()
-            # Whoever waits for this thread raises the first failure, which may be another's.
-            raise self._failure from None
+                self._grown.notify()
+            raise
 
     # --- receiving
 
@@ -126,22 +134,34 @@ class Reception:
         """Bring what nobody else brings, until nothing is missing."""
         with self._entered():
             while (lease := self._next()) is not None:
-                with suppress(_Whole), self._ended(lease):
+                try:
                     self._bring(lease, self._wait)
+                except _Whole:
+                    # The next time it takes all there is.
+                    continue
+                except Unavailable:
+                    self._await_room()
             with self._changed:
                 self._changed.wait_for(lambda: self._helpers == 0)
+
+    def _await_room(self) -> None:
+        """After the host refused for long: wait for a helper to leave; alone, raise what is being handled."""
+        with self._changed:
+            helpers = self._helpers
+            if not helpers:
+                raise  # noqa: PLE0704
+            self._changed.wait_for(lambda: self._helpers < helpers)
 
     def _help(self) -> None:
         """Bring further segments as long as the host gives more that way."""
         assert self._host is not None
         try:
             while not self._host.crowded() and (lease := self._claim()) is not None:
-                with self._ended(lease):
-                    self._bring(lease, self._leave)
+                self._bring(lease, self._leave)
         except (_Leave, _Whole):
-            pass
-        except Unavailable:
-            # One connection fewer; the caller's own decides whether the host is there at all.
+            return
+        except (Corrupt, NotFound, Unauthorized, Unavailable):
+            # One connection fewer; whether the content can be had is for the caller's own to say.
             self._host.hindered()
         finally:
             self._host.leave()
@@ -160,20 +180,13 @@ class Reception:
         finally:
             self._host.leave()
 
-    @contextmanager
-    def _ended(self, lease: Lease) -> Iterator[None]:
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._segments.end(lease)
-                self._changed.notify_all()
-
     def _next(self) -> Lease | None:
         """The next lease of the caller's thread, waiting for what helpers may leave; None at the end."""
         with self._changed:
             while self._failure is None:
-                lease = self._segments.take(1 + self._helpers)
+                # Where every answer is the whole, one of them must do.
+                shared = self._host is not None and self._host.ranges
+                lease = self._segments.take(1 + self._helpers if shared else 1)
                 if lease is not None or not self._segments.leased:
                     return lease
                 self._changed.wait()
@@ -184,25 +197,32 @@ class Reception:
             return None if self._failure is not None else self._segments.take(1 + self._helpers)
 
     def _bring(self, lease: Lease, hindered: Callable[[], None]) -> None:
-        with self._opened(lease, hindered) as chunks:
-            began = time.monotonic()
-            for chunk in chunks:
-                waited = time.monotonic() - began
-                self._run.check()
-                with self._changed:
-                    if self._failure is not None:
-                        return
-                    start, stop = self._segments.claim(lease, len(chunk))
-                if stop == self._what.size and stop - start < len(chunk):
-                    raise mismatch(self._what, f"there are more than {self._what.size} bytes")
-                with translated("write a download"):
-                    write_at(self._out, memoryview(chunk)[: stop - start], start)
-                self._came(start, stop, waited)
-                if stop == lease.stop:
+        try:
+            with self._opened(lease, hindered) as chunks:
+                self._write(lease, chunks)
+        finally:
+            with self._changed:
+                self._segments.end(lease)
+                self._changed.notify_all()
+
+    def _write(self, lease: Lease, chunks: Chunks) -> None:
+        began = time.monotonic()
+        for chunk in chunks:
+            waited = time.monotonic() - began
+            self._run.check()
+            with self._changed:
+                if self._failure is not None:
                     return
-                began = time.monotonic()
-        if lease.left:
-            raise mismatch(self._what, f"there are {lease.at} bytes of {self._what.size}")
+                start, stop = self._segments.claim(lease, len(chunk))
+            if stop == self._what.size and stop - start < len(chunk):
+                raise mismatch(self._what, f"there are more than {self._what.size} bytes")
+            with translated("write a download"):
+                write_at(self._out, memoryview(chunk)[: stop - start], start)
+            self._came(start, stop, waited)
+            if stop == lease.stop:
+                return
+            began = time.monotonic()
+        raise mismatch(self._what, f"there are {lease.at} bytes of {self._what.size}")
 
     @contextmanager
     def _opened(self, lease: Lease, hindered: Callable[[], None]) -> Iterator[Chunks]:
@@ -229,7 +249,8 @@ class Reception:
             self._here.add(start, stop)
             if self._here.total - self._noted >= BATCH:
                 self._due.notify()
-            self._changed.notify_all()
+            if self._here.prefix >= self._wanted:
+                self._grown.notify()
         checkpoint("chunk written")
         self._progress(stop - start)
         if self._host is not None:
@@ -252,12 +273,8 @@ class Reception:
         with translated("read a download"), open(os.dup(self._out), "rb", buffering=0) as file:
             file.seek(0)
             while at < self._what.size:
-                with self._changed:
-                    self._changed.wait_for(lambda at=at: self._here.prefix > at or self._failure is not None)  # type: ignore[misc]
-                    top = self._here.prefix
-                while at < top:
-                    if self._failure is not None:
-                        return None
+                top = self._await_beginning(min(self._what.size, at + _STRIDE))
+                while at < top and self._failure is None:
                     self._run.check()
                     count = file.readinto(buffer[: top - at])
                     if not count:
@@ -267,6 +284,13 @@ class Reception:
                 if self._failure is not None:
                     return None
         return hasher.hexdigest()
+
+    def _await_beginning(self, wanted: int) -> int:
+        """How many bytes have come without a gap, once it is at least `wanted` or something failed."""
+        with self._grown:
+            self._wanted = wanted
+            self._grown.wait_for(lambda: self._here.prefix >= wanted or self._failure is not None)
+            return self._here.prefix
 
     def _note(self) -> None:
         """Sync what came and tell the journal, now and then and at the end."""

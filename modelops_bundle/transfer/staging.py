@@ -21,7 +21,7 @@ from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.ports import Parts, Reader
 from modelops_bundle.transfer.hosts import Hosts
 from modelops_bundle.transfer.journal import Journal
-from modelops_bundle.transfer.receive import Reception
+from modelops_bundle.transfer.receive import Part, Reception
 from modelops_bundle.transfer.segments import Spans
 from modelops_bundle.transfer.verify import mismatch
 
@@ -32,11 +32,14 @@ their full length at once and a journal."""
 
 
 class Staging:
-    """A folder of blobs by digest, on the file system of the tree they are for."""
+    """A folder of blobs by digest, on the file system of the tree they are for.
 
-    def __init__(self, folder: Path) -> None:
+    :param hosts: what is known about the hosts they come from, when others use them too.
+    """
+
+    def __init__(self, folder: Path, hosts: Hosts | None = None) -> None:
         self._folder = folder
-        self._hosts = Hosts()
+        self._hosts = hosts or Hosts()
 
     def path(self, digest: Digest) -> Path:
         """Where the verified blob is, or will be."""
@@ -150,9 +153,9 @@ class Staging:
         journal.start(here)
         progress(here.total)
         # A byte rate that the user set is no reason to look for more connections.
-        divisible = isinstance(store, Parts) and not alone and run.limits.rate is None
+        divisible = not alone and run.limits.rate is None
         host = self._hosts.get(store.host) if divisible and isinstance(store, Parts) else None
-        reception = Reception(out, what, here, store, journal, run, progress, host)
+        reception = Reception(Part(out, what, here, journal), store, run, progress, host)
         hexdigest = reception.bring()
         return reception.received, hexdigest
 
