@@ -236,7 +236,7 @@ def _stage(session: Session, plan: PullPlan, staging: Staging) -> _Counts:
             if step.after.digest in wanted:
                 copies += step.after.size
             wanted.setdefault(step.after.digest, (plan.places[step.path], step.path))
-    missing = sum(staging.missing_bytes(place.blob) for place, _ in wanted.values()) + copies
+    missing = sum(staging.needed_space(place.blob) for place, _ in wanted.values()) + copies
     if missing > free_bytes(session.project.folder):
         raise DiskFull(
             f"the pull needs {missing} bytes, and {free_bytes(session.project.folder)} are free",
