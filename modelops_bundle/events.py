@@ -111,7 +111,7 @@ class Run:
     cancelled: threading.Event = field(default_factory=threading.Event)
     signal: list[str] = field(default_factory=list)
     stoppers: list[Callable[[], None]] = field(default_factory=list)
-    """Called once by `cancel`: what wakes threads that wait for somebody else."""
+    """Called by `cancel` and `halt`: what wakes threads that wait for somebody else."""
 
     def check(self) -> None:
         """Raise `Interrupted` or `Terminated` once somebody asked to stop."""
@@ -123,9 +123,20 @@ class Run:
     def cancel(self, signal: str = "SIGINT") -> None:
         """Ask every worker to stop at its next chunk."""
         self.signal.append(signal)
+        self.halt()
+
+    def halt(self) -> None:
+        """Ask every worker to stop at its next chunk, for a reason of our own: `resume` ends that."""
         self.cancelled.set()
         for stop in self.stoppers:
             stop()
+
+    def resume(self) -> None:
+        """Let work go on after `halt`, unless somebody asked to stop."""
+        self.cancelled.clear()
+        if self.signal:
+            # `cancel` may have come between.
+            self.cancelled.set()
 
     def notice(self, code: str, message: str) -> None:
         """Emit a `Notice`."""

@@ -1,4 +1,4 @@
-"""Which file systems tell every change by their time stamps (facts: reliability §5.1)."""
+"""What kind a file system is, and which tell every change by their time stamps (facts: reliability §5.1)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,11 @@ def _types() -> dict[tuple[int, int], str]:
     return found
 
 
+def kind_of(device: int) -> str:
+    """What the system calls the file system on `device` (st_dev); empty when it does not tell (macOS, BSD)."""
+    return _types().get((os.major(device), os.minor(device)), "")
+
+
 def stamps_every_change(device: int) -> bool:
     """Whether equal stat keys on `device` (st_dev) prove equal content. Unknown kinds (macOS, BSD disks) do."""
-    kind = _types().get((os.major(device), os.minor(device)), "")
-    return not kind.startswith(_BLIND)
+    return not kind_of(device).startswith(_BLIND)

@@ -6,7 +6,7 @@ believe them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from enum import Enum
 from typing import Final, Literal, Protocol, runtime_checkable
@@ -39,6 +39,27 @@ class Reader(Protocol):
     def open(self, what: Descriptor, start: int = 0, stop: int | None = None) -> AbstractContextManager[Chunks]:
         """The bytes `start` to `stop` (exclusive) of the content, unverified.
 
+        :raises NotFound: it is not there.
+        """
+        ...
+
+
+@runtime_checkable
+class Parts(Protocol):
+    """A reader behind a network, of whose contents several parts may come at a time."""
+
+    @property
+    def host(self) -> str:
+        """Whose capacity the connections share."""
+        ...
+
+    def part(
+        self, what: Descriptor, start: int, stop: int, hindered: Callable[[], None]
+    ) -> AbstractContextManager[Chunks | None]:
+        """As `Reader.open`; None when the host has no ranges and would send everything before `start` as well.
+
+        :param hindered: called whenever the host refuses, is too busy or falls silent, before waiting for the next
+            attempt. What it raises ends the attempts.
         :raises NotFound: it is not there.
         """
         ...

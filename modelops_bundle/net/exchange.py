@@ -13,7 +13,7 @@ from modelops_bundle.net import problems
 from modelops_bundle.net.options import Origin
 from modelops_bundle.net.redact import redact_url
 from modelops_bundle.net.retry import Transient
-from modelops_bundle.net.throttle import Pieces, Throttle
+from modelops_bundle.net.throttle import RECEIVED, Pieces, Throttle
 
 _NO_HEADERS: Mapping[str, str] = {}
 
@@ -115,12 +115,12 @@ class Answer:
         return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
 
     def chunks(self) -> Iterator[bytes]:
-        """The body in pieces of at most 1 MiB.
+        """The body in pieces of at most `RECEIVED` bytes.
 
         :raises Transient: the connection broke or stalled. :raises Corrupt: the body is encoded.
         """
         self._refuse_encoding()
-        pieces = Pieces(self._throttle.block)
+        pieces = Pieces(min(RECEIVED, self._throttle.block))
         while True:
             self._run.check()
             began = time.monotonic()

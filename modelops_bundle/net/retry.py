@@ -15,8 +15,8 @@ from modelops_bundle.errors import BundleError, RateLimited
 from modelops_bundle.events import Retrying, Run
 
 Result = TypeVar("Result")
-Cause = Literal["answer", "refused", "corrupt", "renew", "lag", "unknown"]
-"""Why an attempt failed: a transient answer or broken connection; nobody there; wrong bytes; a stale login; a blob
+Cause = Literal["answer", "refused", "stall", "corrupt", "renew", "lag", "unknown"]
+"""Why an attempt failed: a transient answer or broken connection; nobody there; silence; wrong bytes; a stale login; a blob
 that its registry does not show although a manifest names it; one it does not know although it was just stored."""
 
 
@@ -53,7 +53,7 @@ class Policy:
 
     def most(self, cause: Cause) -> int:
         """Attempts allowed when they fail for `cause`."""
-        if cause == "answer":
+        if cause in ("answer", "stall"):
             return self.attempts
         limits = {
             "refused": self.refused,

@@ -8,6 +8,9 @@ from collections.abc import Callable
 
 BLOCK = 1024 * 1024
 """Most bytes moved in one piece."""
+RECEIVED = 512 * 1024
+"""Most bytes received in one piece: as fast as 1 MiB, and still in the processor's cache for hashing
+(docs/decisions/0009)."""
 _SMALLEST = 16 * 1024
 _FIRST = 256 * 1024
 _LONG, _SHORT = 0.5, 0.05

@@ -254,7 +254,8 @@ def translate(error: Exception, origin: Origin, options: NetOptions) -> Transien
     if isinstance(error, failures.ConnectTimeoutError):
         return Transient(_unavailable(f"no connection to {host} within {CONNECT_TIMEOUT:.0f} s", host), cause="refused")
     if isinstance(error, (failures.TimeoutError, TimeoutError)) or "timed out" in reason:
-        return Transient(_unavailable(f"{host} sent nothing for {options.stall_timeout:.0f} s", host))
+        silent = _unavailable(f"{host} sent nothing for {options.stall_timeout:.0f} s", host)
+        return Transient(silent, cause="stall")
     return Transient(_unavailable(f"{host} broke the connection: {reason}", host))
 
 

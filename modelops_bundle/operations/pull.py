@@ -23,7 +23,6 @@ from modelops_bundle.operations.session import Session
 from modelops_bundle.operations.stage import Counts, stage
 from modelops_bundle.plan.pull import PLAIN, Choices, PullPlan, plan_pull
 from modelops_bundle.transfer import land
-from modelops_bundle.transfer.staging import Staging
 from modelops_bundle.workspace.index import tick
 from modelops_bundle.workspace.seen import Sighting
 
@@ -118,7 +117,7 @@ def apply_pull(session: Session, plan: PullPlan) -> Result:
     plan.check()
     with session.project.locked():
         recover(session)
-        staging = Staging(session.project.parts)
+        staging = session.staging
         if _is_recorded(session, plan):
             staging.clear()
             return _result(plan, Counts(), changed=False)

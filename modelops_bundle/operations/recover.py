@@ -16,7 +16,6 @@ from modelops_bundle.operations.local_state import entries_at, keys_at
 from modelops_bundle.operations.session import Session
 from modelops_bundle.plan.pull import PullPlan, Step
 from modelops_bundle.transfer import land
-from modelops_bundle.transfer.staging import Staging
 from modelops_bundle.workspace import layout
 from modelops_bundle.workspace.project import At
 from modelops_bundle.workspace.seen import Sighting
@@ -47,7 +46,7 @@ def recover(session: Session) -> None:
         return
     if intent is None:
         return
-    staging = Staging(session.project.parts)
+    staging = session.staging
     land.sweep(session.tree, [step.path for step in intent.steps])
     left = land.apply(
         session.tree,

@@ -18,6 +18,8 @@ from modelops_bundle.model.ports import Lister, Store
 from modelops_bundle.model.reference import Reference, is_service_tag, parse
 from modelops_bundle.operations.options import Options
 from modelops_bundle.stores.schemes import open_store
+from modelops_bundle.transfer.hosts import Hosts
+from modelops_bundle.transfer.staging import Staging
 from modelops_bundle.workspace import layout
 from modelops_bundle.workspace.config import Remote
 from modelops_bundle.workspace.ignore import Ignore
@@ -98,6 +100,11 @@ class Session:
     def index(self) -> Index:
         """The digest cache."""
         return Index(self.project.folder / layout.INDEX)
+
+    @cached_property
+    def staging(self) -> Staging:
+        """Downloads on their way into the working tree."""
+        return Staging(self.project.parts, Hosts(most=self.run.limits.connections))
 
     @cached_property
     def tree(self) -> Tree:

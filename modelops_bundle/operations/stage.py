@@ -114,7 +114,7 @@ def _check_room(session: Session, plan: PullPlan, blobs: Iterable[_Blob], stagin
     seen: set[Digest] = set()
     missing = 0
     for blob in blobs:
-        missing += staging.missing_bytes(blob.what) if blob.whole else blob.size
+        missing += staging.needed_space(blob.what) if blob.whole else blob.size
         missing += sum(member.size for member in blob.members) if blob.whole else 0
     for step in plan.steps:
         if step.after is not None and needs_bytes(step):

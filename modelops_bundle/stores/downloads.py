@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from modelops_bundle.errors import Corrupt, NotFound, Unavailable
@@ -31,8 +31,32 @@ def reading(repository: Repository, what: Descriptor, start: int, stop: int | No
         download.close()
 
 
+@contextmanager
+def reading_part(
+    repository: Repository, what: Descriptor, start: int, stop: int, hindered: Callable[[], None]
+) -> Iterator[Chunks | None]:
+    """The bytes `start` to `stop` of `what`, unverified; see `ports.Parts.part`."""
+    download = _Download(repository, what, start, stop, hindered)
+    try:
+        download.begin()
+        yield None if download.gets_more else iter(download)
+    finally:
+        download.close()
+
+
+def _patiently() -> None:
+    """Wait as the policy says."""
+
+
 class _Download:
-    def __init__(self, repository: Repository, what: Descriptor, start: int, stop: int | None) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        what: Descriptor,
+        start: int,
+        stop: int | None,
+        hindered: Callable[[], None] = _patiently,
+    ) -> None:
         self._repository = repository
         self._what = what
         self._end = what.size if stop is None else min(stop, what.size)
@@ -40,13 +64,33 @@ class _Download:
         self._answer: Answer | None = None
         self._skip = 0
         self._key = key_of(what)
+        self._hindered = hindered
+
+    @property
+    def gets_more(self) -> bool:
+        """Whether the open answer is the whole, of which only a part is wanted."""
+        return self._answer is not None and self._answer.status == 200 and self._end - self._at < self._what.size
 
     def begin(self) -> None:
         """Ask for the bytes.
 
         :raises NotFound: they are not there.
         """
-        self._repository.client.retry(self._key, self._open)
+        failed = 0
+        while self._answer is None:
+            try:
+                self._open()
+            except Transient as trouble:
+                failed += 1
+                self._pause(failed, trouble)
+
+    def _pause(self, failed: int, trouble: Transient) -> None:
+        # A connection that breaks in the middle is an accident; one that is refused or falls silent is one too many.
+        refused = self._answer is None and trouble.cause in ("answer", "refused")
+        self.close()
+        if refused or trouble.cause == "stall":
+            self._hindered()
+        self._repository.client.wait(self._key, failed, trouble)
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -63,11 +107,10 @@ class _Download:
                 yield from self._pieces()
                 return
             except Transient as trouble:
-                self.close()
                 if self._at - mark >= _PROGRESS:
                     failed, mark = 0, self._at
                 failed += 1
-                self._repository.client.wait(self._key, failed, trouble)
+                self._pause(failed, trouble)
 
     def _open(self) -> None:
         is_manifest = self._what.media_type in media.MANIFEST_TYPES

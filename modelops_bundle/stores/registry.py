@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -25,7 +25,7 @@ from modelops_bundle.model.reference import check_tag, is_service_tag
 from modelops_bundle.net.exchange import Reply, Request
 from modelops_bundle.net.problems import complaints, is_html
 from modelops_bundle.net.retry import Transient
-from modelops_bundle.stores.downloads import reading
+from modelops_bundle.stores.downloads import reading, reading_part
 from modelops_bundle.stores.repository import Repository, key_of, said_otherwise, wrong
 from modelops_bundle.stores.uploads import Upload
 
@@ -39,7 +39,7 @@ _MAX_TAGS = 1_000_000
 
 
 class RegistryStore:
-    """`Reader`, `Writer`, `Tags`, `Lister`, `Untagger` and `Dated` over HTTP. Safe to share between threads.
+    """`Reader`, `Parts`, `Writer`, `Tags`, `Lister`, `Untagger` and `Dated` over HTTP. Safe to share between threads.
 
     :param host: the registry as references spell it, `HOST[:PORT]`.
     :raises UsageError: `repository` is no repository name.
@@ -71,6 +71,15 @@ class RegistryStore:
 
     def open(self, what: Descriptor, start: int = 0, stop: int | None = None) -> AbstractContextManager[Chunks]:
         return reading(self._repository, what, start, stop)
+
+    @property
+    def host(self) -> str:
+        return self._repository.host
+
+    def part(
+        self, what: Descriptor, start: int, stop: int, hindered: Callable[[], None]
+    ) -> AbstractContextManager[Chunks | None]:
+        return reading_part(self._repository, what, start, stop, hindered)
 
     def put(self, what: Descriptor, chunks: Iterable[bytes]) -> None:
         if what.media_type in media.MANIFEST_TYPES:

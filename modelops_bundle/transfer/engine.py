@@ -17,7 +17,7 @@ WINDOW = 2
 def each(items: Iterable[Item], work: Callable[[Item], None], run: Run) -> None:
     """Do `work` for every item; returns when all are done.
 
-    :raises BundleError: the first failure, after the items under way have ended.
+    :raises BundleError: the first failure. Items under way are stopped for it at their next chunk; all have ended.
     """
     source = iter(items)
     jobs = max(1, run.limits.jobs)
@@ -36,5 +36,8 @@ def each(items: Iterable[Item], work: Callable[[Item], None], run: Run) -> None:
                 run.check()
                 pending |= {pool.submit(work, item) for item in islice(source, len(done))}
         except BaseException:
+            # What they raise when they stop is nobody's news: the failure that stopped them is.
+            run.halt()
             pool.shutdown(wait=True, cancel_futures=True)
+            run.resume()
             raise

@@ -1,30 +1,45 @@
-"""Downloads on their way: partial bytes under `<hex>.part`, verified and synced blobs under `<hex>`."""
+"""Downloads on their way: partial bytes under `<hex>.part`, which of them came in `<hex>.journal`, verified and synced
+blobs under `<hex>`.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from modelops_bundle.disk.allocate import reserve
 from modelops_bundle.disk.files import require_directory, write_all
 from modelops_bundle.disk.problems import translated
 from modelops_bundle.errors import Corrupt
 from modelops_bundle.events import Retrying, Run, checkpoint
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
-from modelops_bundle.model.ports import Reader
+from modelops_bundle.model.ports import Parts, Reader
+from modelops_bundle.transfer.hosts import Hosts
+from modelops_bundle.transfer.journal import Journal
+from modelops_bundle.transfer.receive import Part, Reception
+from modelops_bundle.transfer.segments import Spans
 from modelops_bundle.transfer.verify import mismatch
 
 _BLOCK = 1024 * 1024
+SMALL = 8 * 1024 * 1024
+"""Up to this size a blob is written from its beginning on, so that a part's length tells what came; larger ones get
+their full length at once and a journal."""
 
 
 class Staging:
-    """A folder of blobs by digest, on the file system of the tree they are for."""
+    """A folder of blobs by digest, on the file system of the tree they are for.
 
-    def __init__(self, folder: Path) -> None:
+    :param hosts: what is known about the hosts they come from, when others use them too.
+    """
+
+    def __init__(self, folder: Path, hosts: Hosts | None = None) -> None:
         self._folder = folder
+        self._hosts = hosts or Hosts()
 
     def path(self, digest: Digest) -> Path:
         """Where the verified blob is, or will be."""
@@ -48,9 +63,25 @@ class Staging:
         if self.has(what):
             return 0
         try:
-            return max(0, what.size - self._part(what).lstat().st_size)
+            facts = self._part(what).lstat()
         except OSError:
             return what.size
+        if what.size <= SMALL:
+            return max(0, what.size - facts.st_size)
+        # Its full length is reserved from the beginning on.
+        return what.size - (self._journal(what).read().total if facts.st_size == what.size else 0)
+
+    def needed_space(self, what: Descriptor) -> int:
+        """How many bytes of disk the blob still needs: what an interrupted fetch reserved is its own."""
+        if self.has(what):
+            return 0
+        try:
+            return max(0, what.size - self._part(what).lstat().st_blocks * 512)
+        except OSError:
+            return what.size
+
+    def _journal(self, what: Descriptor) -> Journal:
+        return Journal(self._folder / f"{what.digest.hex}.journal", what)
 
     def _part(self, what: Descriptor) -> Path:
         return self._folder / f"{what.digest.hex}.part"
@@ -63,42 +94,45 @@ class Staging:
         """
         require_directory(self._folder)
         told = 0
+        lock = threading.Lock()
 
         def tell(amount: int) -> None:
             nonlocal told
-            told += amount
+            with lock:
+                told += amount
             progress(amount)
 
         try:
-            return self._receive(what, store, run, tell)
+            return self._receive(what, store, run, tell, alone=False)
         except Corrupt as error:
             self._drop(what)
             run.emit(Retrying(str(what.digest), 1, 0.0, error.message))
         # A kept beginning, or the way here, may have been the bad part: once more from nothing.
         progress(-told)
         try:
-            return self._receive(what, store, run, progress)
+            return self._receive(what, store, run, progress, alone=True)
         except Corrupt:
             self._drop(what)
             raise
 
     def _drop(self, what: Descriptor) -> None:
-        with suppress(OSError):
-            self._part(what).unlink()
+        for path in (self._part(what), self._folder / f"{what.digest.hex}.journal"):
+            with suppress(OSError):
+                path.unlink()
 
-    def _receive(self, what: Descriptor, store: Reader, run: Run, progress: Callable[[int], None]) -> int:
+    def _receive(
+        self, what: Descriptor, store: Reader, run: Run, progress: Callable[[int], None], *, alone: bool
+    ) -> int:
         part = self._part(what)
         with translated(f"write {part}"):
             out = os.open(part, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
         try:
-            hasher = hashlib.sha256()
-            start = _hash_kept(out, what.size, hasher, run)
-            progress(start)
-            received = 0
-            if start < what.size or what.size == 0:
-                received = _append(out, what, start, store, hasher, run, progress)
-            if hasher.hexdigest() != what.digest.hex:
-                raise mismatch(what, f"the bytes have sha256:{hasher.hexdigest()}")
+            if what.size <= SMALL:
+                received, hexdigest = _receive_small(out, what, store, run, progress)
+            else:
+                received, hexdigest = self._receive_large(out, what, store, run, progress, alone=alone)
+            if hexdigest != what.digest.hex:
+                raise mismatch(what, f"the bytes have sha256:{hexdigest}")
             with translated(f"write {part}"):
                 os.fsync(out)
         finally:
@@ -107,7 +141,29 @@ class Staging:
         with translated(f"write {part}"):
             part.replace(self.path(what.digest))
         checkpoint("part kept")
+        if what.size > SMALL:
+            self._journal(what).remove()
         return received
+
+    def _receive_large(
+        self, out: int, what: Descriptor, store: Reader, run: Run, progress: Callable[[int], None], *, alone: bool
+    ) -> tuple[int, str]:
+        journal = self._journal(what)
+        with translated(f"write {self._part(what)}"):
+            here = journal.read() if os.fstat(out).st_size == what.size else Spans()
+            if not here.total:
+                # First the journal: it must never tell of bytes in a file that is made anew.
+                journal.remove()
+                os.ftruncate(out, 0)
+                reserve(out, what.size)
+        journal.start(here)
+        progress(here.total)
+        # A byte rate that the user set is no reason to look for more connections.
+        divisible = not alone and run.limits.rate is None
+        host = self._hosts.get(store.host) if divisible and isinstance(store, Parts) else None
+        reception = Reception(Part(out, what, here, journal), store, run, progress, host)
+        hexdigest = reception.bring()
+        return reception.received, hexdigest
 
     def adopt(self, what: Descriptor, source: int) -> bool:
         """Copy the blob from the open file `source` if that really holds it; False when it does not."""
@@ -138,6 +194,18 @@ class Staging:
             for name in os.listdir(self._folder):
                 with suppress(OSError):
                     (self._folder / name).unlink()
+
+
+def _receive_small(
+    out: int, what: Descriptor, store: Reader, run: Run, progress: Callable[[int], None]
+) -> tuple[int, str]:
+    hasher = hashlib.sha256()
+    start = _hash_kept(out, what.size, hasher, run)
+    progress(start)
+    received = 0
+    if start < what.size or what.size == 0:
+        received = _append(out, what, start, store, hasher, run, progress)
+    return received, hasher.hexdigest()
 
 
 def _hash_kept(out: int, size: int, hasher: hashlib._Hash, run: Run) -> int:

@@ -8,6 +8,7 @@ import os
 import threading
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -27,6 +28,9 @@ from modelops_bundle.testing import actions
 from modelops_bundle.testing.actions import Action
 from modelops_bundle.testing.registry import Match, Registry
 from modelops_bundle.testing.store_contract import describe, make_manifest, put, read
+from modelops_bundle.transfer import receive, segments, staging
+from modelops_bundle.transfer.staging import Staging
+from tests.support.wide import EagerHosts
 
 CANARY = "canary-pass-4711"
 CONTENT = os.urandom(2 * 1024 * 1024)
@@ -164,6 +168,112 @@ def test_pull_survives_a_registry_that_restarts_in_the_body(registry: Registry, 
     registry.fault(on("GET", "/blobs/"), actions.Cut(1_000_000))
     registry.fault(on("GET", "/blobs/"), actions.Reset(), times=2)
     assert pull(store) == CONTENT
+
+
+# --- the same, with several connections bringing one blob
+
+
+class Landing:
+    """Where `transfer` lands LAYER, in segments from the beginning on."""
+
+    def __init__(self, folder: Path, store: RegistryStore) -> None:
+        self.staging = Staging(folder, EagerHosts(4))
+        self.store = store
+
+    def fetch(self) -> int:
+        return self.staging.fetch(LAYER, self.store, Run(), lambda _: None)
+
+    def is_right(self) -> bool:
+        return self.staging.path(LAYER.digest).read_bytes() == CONTENT
+
+
+@pytest.fixture
+def landing(tmp_path: Path, store: RegistryStore, monkeypatch: pytest.MonkeyPatch) -> Landing:
+    for module, name, value in (
+        (staging, "SMALL", 1000),
+        (receive, "SPLIT", 128 * 1024),
+        (segments, "SEGMENT", 256 * 1024),
+        (segments, "SMALLEST", 128 * 1024),
+    ):
+        monkeypatch.setattr(module, name, value)
+    push(store)
+    return Landing(tmp_path / "parts", store)
+
+
+FAULTS_IN_PARTS: dict[str, tuple[Action, int | None]] = {
+    **TRANSIENT,
+    "ranges ignored once": (actions.IgnoreRange(), 1),
+    "ranges ignored": (actions.IgnoreRange(), None),
+    "another range once": (actions.Headers({"Content-Range": f"bytes 0-9/{LAYER.size}"}), 1),
+    "another length once": (actions.Headers({"Content-Length": "10"}), 1),
+    "a range refused once": (actions.Status(416), 1),
+    "too short once": (actions.Short(1000), 1),
+    "too long once": (actions.Long(1000), 1),
+    "absent for a moment": (actions.Refuse(404, "BLOB_UNKNOWN"), 1),
+}
+
+
+def test_landing_in_segments(registry: Registry, landing: Landing) -> None:
+    assert landing.fetch() == LAYER.size
+    assert landing.is_right()
+    asked = registry.asked("GET", "/blobs/")
+    assert len(asked) > 4
+    assert all("range" in one.headers for one in asked[1:])
+
+
+@pytest.mark.parametrize("skip", [0, 1, 2])
+@pytest.mark.parametrize("name", FAULTS_IN_PARTS)
+def test_landing_in_segments_survives(registry: Registry, landing: Landing, name: str, skip: int) -> None:
+    action, times = FAULTS_IN_PARTS[name]
+    fault = registry.fault(on("GET", "/blobs/"), action, times, skip)
+    landing.fetch()
+    assert landing.is_right()
+    assert fault.used >= 1
+
+
+def test_landing_in_segments_survives_a_stall(registry: Registry, landing: Landing) -> None:
+    stall = actions.Stall()
+    registry.fault(on("GET", "/blobs/"), stall, skip=1)
+    landing.fetch()
+    stall.release()
+    assert landing.is_right()
+
+
+@pytest.mark.parametrize(
+    ("action", "error"),
+    [
+        (actions.Status(503), Unavailable),
+        (actions.Status(429), Unavailable),
+        (actions.Reset(), Unavailable),
+        (actions.Cut(0), Unavailable),
+        (actions.Refuse(404, "BLOB_UNKNOWN"), NotFound),
+        (actions.Status(403), Unauthorized),
+    ],
+)
+def test_landing_in_segments_goes_on_after_the_host_gave_up(
+    registry: Registry, landing: Landing, action: Action, error: type[BundleError]
+) -> None:
+    registry.fault(on("GET", "/blobs/"), actions.Cut(100_000), times=2)
+    registry.fault(on("GET", "/blobs/"), action, times=None, skip=2)
+    with pytest.raises(error):
+        landing.fetch()
+    missing = landing.staging.missing_bytes(LAYER)
+    assert 0 < missing < LAYER.size
+    registry.heal()
+    registry.requests.clear()
+    assert landing.fetch() == missing
+    assert landing.is_right()
+    assert all("range" in one.headers for one in registry.asked("GET", "/blobs/"))
+
+
+def test_a_host_that_always_sends_other_bytes_leaves_nothing(registry: Registry, landing: Landing) -> None:
+    registry.fault(on("GET", "/blobs/"), actions.Corrupt(5), times=None)
+    with pytest.raises(Corrupt):
+        landing.fetch()
+    assert landing.staging.missing_bytes(LAYER) == LAYER.size
+    registry.heal()
+    assert landing.fetch() == LAYER.size
+    assert landing.is_right()
 
 
 PUSH_FAULTS = {

@@ -150,6 +150,18 @@ def test_a_resumed_clone_does_not_fetch_twice(fake: Fake, tmp_path: Path) -> Non
     assert Bundle(target).tree() == a.tree()
 
 
+def test_a_killed_clone_goes_on_within_a_large_file(fake: Fake, tmp_path: Path) -> None:
+    a = Bundle.create(tmp_path / "a", f"{fake.host}/m", {"big.bin": os.urandom(9 * 1024 * 1024)})
+    a.push()
+    target = tmp_path / "c"
+    # Its full length is reserved when the first piece is written; that nothing is believed for that is the point.
+    Bundle(tmp_path).killed_at("chunk written", "clone", f"{fake.host}/m", str(target))
+    Bundle(tmp_path).killed_at("part noted", "clone", f"{fake.host}/m", str(target))
+    done = call("--json", "clone", f"{fake.host}/m", str(target)).json
+    assert (done["fetched_bytes"], done["fetched_blobs"]) == (0, 1)
+    assert Bundle(target).tree() == a.tree()
+
+
 def test_a_clone_moved_afterwards_works(pair: Pair, tmp_path: Path) -> None:
     shutil.move(pair.b.root, tmp_path / "moved")
     moved = Bundle(tmp_path / "moved")

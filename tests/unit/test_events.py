@@ -26,6 +26,22 @@ def test_a_run_goes_on_until_somebody_cancels_it() -> None:
         run.check()
 
 
+def test_a_halted_run_can_go_on_unless_somebody_asked_to_stop() -> None:
+    woken: list[int] = []
+    run = Run(stoppers=[lambda: woken.append(1)])
+    run.halt()
+    with pytest.raises(Interrupted):
+        run.check()
+    run.resume()
+    run.check()
+    run.halt()
+    run.cancel()
+    run.resume()
+    with pytest.raises(Interrupted):
+        run.check()
+    assert len(woken) == 3
+
+
 def test_sigterm_is_told_apart_even_after_ctrl_c() -> None:
     run = Run()
     run.cancel("SIGINT")

@@ -1,4 +1,4 @@
-"""Which file systems tell every change by their time stamps."""
+"""What kind a file system is, and which tell every change by their time stamps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from modelops_bundle.disk import filesystems
-from modelops_bundle.disk.filesystems import stamps_every_change
+from modelops_bundle.disk.filesystems import kind_of, stamps_every_change
 
 MOUNTS = """\
 22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
@@ -41,6 +41,13 @@ def _mounts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 )
 def test_memory_fuse_and_network_file_systems_are_blind(device: tuple[int, int], stamps: bool) -> None:
     assert stamps_every_change(os.makedev(*device)) is stamps
+
+
+@pytest.mark.parametrize(
+    ("device", "kind"), [((254, 0), "ext4"), ((0, 41), "nfs4"), ((0, 40), "fuse.sshfs"), ((9, 9), "")]
+)
+def test_file_systems_are_known_by_what_the_system_calls_them(device: tuple[int, int], kind: str) -> None:
+    assert kind_of(os.makedev(*device)) == kind
 
 
 def test_without_a_mount_table_disks_are_assumed(tmp_path: Path) -> None:

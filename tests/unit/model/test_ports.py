@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import pytest
 
 from modelops_bundle.model.descriptor import Descriptor
-from modelops_bundle.model.ports import ABSENT, ANYTHING, Atomic, Dated, Expect, Lister, Untagger
+from modelops_bundle.model.ports import ABSENT, ANYTHING, Atomic, Chunks, Dated, Expect, Lister, Parts, Untagger
 
 
 class Everything:
@@ -24,8 +26,17 @@ class Everything:
     def now(self) -> float | None:
         return None
 
+    @property
+    def host(self) -> str:
+        return "h"
 
-@pytest.mark.parametrize("port", [Atomic, Dated, Lister, Untagger])
+    def part(
+        self, what: Descriptor, start: int, stop: int, hindered: Callable[[], None]
+    ) -> AbstractContextManager[Chunks | None]:
+        return nullcontext()
+
+
+@pytest.mark.parametrize("port", [Atomic, Dated, Lister, Parts, Untagger])
 def test_an_ability_is_found_where_it_is(port: type) -> None:
     assert isinstance(Everything(), port)
     assert not isinstance(object(), port)

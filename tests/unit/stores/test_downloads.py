@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from modelops_bundle.errors import Corrupt, NotFound, Unavailable
 from modelops_bundle.events import Event, Retrying, Run
+from modelops_bundle.model.ports import Parts
 from modelops_bundle.net.client import Client
+from modelops_bundle.net.options import NetOptions
 from modelops_bundle.net.retry import Policy
 from modelops_bundle.stores.registry import RegistryStore
 from modelops_bundle.testing.actions import (
@@ -25,6 +27,7 @@ from modelops_bundle.testing.actions import (
     Refuse,
     Reset,
     Short,
+    Stall,
     Status,
 )
 from modelops_bundle.testing.registry import Registry
@@ -174,3 +177,85 @@ def test_leaving_early_closes_the_connection_only(registry: Registry, store: Reg
     with store.open(WHAT) as chunks:
         next(chunks)
     assert read(store, put(store, b"next")) == b"next"
+
+
+# --- parts
+
+
+def part(store: RegistryStore, start: int, stop: int, hindered: Callable[[], None] = lambda: None) -> bytes | None:
+    with store.part(WHAT, start, stop, hindered) as chunks:
+        return None if chunks is None else b"".join(chunks)
+
+
+def test_the_store_offers_parts(registry: Registry, store: RegistryStore) -> None:
+    assert isinstance(store, Parts)
+    assert store.host == registry.host
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, len(DATA)), (10, 20), (0, 1), (2_000_000, len(DATA))])
+def test_a_part_is_what_was_asked_for(store: RegistryStore, start: int, stop: int) -> None:
+    assert part(store, start, stop) == DATA[start:stop]
+
+
+def test_a_host_without_ranges_says_so_before_it_sends_all(registry: Registry, store: RegistryStore) -> None:
+    registry.fault(blobs, IgnoreRange(), times=None)
+    assert part(store, 10, 20) is None
+    # The whole is no part.
+    assert part(store, 0, len(DATA)) == DATA
+
+
+def test_a_cut_part_goes_on_where_it_ended(registry: Registry, store: RegistryStore) -> None:
+    hindered: list[None] = []
+    registry.fault(blobs, Cut(500_000))
+    assert part(store, 1_000_000, 2_000_000, lambda: hindered.append(None)) == DATA[1_000_000:2_000_000]
+    assert ranges(registry) == ["bytes=1000000-1999999", "bytes=1500000-1999999"]
+    assert hindered == []  # an accident, not a lack of room
+
+
+@pytest.mark.parametrize("action", [Status(429), Status(503), Status(500), Reset()])
+def test_a_host_that_refuses_is_told_of_before_waiting(
+    registry: Registry, store: RegistryStore, events: list[Event], action: Action
+) -> None:
+    waits: list[int] = []
+    registry.fault(blobs, action, times=2)
+    assert part(store, 10, 20, lambda: waits.append(len(events))) == DATA[10:20]
+    retries = [number for number, event in enumerate(events) if isinstance(event, Retrying)]
+    assert waits == retries
+
+
+def test_who_is_told_may_end_it(registry: Registry, store: RegistryStore, events: list[Event]) -> None:
+    class Enough(Exception):
+        pass
+
+    def give_up() -> None:
+        raise Enough
+
+    registry.fault(blobs, Status(429, {"Retry-After": "60"}), times=None)
+    with pytest.raises(Enough):
+        part(store, 10, 20, give_up)
+    assert len(ranges(registry)) == 1
+    assert not any(isinstance(event, Retrying) for event in events)
+
+
+def test_silence_is_told_of(registry: Registry) -> None:
+    hindered: list[None] = []
+    stall = Stall()
+    registry.fault(blobs, stall)
+    with Client(NetOptions(stall_timeout=0.2), policy=Policy(base=0.0)) as client:
+        store = RegistryStore(client, registry.host, "team/model")
+        assert part(store, 10, 20, lambda: hindered.append(None)) == DATA[10:20]
+    stall.release()
+    assert len(hindered) == 1
+
+
+@pytest.mark.parametrize("said", ["bytes 11-20/3145728", "bytes 0-9/3145728", ""])
+def test_a_part_of_something_else_is_refused(registry: Registry, store: RegistryStore, said: str) -> None:
+    registry.fault(blobs, Headers({"Content-Range": said}), times=None)
+    with pytest.raises(Corrupt):
+        part(store, 10, 20)
+
+
+def test_an_absent_part(registry: Registry, store: RegistryStore) -> None:
+    registry.fault(blobs, Refuse(404, "BLOB_UNKNOWN"), times=None)
+    with pytest.raises(NotFound):
+        part(store, 10, 20)

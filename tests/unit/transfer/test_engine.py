@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from modelops_bundle.errors import Corrupt, Interrupted
+from modelops_bundle.errors import Corrupt, Interrupted, Terminated
 from modelops_bundle.events import Limits, Run
 from modelops_bundle.transfer.engine import WINDOW, each
 
@@ -91,6 +91,59 @@ def test_what_is_under_way_has_ended_when_it_raises() -> None:
     with pytest.raises(Corrupt):
         each([0, 1], work, run(2))
     assert ended.is_set()
+
+
+def test_items_under_way_are_stopped_for_the_first_failure() -> None:
+    started = run(4)
+    waiting = threading.Barrier(4, timeout=10)
+    ends: list[BaseException] = []
+
+    def work(item: int) -> None:
+        waiting.wait()
+        if item == 3:
+            raise Corrupt("bad")
+        try:
+            while True:
+                assert started.cancelled.wait(10)
+                started.check()
+        except Interrupted as error:
+            ends.append(error)
+            raise
+
+    with pytest.raises(Corrupt, match="bad"):
+        each(range(4), work, started)
+    assert len(ends) == 3
+    started.check()  # what comes after may go on
+
+
+def test_those_that_wait_for_somebody_else_are_woken() -> None:
+    woken = threading.Event()
+    started = run(2)
+    started.stoppers.append(woken.set)
+    both = threading.Barrier(2, timeout=10)
+
+    def work(item: int) -> None:
+        both.wait()
+        if item:
+            raise Corrupt("bad")
+        assert woken.wait(10)
+
+    with pytest.raises(Corrupt, match="bad"):
+        each([0, 1], work, started)
+
+
+def test_a_cancelled_run_stays_cancelled() -> None:
+    started = run(2)
+
+    def work(item: int) -> None:
+        if item == 0:
+            started.cancel("SIGTERM")
+        raise Corrupt("bad")
+
+    with pytest.raises(Corrupt):
+        each([0, 1], work, started)
+    with pytest.raises(Terminated):
+        started.check()
 
 
 def test_items_are_taken_as_they_are_needed() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,12 +13,14 @@ import pytest
 
 from modelops_bundle.disk import files
 from modelops_bundle.errors import BundleError, Corrupt, DiskError, DiskFull, Interrupted, Unavailable
-from modelops_bundle.events import Run, observe_checkpoints
+from modelops_bundle.events import Limits, Run, observe_checkpoints
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.ports import Chunks
+from modelops_bundle.transfer import receive, segments
 from modelops_bundle.transfer import staging as module
 from modelops_bundle.transfer.staging import Staging
 from tests.support.things import blob
+from tests.support.wide import EagerHosts, WideStore
 
 DATA = bytes(range(200))
 WHAT = blob(DATA)
@@ -305,6 +308,173 @@ def test_wrong_content_does_not_cost_the_part_of_an_interrupted_fetch(folder: Fo
     (tmp_path / "f").write_bytes(DATA[::-1])
     assert not adopt(folder, tmp_path / "f")
     assert folder.fetch(Remote()) == 50
+
+
+# --- large ones: full length from the beginning on, and a journal ----------------------------------------------------
+
+LARGE = random.Random(2).randbytes(50_000)
+BIG = blob(LARGE)
+
+
+@pytest.fixture
+def large(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> Folder:
+    """The folder, everything above 1,000 bytes being large."""
+    monkeypatch.setattr(module, "SMALL", 1_000)
+    monkeypatch.setattr(receive, "PAUSE", 3600.0)
+    folder.part = folder.path / f"{BIG.digest.hex}.part"
+    folder.whole = folder.path / BIG.digest.hex
+    return folder
+
+
+def cut_at(position: int) -> WideStore:
+    store = WideStore(LARGE)
+
+    def look(at: int) -> None:
+        if at >= position:
+            raise Unavailable("cut")
+
+    store.before_piece = look
+    return store
+
+
+def bring(folder: Folder, store: WideStore, run: Run | None = None) -> int:
+    return folder.staging.fetch(BIG, store, run or Run(), folder.told.append)
+
+
+def test_a_large_blob_is_brought_whole(large: Folder) -> None:
+    assert large.staging.missing_bytes(BIG) == large.staging.needed_space(BIG) == 50_000
+    assert bring(large, WideStore(LARGE)) == 50_000
+    assert large.whole.read_bytes() == LARGE
+    assert large.names() == [BIG.digest.hex]
+    assert (sum(large.told), large.staging.missing_bytes(BIG), large.staging.needed_space(BIG)) == (50_000, 0, 0)
+
+
+def test_an_interrupted_large_one_goes_on_by_its_journal(large: Folder) -> None:
+    with pytest.raises(Unavailable):
+        bring(large, cut_at(30_000))
+    assert large.part.stat().st_size == 50_000  # which says nothing
+    assert large.staging.missing_bytes(BIG) == 20_000
+    large.told.clear()
+    store = WideStore(LARGE)
+    assert bring(large, store) == 20_000
+    assert store.asked == [(30_000, 50_000)]
+    assert large.told[0] == 30_000
+    assert (sum(large.told), large.names()) == (50_000, [BIG.digest.hex])
+
+
+def test_what_is_reserved_needs_no_more_room(large: Folder) -> None:
+    with pytest.raises(Unavailable):
+        bring(large, cut_at(30_000))
+    reserved = large.part.stat().st_blocks * 512
+    assert large.staging.needed_space(BIG) == max(0, 50_000 - reserved)
+
+
+@pytest.mark.parametrize("damage", ["journal gone", "journal damaged", "part gone", "part short", "part long"])
+def test_what_cannot_be_believed_is_begun_anew(large: Folder, damage: str) -> None:
+    with pytest.raises(Unavailable):
+        bring(large, cut_at(30_000))
+    journal = large.path / f"{BIG.digest.hex}.journal"
+    if damage == "journal gone":
+        journal.unlink()
+    elif damage == "journal damaged":
+        journal.write_bytes(journal.read_bytes()[:-1] + b"?")
+    elif damage == "part gone":
+        large.part.unlink()
+    else:
+        os.truncate(large.part, 49_999 if damage == "part short" else 50_001)
+    assert large.staging.missing_bytes(BIG) == 50_000
+    store = WideStore(LARGE)
+    assert bring(large, store) == 50_000
+    assert store.asked == [(0, 50_000)]
+    assert large.whole.read_bytes() == LARGE
+
+
+def test_a_part_that_the_journal_is_wrong_about_is_fetched_once_more(large: Folder) -> None:
+    with pytest.raises(Unavailable):
+        bring(large, cut_at(30_000))
+    with large.part.open("r+b") as file:
+        file.write(b"wrong")
+    large.told.clear()
+    store = WideStore(LARGE)
+    assert bring(large, store) == 50_000
+    assert store.asked == [(30_000, 50_000), (0, 50_000)]
+    assert (sum(large.told), large.whole.read_bytes()) == (50_000, LARGE)
+
+
+@pytest.mark.parametrize("data", [LARGE[::-1], LARGE[:-1], b"x" * 50_000])
+def test_other_large_bytes_leave_nothing(large: Folder, data: bytes) -> None:
+    with pytest.raises(Corrupt):
+        bring(large, WideStore(data))
+    assert large.names() == []
+
+
+def test_after_corruption_a_host_is_asked_by_one_connection(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SMALL", 1_000)
+    monkeypatch.setattr(receive, "SPLIT", 0)
+    monkeypatch.setattr(segments, "SMALLEST", 4_000)
+    staging = Staging(folder.path, EagerHosts(4))
+    store = WideStore(LARGE[::-1])
+    with pytest.raises(Corrupt):
+        staging.fetch(BIG, store, Run(), folder.told.append)
+    assert len(store.asked) > 2
+    assert store.asked[-1] == (0, 50_000)
+    assert folder.names() == []
+
+
+def test_a_byte_rate_is_no_reason_for_more_connections(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SMALL", 1_000)
+    monkeypatch.setattr(receive, "SPLIT", 0)
+    monkeypatch.setattr(segments, "SMALLEST", 4_000)
+    staging = Staging(folder.path, EagerHosts(4))
+    store = WideStore(LARGE)
+    staging.fetch(BIG, store, Run(limits=Limits(rate=10**9)), folder.told.append)
+    assert store.asked == [(0, 50_000)]
+
+
+def test_a_store_without_parts_is_asked_once(large: Folder) -> None:
+    remote = Remote(LARGE, piece=1_000)
+    staging = Staging(large.path, EagerHosts(4))
+    assert staging.fetch(BIG, remote, Run(), large.told.append) == 50_000
+    assert remote.starts == [0]
+
+
+def test_a_full_disk_is_found_before_the_first_byte(large: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(module, "reserve", full)
+    store = WideStore(LARGE)
+    with pytest.raises(DiskFull):
+        bring(large, store)
+    assert store.asked == []
+    assert large.staging.missing_bytes(BIG) == 50_000
+
+
+def test_a_stop_at_any_checkpoint_of_a_large_one_is_gone_on_with(large: Folder) -> None:
+    seen = set()
+    for number in range(60):
+        count = 0
+
+        def stop_here(name: str, number: int = number) -> None:
+            nonlocal count
+            count += 1
+            if count == number + 1:
+                raise KeyboardInterrupt(name)
+
+        stop = observe_checkpoints(stop_here)
+        try:
+            bring(large, WideStore(LARGE))
+        except KeyboardInterrupt as error:
+            seen.add(str(error))
+        else:
+            break
+        finally:
+            stop()
+        if not large.staging.has(BIG):
+            bring(large, WideStore(LARGE))
+        assert large.whole.read_bytes() == LARGE
+        large.staging.clear()
+    assert seen == {"chunk written", "part noted", "part verified", "part kept"}
 
 
 def test_clearing_removes_everything(folder: Folder, tmp_path: Path) -> None:
