@@ -53,6 +53,15 @@ class MemoryStore:
             if what.media_type in media.MANIFEST_TYPES:
                 self._manifests[what.digest] = what.media_type
 
+    def upload(self, name: str, size: int, chunks: Iterable[bytes]) -> Digest | None:
+        data = b"".join(chunks)
+        if len(data) != size:
+            raise Corrupt(f"{name} has {len(data)} bytes instead of {size}")
+        digest = Digest.of(data)
+        with self._lock:
+            self._blobs[digest] = data
+        return digest
+
     def resolve(self, name: str, *, data: bool = False) -> Descriptor | None:
         with self._lock:
             digest = Digest.parse(name) if name.startswith("sha256:") else self._tags.get(check_tag(name))

@@ -109,8 +109,12 @@ def test_a_retried_upload_starts_over() -> None:
     assert (copied.blobs, copied.size) == (1, 9)
 
 
+def content_of(run: Run) -> Content:
+    return Content("key", lambda: Source(THREE).open(blob(THREE)), run)
+
+
 def test_content_can_be_read_again_from_the_start() -> None:
-    content = Content(blob(THREE), Source(THREE), Run())
+    content = content_of(Run())
     assert content.sent is False
     assert (b"".join(content), b"".join(content)) == (THREE, THREE)
     assert content.sent is True
@@ -118,7 +122,7 @@ def test_content_can_be_read_again_from_the_start() -> None:
 
 def test_cancelling_stops_in_the_middle_of_a_blob() -> None:
     run = Run()
-    content = iter(Content(blob(THREE), Source(THREE), run))
+    content = iter(content_of(run))
     next(content)
     run.cancel()
     with pytest.raises(Interrupted):
