@@ -149,7 +149,9 @@ class Session:
 
     def _sent(self, request: Request) -> Reply:
         with self._repository.once(request) as answer:
-            return Reply(answer.status, answer.headers, answer.read_error(), answer.url)
+            # What was taken is noted before anything else can happen, Ctrl-C included.
+            body = answer.read_error() if answer.status >= 400 else b""
+            return Reply(answer.status, answer.headers, body, answer.url)
 
     def _move(self, asked: str, headers: Mapping[str, str]) -> None:
         self.url = _location(self._repository, asked, headers) or self.url

@@ -200,6 +200,24 @@ class StoreContract:
             store.put(describe(data), InFile(tmp_path / "content", data, changes=True))
         assert not store.has(describe(data))
 
+    @pytest.mark.parametrize("size", [12, 3 * 1024 * 1024])
+    @pytest.mark.parametrize("lie", ["other bytes", "too short", "too long", "nothing"])
+    def test_wrong_bytes_are_refused_and_not_stored(self, store: Store, lie: str, size: int) -> None:
+        truth = os.urandom(size)
+        told = {
+            "other bytes": truth[:-1] + bytes([truth[-1] ^ 1]),
+            "too short": truth[:-1],
+            "too long": truth + b"x",
+            "nothing": b"",
+        }[lie]
+        what = describe(truth)
+        with pytest.raises(Corrupt):
+            store.put(what, Pieces(told, 256 * 1024))
+        assert not store.has(what)
+        assert not store.has(describe(told))
+        store.put(what, [truth])
+        assert read(store, what) == truth
+
     def test_a_source_that_fails_stores_nothing(self, store: Store) -> None:
         data = os.urandom(3 * 1024 * 1024)
         what = describe(data)
