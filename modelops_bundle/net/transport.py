@@ -57,6 +57,7 @@ class _Patient:
     sock: Any
     stall: float
     busy: _Busy
+    _reading: memoryview | None = None
 
     def endheaders(self, message_body: Any = None, *, encode_chunked: bool = False) -> None:
         super().endheaders(message_body, encode_chunked=encode_chunked)  # type: ignore[misc]
@@ -76,13 +77,14 @@ class _Patient:
 
     def _send_read(self, span: Span) -> None:
         """Where the bytes must pass through this process: TLS."""
-        buffer = memoryview(bytearray(min(BLOCK, len(span))))
+        if self._reading is None:
+            self._reading = memoryview(bytearray(BLOCK))
         at = span.start
         while at < span.stop:
-            count = os.preadv(span.descriptor, [buffer[: span.stop - at]], at)
+            count = os.preadv(span.descriptor, [self._reading[: span.stop - at]], at)
             if not count:
                 raise _shrank()
-            self.sock.sendall(buffer[:count])
+            self.sock.sendall(self._reading[:count])
             at += count
 
     def getresponse(self) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
@@ -15,6 +16,8 @@ from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.ports import Openable, Piece, SendFile, Span
 
 _BLOCK = 1024 * 1024
+_AHEAD = 64
+"""Pieces that may be sent before they are hashed: they are still in the page cache then."""
 _HINT = "something changed it while it was read: run the command again"
 
 
@@ -65,7 +68,7 @@ class Hashed:
         self._pieces = pieces
         self._hasher = hashlib.sha256()
         self._aside: ThreadPoolExecutor | None = None
-        self._waiting: list[Future[None]] = []
+        self._waiting: deque[Future[None]] = deque()
         self._buffer = memoryview(b"")
 
     def __enter__(self) -> Self:
@@ -84,13 +87,18 @@ class Hashed:
                 self._update(piece)
             else:
                 self._waiting.append(self._aside.submit(self._update, piece))
+                self._wait(_AHEAD)
             yield piece
 
     def digest(self) -> Digest:
         """The digest of all that passed."""
-        for future in self._waiting:
-            future.result()
+        self._wait(0)
         return Digest("sha256", self._hasher.hexdigest())
+
+    def _wait(self, most: int) -> None:
+        """Until at most `most` pieces are still to be hashed."""
+        while len(self._waiting) > most:
+            self._waiting.popleft().result()
 
     def _update(self, piece: Piece) -> None:
         if not isinstance(piece, Span):

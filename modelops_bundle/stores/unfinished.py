@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -45,14 +46,12 @@ class Unfinished:
         return found if same and found is not None and (found.digest, found.size) == (digest, size) else None
 
     def keep(self, begun: Begun) -> None:
-        """Replace what is known of this upload.
-
-        :raises DiskError: the folder cannot be written.
-        """
+        """Replace what is known of this upload. A folder that cannot be written costs only the saving."""
         name = _name(begun.registry, begun.repository, begun.digest)
         self._held[name] = begun
         if self._folder is not None:
-            write_file(self._folder / name, canonical.dumps(asdict(begun)), mode=0o600)
+            with suppress(DiskError):
+                write_file(self._folder / name, canonical.dumps(asdict(begun)), mode=0o600)
 
     def forget(self, registry: str, repository: str, digest: str) -> None:
         """It ended, well or not."""

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
-from modelops_bundle.errors import BundleError, Interrupted, Terminated, Unauthorized, Unavailable, Unsupported
+from modelops_bundle.errors import BundleError, Corrupt, Interrupted, Terminated, Unauthorized, Unavailable, Unsupported
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.net.auth import pull_scope, push_scope
@@ -51,7 +51,7 @@ class Place:
     """Whether a POST with the content is enough; None until somebody tried."""
     streams: bool = True
     parts: bool = True
-    probing: Any = field(default_factory=threading.Lock)
+    probing: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
     def may_post(self, size: int) -> Iterator[bool]:
@@ -212,6 +212,7 @@ class Put:
                 session.append(body.take(length), length)
             except Unsupported as error:
                 self._place.parts = False
+                session.discard()
                 raise Transient(error) from error
             self._keep(session)
         session.finish(self._what.digest, size)
@@ -236,10 +237,11 @@ class Put:
         found = self._place.unfinished.find(*self._names, self._what.size)
         if found is None:
             return None
-        url = self._repository.below(str(self._repository.origin), found.location)
-        session = None if url is None else Session(self._repository, self._key, url)
-        if session is not None and session.ask() and session.offset <= self._what.size:
-            return session
+        with suppress(Corrupt):
+            url = self._repository.below(str(self._repository.origin), found.location)
+            session = None if url is None else Session(self._repository, self._key, url)
+            if session is not None and session.ask() and session.offset <= self._what.size:
+                return session
         self._forget()
         return None
 
@@ -277,6 +279,11 @@ class OpenUpload:
     def _attempt(self) -> Digest | None:
         request = self._repository.request("POST", "blobs/uploads/", "upload", accept=(202,), key=self._name)
         session = Session.of_reply(self._repository, self._name, self._repository.fetch(request))
+        profile = profile_of(self._repository.host, session.url)
+        if profile.part is not None and self._size >= profile.parts_from:
+            # Going on after a cut, also in another process, is worth more than reading once.
+            session.discard()
+            return None
         try:
             with opened(self._chunks) as chunks, Hashed(pieces_of(chunks)) as hashed:
                 if not self._append(session, hashed):

@@ -150,6 +150,12 @@ def test_uploads_go_to_the_registry_or_nowhere(registry: Registry, store: Regist
     assert asked(registry) == ["POST 202"]
 
 
+def test_an_address_that_is_none(registry: Registry, store: RegistryStore) -> None:
+    registry.fault(posts, Headers({"Location": "http://[bad"}), times=None)
+    with pytest.raises(Corrupt, match="no URL"):
+        store.put(describe(SMALL), [SMALL])
+
+
 def test_an_upload_without_address(registry: Registry, store: RegistryStore) -> None:
     registry.fault(posts, Status(202), times=None)
     with pytest.raises(Unavailable, match="does not say where"):
@@ -352,10 +358,10 @@ class TestParts:
     def test_where_parts_are_refused_the_blob_goes_whole(self, registry: Registry, store: RegistryStore) -> None:
         registry.habits.patch = 0
         store.put(describe(BIG), [BIG])
-        assert asked(registry) == ["POST 202", "PATCH 405", "POST 202", "PUT 201"]
+        assert asked(registry) == ["POST 202", "PATCH 405", "DELETE 204", "POST 202", "PUT 201"]
         other = BIG[::-1]
         store.put(describe(other), [other])
-        assert asked(registry)[4:] == ["POST 202", "PUT 201"]
+        assert asked(registry)[5:] == ["POST 202", "PUT 201"]
 
     def test_a_cut_in_a_part_goes_on_where_the_registry_keeps_it(
         self, registry: Registry, store: RegistryStore, tmp_path: Path
@@ -454,6 +460,34 @@ class TestParts:
             store.put(describe(BIG), [BIG])
             assert evil.requests == []
         assert read(store, describe(BIG)) == BIG
+
+    @pytest.mark.parametrize("location", ["http://[bad", "http://localhost:999999/", "", "file:///etc/passwd"])
+    def test_a_damaged_note_costs_nothing(self, registry: Registry, again: Make, tmp_path: Path, location: str) -> None:
+        store = again()
+        Unfinished(tmp_path / "uploads").keep(
+            Begun(registry.url, "team/model", str(describe(BIG).digest), len(BIG), location, PART)
+        )
+        store.put(describe(BIG), [BIG])
+        assert read(store, describe(BIG)) == BIG
+        assert not list((tmp_path / "uploads").iterdir())
+
+    def test_all_parts_sent_and_the_end_not(self, registry: Registry, again: Make, tmp_path: Path) -> None:
+        registry.fault(puts, Status(503), times=None)
+        file = InFile(tmp_path / "f", BIG)
+        with pytest.raises(Unavailable):
+            again().put(describe(BIG), file)
+        registry.heal()
+        registry.requests.clear()
+        again().put(describe(BIG), file)
+        assert asked(registry) == ["GET 204", "PUT 201"]
+        assert read(again(), describe(BIG)) == BIG
+
+    def test_an_open_upload_of_a_blob_for_parts_wants_its_digest_first(
+        self, registry: Registry, store: RegistryStore
+    ) -> None:
+        assert store.upload("f", len(BIG), [BIG]) is None
+        assert asked(registry) == ["POST 202", "DELETE 204"]
+        assert store.upload("f", PART, [BIG[:PART]]) == Digest.of(BIG[:PART])
 
 
 def noted_name(store: RegistryStore, journal: Path) -> str:
