@@ -18,7 +18,7 @@ _BLOCK = 1024 * 1024
 
 
 class MemoryStore:
-    """Every port, atomic tags included. Safe to share between threads."""
+    """Every port that needs no server, atomic tags included. Safe to share between threads."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()

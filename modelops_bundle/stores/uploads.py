@@ -234,6 +234,8 @@ class Put:
 
     def _resumed(self) -> Session | None:
         """The session of an earlier attempt, when the registry still knows it."""
+        if self._what.size <= SMALL:
+            return None
         found = self._place.unfinished.find(*self._names, self._what.size)
         if found is None:
             return None
