@@ -150,13 +150,9 @@ def test_mounts(protocol: Protocol) -> None:
     assert ask(protocol, "POST", f"a/d/blobs/uploads/?mount={DIGEST}&from=a/b").status == 202
 
 
-def session(protocol: Protocol) -> str:
-    return ask(protocol, "POST", "a/b/blobs/uploads/").headers["Location"].removeprefix("/v2/")
-
-
 def test_registries_differ_in_the_parts_they_take(protocol: Protocol) -> None:
     protocol.habits.patch = 4
-    where = session(protocol)
+    where = session(start(protocol))
     assert ask(protocol, "PATCH", where, b"12345").status == 416
     assert ask(protocol, "PATCH", where, b"1234").status == 202
     protocol.habits.patched = 204
@@ -167,7 +163,7 @@ def test_registries_differ_in_the_parts_they_take(protocol: Protocol) -> None:
 
 
 def test_some_append_whatever_they_get(protocol: Protocol) -> None:
-    where = session(protocol)
+    where = session(start(protocol))
     ask(protocol, "PATCH", where, b"12")
     assert ask(protocol, "PATCH", where, b"12", content_range="0-1").status == 416
     protocol.habits.appends = True
@@ -177,7 +173,7 @@ def test_some_append_whatever_they_get(protocol: Protocol) -> None:
 @pytest.mark.parametrize("keeps", [True, False])
 def test_what_is_left_of_a_body_that_was_cut(protocol: Protocol, keeps: bool) -> None:
     protocol.habits.keeps = keeps
-    where = session(protocol)
+    where = session(start(protocol))
     ask(protocol, "PATCH", where, b"12")
     protocol.cut(Call("PATCH", f"/v2/{where}", {}, b"345"))
     protocol.cut(Call("PUT", "/v2/a/b/manifests/x", {}, b"345"))
@@ -186,7 +182,7 @@ def test_what_is_left_of_a_body_that_was_cut(protocol: Protocol, keeps: bool) ->
 
 
 def test_a_restart_loses_every_upload(protocol: Protocol) -> None:
-    where = session(protocol)
+    where = session(start(protocol))
     assert protocol.uploads == 1
     protocol.restart()
     assert protocol.uploads == 0
@@ -194,11 +190,11 @@ def test_a_restart_loses_every_upload(protocol: Protocol) -> None:
 
 
 def test_sessions_may_say_the_least_part_and_carry_a_state(protocol: Protocol) -> None:
-    first = ask(protocol, "POST", "a/b/blobs/uploads/").headers
+    first = start(protocol).headers
     assert "_state=" in first["Location"]
     assert "OCI-Chunk-Min-Length" not in first
     protocol.habits.least, protocol.habits.state = 5, False
-    second = ask(protocol, "POST", "a/b/blobs/uploads/").headers
+    second = start(protocol).headers
     assert "?" not in second["Location"]
     assert second["OCI-Chunk-Min-Length"] == "5"
 
