@@ -157,7 +157,7 @@ class Put:
             if reply is None:
                 continue
             if reply.status == 201:
-                self._mounted = source != own
+                self._mounted = source in self._sources
                 return None
             if reply.status == 202:
                 return self._session(reply)
