@@ -51,12 +51,13 @@ def version(path: Path) -> tuple[int, ...] | None:
     return facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns
 
 
-def write_file(path: Path, data: bytes) -> None:
+def write_file(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     """Replace `path` by `data`, durably. Parents are created.
 
+    :param mode: permission bits, less those of the umask.
     :raises DiskError: and the old file is untouched. :raises DiskFull: likewise.
     """
-    with staged(path) as out:
+    with staged(path, mode=mode) as out:
         out.write(data)
         out.commit()
 
@@ -64,27 +65,28 @@ def write_file(path: Path, data: bytes) -> None:
 class StagedFile:
     """A file being written beside its final path."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, mode: int = 0o666) -> None:
         self._path = path
         self._committed = False
         with translated(f"write {path}"):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._temporary, self._descriptor = _create_temporary(path.parent)
+            self._temporary, self._descriptor = _create_temporary(path.parent, mode)
 
     def write(self, data: bytes) -> None:
         """Append `data`."""
         with translated(f"write {self._path}"):
             write_all(self._descriptor, data)
 
-    def commit(self, *, directory: bool = True) -> None:
+    def commit(self, *, directory: bool = True, name: str | None = None) -> None:
         """Make it the file at its final path, durably.
 
+        :param name: what it is called after all, in the same directory.
         :param directory: False leaves the name to a later `sync_directory`.
         """
         with translated(f"write {self._path}"):
             os.fsync(self._descriptor)
             checkpoint("file synced")
-            self._temporary.replace(self._path)
+            self._temporary.replace(self._path if name is None else self._path.with_name(name))
             self._committed = True
             checkpoint("file renamed")
             if directory:
@@ -98,11 +100,11 @@ class StagedFile:
                 self._temporary.unlink()
 
 
-def _create_temporary(directory: Path) -> tuple[Path, int]:
+def _create_temporary(directory: Path, mode: int) -> tuple[Path, int]:
     """A new temporary file, locked for as long as its writer lives: so `sweep` knows the dead ones."""
     while True:
         path = directory / temporary_name()
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW, 0o666)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW, mode)
         # A sweep between the two calls may have taken it for a dead one and removed it.
         if not lock_now(descriptor) or os.fstat(descriptor).st_nlink:
             return path, descriptor
@@ -121,9 +123,9 @@ def lock_now(descriptor: int) -> bool:
 
 
 @contextmanager
-def staged(path: Path) -> Iterator[StagedFile]:
+def staged(path: Path, mode: int = 0o666) -> Iterator[StagedFile]:
     """Write a file in pieces; leaving without `commit()` leaves nothing behind."""
-    out = StagedFile(path)
+    out = StagedFile(path, mode)
     try:
         yield out
     finally:

@@ -8,13 +8,38 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Literal, Protocol, runtime_checkable
 
 from modelops_bundle.model.descriptor import Descriptor
+from modelops_bundle.model.digest import Digest
 
 Chunks = Iterator[bytes]
 """Pieces of content in order, each of at most about 1 MiB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Bytes `start` to `stop` (exclusive) of an open file: content that a sender may leave to the kernel.
+
+    Sliced as a `memoryview` is. Good for as long as the file is open.
+    """
+
+    descriptor: int
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def __getitem__(self, part: slice) -> Span:
+        begin, end, _ = part.indices(len(self))
+        return Span(self.descriptor, self.start + begin, self.start + max(begin, end))
+
+
+Piece = bytes | Span
+"""What a body on its way to a store consists of."""
 
 
 class Expect(Enum):
@@ -94,6 +119,53 @@ class Tags(Protocol):
         :param expect: what the tag must stand for now. Stores that can, compare and swap atomically.
         :raises TagMoved: it stands for something else.
         """
+        ...
+
+
+@runtime_checkable
+class SendFile(Protocol):
+    """Chunks that lie in an open file which is guarded: it is in the state that its digest was taken in."""
+
+    def spans(self, start: int = 0) -> Iterator[Piece]:
+        """The content from byte `start` on, without reading most of it.
+
+        The last piece comes after a look whether the file is still in that state.
+
+        :raises WorkspaceChanged: while iterating, when it is not.
+        """
+        ...
+
+
+@runtime_checkable
+class Openable(Protocol):
+    """What `Writer.put` may be given as `chunks`: content that is open for the time of one attempt."""
+
+    def open(self) -> AbstractContextManager[Chunks]:
+        """Its bytes from the start, as a `SendFile` where they lie in a file."""
+        ...
+
+
+@runtime_checkable
+class Upload(Protocol):
+    """Takes content whose digest is known only at its end."""
+
+    def upload(self, name: str, size: int, chunks: Iterable[bytes]) -> Digest | None:
+        """Store the content that `chunks` yields and say its digest, taken while it was stored.
+
+        :param name: what events call it. :param size: bytes.
+        :param chunks: as for `Writer.put`.
+        :returns: None where the digest must be known first; nothing was stored, `Writer.put` works.
+        :raises Corrupt: there are not `size` bytes; nothing was stored.
+        """
+        ...
+
+
+@runtime_checkable
+class Mounter(Protocol):
+    """Can take content from another repository of its registry (distribution-spec, "Mounting a blob")."""
+
+    def mount(self, what: Descriptor, chunks: Iterable[bytes], repositories: Sequence[str]) -> bool:
+        """As `Writer.put`, but from one of `repositories` where that works: then True, and `chunks` was not read."""
         ...
 
 

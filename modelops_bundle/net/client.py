@@ -15,6 +15,7 @@ from urllib.parse import urljoin
 from modelops_bundle.errors import BundleError, Corrupt, NotFound, Unauthorized, Unavailable
 from modelops_bundle.events import Requested, Run, checkpoint
 from modelops_bundle.model import canonical
+from modelops_bundle.model.ports import Piece, Span
 from modelops_bundle.net import problems
 from modelops_bundle.net.auth import MAX_TOKEN, Authenticator, TokenRequest
 from modelops_bundle.net.credentials import Anonymous, CredentialSource
@@ -212,11 +213,11 @@ class Client:
         checkpoint(f"answer {request.method} {request.kind}")
         return Answer(raw, request.url, self.run, self._throttle)
 
-    def _paced(self, body: Iterable[bytes]) -> Iterator[bytes]:
+    def _paced(self, body: Iterable[Piece]) -> Iterator[Piece]:
         """The pieces of `body`, cut so that each is sent in a moment."""
         pieces = Pieces(self._throttle.block)
         for chunk in body:
-            view = memoryview(chunk)
+            view = chunk if isinstance(chunk, Span) else memoryview(chunk)
             while view:
                 self.run.check()
                 piece = view[: pieces.size]

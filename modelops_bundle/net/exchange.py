@@ -9,6 +9,7 @@ from typing import Protocol, Self
 
 from modelops_bundle.errors import Corrupt
 from modelops_bundle.events import Run
+from modelops_bundle.model.ports import Piece
 from modelops_bundle.net import problems
 from modelops_bundle.net.options import Origin
 from modelops_bundle.net.redact import redact_url
@@ -17,7 +18,7 @@ from modelops_bundle.net.throttle import RECEIVED, Pieces, Throttle
 
 _NO_HEADERS: Mapping[str, str] = {}
 
-Body = bytes | Iterable[bytes]
+Body = bytes | Iterable[Piece]
 
 
 class Raw(Protocol):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 import ssl
 import threading
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import urllib3
 from urllib3 import exceptions as failures
@@ -16,6 +18,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.util import Timeout, make_headers, parse_url
 
 from modelops_bundle.errors import BundleError, ConfigError, Corrupt, Unavailable
+from modelops_bundle.model.ports import Piece, Span
 from modelops_bundle.net.options import CONNECT_TIMEOUT, NetOptions, Origin
 from modelops_bundle.net.redact import redact, safe
 from modelops_bundle.net.retry import Transient
@@ -54,12 +57,35 @@ class _Patient:
     sock: Any
     stall: float
     busy: _Busy
+    _reading: memoryview | None = None
 
     def endheaders(self, message_body: Any = None, *, encode_chunked: bool = False) -> None:
         super().endheaders(message_body, encode_chunked=encode_chunked)  # type: ignore[misc]
         if self.sock is not None:
             self.sock.settimeout(self.stall)
             self.busy.add(self.sock)
+
+    def send(self, data: Any) -> None:
+        if not isinstance(data, Span):
+            super().send(data)  # type: ignore[misc]
+        elif type(self.sock) is socket.socket:
+            with open(data.descriptor, "rb", buffering=0, closefd=False) as file:
+                if self.sock.sendfile(file, data.start, len(data)) != len(data):
+                    raise _shrank()
+        else:
+            self._send_read(data)
+
+    def _send_read(self, span: Span) -> None:
+        """Where the bytes must pass through this process: TLS."""
+        if self._reading is None:
+            self._reading = memoryview(bytearray(BLOCK))
+        at = span.start
+        while at < span.stop:
+            count = os.preadv(span.descriptor, [self._reading[: span.stop - at]], at)
+            if not count:
+                raise _shrank()
+            self.sock.sendall(self._reading[:count])
+            at += count
 
     def getresponse(self) -> Any:
         sock = self.sock
@@ -71,6 +97,11 @@ class _Patient:
     def close(self) -> None:
         self.busy.remove(self.sock)
         super().close()  # type: ignore[misc]
+
+
+def _shrank() -> OSError:
+    # Another attempt opens the file again, and finds out what became of it.
+    return OSError(errno.EIO, "the file that was sent became shorter")
 
 
 def _pool_classes(stall: float, busy: _Busy) -> dict[str, type[HTTPConnectionPool]]:
@@ -101,7 +132,7 @@ class Transport:
         method: str,
         url: str,
         headers: Mapping[str, str],
-        body: bytes | Iterable[bytes] | None,
+        body: bytes | Iterable[Piece] | None,
         patience: float = 0.0,
     ) -> Received:
         """Send one request and read the answer's headers.
@@ -115,7 +146,7 @@ class Transport:
             response = manager.urlopen(
                 method,
                 url,
-                body=body,
+                body=cast("bytes | Iterable[bytes] | None", body),  # whose pieces `_Patient.send` gets
                 headers=headers,
                 redirect=False,
                 retries=False,

@@ -33,13 +33,15 @@ _INDEX = "index.json"
 _IMAGE_LAYOUT = "1.0.0"
 _BLOCK = 1024 * 1024
 _MAX_INDEX = 64 * 1024 * 1024
+_OPEN = "a blob without digest yet"
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 
 Entry = dict[str, Any]
 
 
 class LayoutStore:
-    """`Reader`, `Writer`, `Tags`, `Atomic`, `Lister` and `Untagger` on a directory. Safe between threads and processes.
+    """`Reader`, `Writer`, `Tags`, `Atomic`, `Lister`, `Untagger` and `Upload` on a directory. Safe between threads and
+    processes.
 
     :param root: the directory that holds `oci-layout`.
     :param create: make it at the first write when it is not there; else it must be.
@@ -96,6 +98,22 @@ class LayoutStore:
             with self._index() as index:
                 if not any(entry.get("digest") == str(what.digest) for entry in index):
                     index.append(_plain(what).to_json())
+
+    def upload(self, name: str, size: int, chunks: Iterable[bytes]) -> Digest | None:
+        self._ensure()
+        hasher, left = hashlib.sha256(), size
+        with staged(self.root / "blobs" / "sha256" / _OPEN) as out:
+            for chunk in chunks:
+                self._run.check()
+                left -= len(chunk)
+                if left < 0:
+                    break
+                hasher.update(chunk)
+                out.write(chunk)
+            if left:
+                raise Corrupt(f"{name} has {'more than' if left < 0 else 'fewer than'} {size} bytes")
+            out.commit(directory=False, name=hasher.hexdigest())
+        return Digest("sha256", hasher.hexdigest())
 
     # --- names
 

@@ -18,7 +18,7 @@ _BLOCK = 1024 * 1024
 
 
 class MemoryStore:
-    """Every port, atomic tags included. Safe to share between threads."""
+    """Every port that needs no server, atomic tags included. Safe to share between threads."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -52,6 +52,15 @@ class MemoryStore:
             self._blobs[what.digest] = data
             if what.media_type in media.MANIFEST_TYPES:
                 self._manifests[what.digest] = what.media_type
+
+    def upload(self, name: str, size: int, chunks: Iterable[bytes]) -> Digest | None:
+        data = b"".join(chunks)
+        if len(data) != size:
+            raise Corrupt(f"{name} has {len(data)} bytes instead of {size}")
+        digest = Digest.of(data)
+        with self._lock:
+            self._blobs[digest] = data
+        return digest
 
     def resolve(self, name: str, *, data: bool = False) -> Descriptor | None:
         with self._lock:

@@ -27,9 +27,12 @@ from modelops_bundle.net.problems import complaints, is_html
 from modelops_bundle.net.retry import Transient
 from modelops_bundle.stores.downloads import reading, reading_part
 from modelops_bundle.stores.repository import Repository, key_of, said_otherwise, wrong
-from modelops_bundle.stores.uploads import Upload
+from modelops_bundle.stores.unfinished import Unfinished
+from modelops_bundle.stores.uploads import OpenUpload, Place, Put
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from modelops_bundle.net.client import Client
 
 _ACCEPT = {"Accept": ", ".join(media.MANIFEST_TYPES)}
@@ -39,14 +42,17 @@ _MAX_TAGS = 1_000_000
 
 
 class RegistryStore:
-    """`Reader`, `Parts`, `Writer`, `Tags`, `Lister`, `Untagger` and `Dated` over HTTP. Safe to share between threads.
+    """`Reader`, `Parts`, `Writer`, `Tags`, `Lister`, `Untagger`, `Dated`, `Upload` and `Mounter` over HTTP. Safe to
+    share between threads.
 
     :param host: the registry as references spell it, `HOST[:PORT]`.
+    :param journal: the folder that remembers uploads under way, for a later process to go on with; None forgets them.
     :raises UsageError: `repository` is no repository name.
     """
 
-    def __init__(self, client: Client, host: str, repository: str) -> None:
+    def __init__(self, client: Client, host: str, repository: str, journal: Path | None = None) -> None:
         self._repository = Repository(client, host, repository)
+        self._uploads = Place(self._repository, Unfinished(journal))
         self._client = client
         self._where = f"{host}/{repository}"
 
@@ -85,7 +91,13 @@ class RegistryStore:
         if what.media_type in media.MANIFEST_TYPES:
             self._put_manifest(str(what.digest), what, b"".join(chunks), {})
         else:
-            Upload(self._repository, what, chunks).run()
+            Put(self._uploads, what, chunks).run()
+
+    def upload(self, name: str, size: int, chunks: Iterable[bytes]) -> Digest | None:
+        return OpenUpload(self._uploads, name, size, chunks).run()
+
+    def mount(self, what: Descriptor, chunks: Iterable[bytes], repositories: Sequence[str]) -> bool:
+        return Put(self._uploads, what, chunks, repositories).run()
 
     # --- names
 

@@ -14,6 +14,7 @@ from modelops_bundle.net import problems
 from modelops_bundle.net.auth import pull_scope, push_scope
 from modelops_bundle.net.exchange import Answer, Body, Reply, Request
 from modelops_bundle.net.options import Origin, is_docker_hub
+from modelops_bundle.net.redact import redact_url
 from modelops_bundle.net.retry import Transient
 
 if TYPE_CHECKING:
@@ -87,8 +88,13 @@ class Repository:
         """The URL that the registry, asked at `base`, means by `target`; None when it is of another origin.
 
         A proxy that ends TLS may hide it from the registry, which then says http to its own name: that is mended.
+
+        :raises Corrupt: `target` is no URL.
         """
-        url = urljoin(base, target)
+        try:
+            url = urljoin(base, target)
+        except ValueError as error:
+            raise Corrupt(f"{self.host} names something that is no URL: {redact_url(target)[:200]}") from error
         there = Origin.of(url)
         if self.origin.scheme == "https" and there.scheme == "http" and there.netloc == self.origin.netloc:
             url = "https" + url.removeprefix("http")

@@ -23,12 +23,13 @@ class _Wish:
     root: Path
     create: bool
     run: Run
+    journal: Path | None
 
 
 def _registry(wish: _Wish) -> Store:
     from modelops_bundle.stores.registry import RegistryStore
 
-    return RegistryStore(wish.client_factory(), wish.reference.host, wish.reference.repository)
+    return RegistryStore(wish.client_factory(), wish.reference.host, wish.reference.repository, wish.journal)
 
 
 def _layout(wish: _Wish) -> Store:
@@ -58,13 +59,20 @@ _FACTORIES: Mapping[Scheme, Callable[[_Wish], Store]] = {
 
 
 def open_store(
-    reference: Reference, *, client_factory: Callable[[], Client], root: Path, run: Run, create: bool = False
+    reference: Reference,
+    *,
+    client_factory: Callable[[], Client],
+    root: Path,
+    run: Run,
+    create: bool = False,
+    journal: Path | None = None,
 ) -> Store:
     """The store at the place of `reference`.
 
     :param client_factory: gives the HTTP client; called only for registries.
     :param root: what relative layout places are relative to.
     :param create: make a layout directory that is not there, at the first write.
+    :param journal: the folder that remembers uploads under way.
     :raises NotFound: a layout directory is not there. :raises Unsupported: a scheme of a later version.
     """
-    return _FACTORIES[reference.scheme](_Wish(reference, client_factory, root, create, run))
+    return _FACTORIES[reference.scheme](_Wish(reference, client_factory, root, create, run, journal))

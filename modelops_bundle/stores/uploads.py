@@ -1,136 +1,179 @@
 """Sending blobs to a registry (distribution-spec, "Pushing blobs").
 
-One request asks whether the blob is there and starts an upload when it is not: a cross-repository mount from the
-repository itself (facts: performance §5, "self-mount"). Registries that do not honour that only cost the upload again,
-so large blobs are asked for by name before their bytes go out.
+One request asks whether the blob is there and starts an upload when it is not: a cross-repository mount, from the
+repository itself when no other is known to have it (facts: performance §5, "self-mount"). Registries that do not honour
+that only cost the upload again, so large blobs are asked for by name before their bytes go out.
+
+A file whose digest was taken in its present state is not hashed again: the registry does that, and refuses other bytes
+under its digest. Everything else is checked here, and its last piece withheld until it is known to be right.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
-from urllib.parse import quote, urlsplit
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import quote
 
-from modelops_bundle.errors import BundleError, Corrupt, NotFound, Unavailable, Unsupported
+from modelops_bundle.errors import BundleError, Corrupt, Interrupted, Terminated, Unauthorized, Unavailable, Unsupported
 from modelops_bundle.model.descriptor import Descriptor
+from modelops_bundle.model.digest import Digest
+from modelops_bundle.net.auth import pull_scope, push_scope
 from modelops_bundle.net.exchange import Reply, Request
-from modelops_bundle.net.problems import complaints
-from modelops_bundle.net.redact import redact_url
 from modelops_bundle.net.retry import Transient
+from modelops_bundle.stores.bodies import Body, Checked, Hashed, body_of, opened, pieces_of, restartable
+from modelops_bundle.stores.registries import profile_of
 from modelops_bundle.stores.repository import Repository, key_of, said_otherwise
+from modelops_bundle.stores.sessions import Session
+from modelops_bundle.stores.unfinished import Begun, Unfinished
 
 LARGE = 64 * 1024 * 1024
 """Bytes from which one more request is cheaper than sending a blob that is there."""
 SMALL = 1024 * 1024
 """Bytes up to which a blob is checked whole before anything is sent."""
-STORING = 20_000_000
-"""Bytes per second at which a slow registry moves a blob to its final place, silently, before it answers: copies
-within an object store take minutes for large ones."""
+PROBE = 128 * 1024
+"""Bytes up to which a blob may find out whether one POST is enough: what a server that ignores its body reads anyway
+to keep the connection (Go's net/http: 256 KiB)."""
+
+_MOUNTED = (201, 202, 400, 405)
+_POSTED = (201, 202, 400, 404, 405, 411, 413, 415, 501)
 
 
-class Checked:
-    """The pieces of a blob, the last one withheld until size and digest are known to be right.
+@dataclass
+class Place:
+    """Where blobs go: the repository, what was learnt of its registry on the way, and what was begun there."""
 
-    So wrong bytes never make a complete upload: the registry sees a body cut short.
+    repository: Repository
+    unfinished: Unfinished = field(default_factory=Unfinished)
+    single_post: bool | None = None
+    """Whether a POST with the content is enough; None until somebody tried."""
+    streams: bool = True
+    parts: bool = True
+    probing: threading.Lock = field(default_factory=threading.Lock)
 
-    :raises Corrupt: while iterating, when the bytes are not those that `what` describes.
+    @contextmanager
+    def may_post(self, size: int) -> Iterator[bool]:
+        """Whether to send a blob of `size` bytes in a single POST. Only one worker tries what is not known."""
+        probe = self.single_post is None and size <= PROBE and self.probing.acquire(blocking=False)
+        try:
+            yield bool(probe or self.single_post)
+        finally:
+            if probe:
+                self.probing.release()
+
+
+class Put:
+    """Puts one blob of known digest.
+
+    :param chunks: its bytes; `Openable` or re-iterable for failed attempts to be retried from the start.
+    :param sources: repositories of the same registry that are known to hold the blob, the likeliest first.
     """
 
-    def __init__(self, what: Descriptor, chunks: Iterable[bytes]) -> None:
+    def __init__(self, place: Place, what: Descriptor, chunks: Iterable[bytes], sources: Sequence[str] = ()) -> None:
+        self._place = place
+        self._repository = place.repository
         self._what = what
         self._chunks = chunks
-        self.started = False
-        self.finished = False
-
-    def __iter__(self) -> Iterator[bytes]:
-        self.started = True
-        hasher, size, held = hashlib.sha256(), 0, b""
-        for chunk in self._chunks:
-            if not chunk:
-                continue
-            size += len(chunk)
-            if size > self._what.size:
-                raise self._corrupt(f"more than {self._what.size} bytes")
-            if held:
-                yield held
-            held = chunk
-            hasher.update(chunk)
-        if size != self._what.size:
-            raise self._corrupt(f"{size} bytes instead of {self._what.size}")
-        if hasher.hexdigest() != self._what.digest.hex:
-            raise self._corrupt(f"bytes of sha256:{hasher.hexdigest()}")
-        self.finished = True
-        if held:
-            yield held
-
-    def _corrupt(self, found: str) -> Corrupt:
-        return Corrupt(
-            f"the content to send as {self._what.digest} has {found}",
-            hint="something changed it while it was read: run the command again",
-            digest=str(self._what.digest),
-        )
-
-
-class Upload:
-    """Puts one blob.
-
-    :param chunks: its bytes; re-iterable for failed attempts to be retried from the start.
-    """
-
-    def __init__(self, repository: Repository, what: Descriptor, chunks: Iterable[bytes]) -> None:
-        self._repository = repository
-        self._what = what
-        self._chunks = chunks
-        self._restartable = iter(chunks) is not chunks
+        self._sources = sources
         self._whole: bytes | None = None
+        self._trust = True
+        self._mounted = False
         self._key = key_of(what)
 
-    def run(self) -> None:
-        """Make the blob be there."""
+    def run(self) -> bool:
+        """Make the blob be there; True when it came from one of the `sources`."""
         self._repository.client.retry(self._key, self._attempt)
+        return self._mounted
 
     def _attempt(self) -> None:
-        session = self._start()
+        session = self._begin()
         if session is None:
             return
-        if self._what.size >= LARGE and self._is_there():
-            self._discard(session)
+        if self._what.size >= LARGE and not session.offset and self._is_there():
+            session.discard()
             return
         try:
             self._send(session)
-        except Corrupt:
-            self._discard(session)
+        except (Interrupted, Terminated):
+            # It stays for the next run.
             raise
+        except BundleError:
+            self._forget()
+            session.discard()
+            raise
+        except Transient as trouble:
+            self._trust = self._trust and trouble.cause != "corrupt"
+            if trouble.cause == "corrupt":
+                self._forget()
+            raise
+        self._forget()
 
-    def _start(self) -> str | None:
-        """The URL of a fresh upload session, None when the blob is there already."""
-        digest, name = quote(str(self._what.digest), safe=":"), quote(self._repository.name, safe="/")
-        for query in (f"?mount={digest}&from={name}", ""):
+    # --- starting
+
+    def _begin(self) -> Session | None:
+        """A session to send to; None when the blob is there by now."""
+        resumed = self._resumed()
+        if resumed is not None:
+            return resumed
+        if self._what.size <= SMALL and not self._sources:
+            with self._place.may_post(self._what.size) as may:
+                if may and (reply := self._posted()).status in (201, 202):
+                    return None if reply.status == 201 else self._session(reply)
+        return self._start()
+
+    def _posted(self) -> Reply:
+        """The answer to a small blob that was sent in one request, where 202 means a session without it."""
+        request = self._repository.request(
+            "POST",
+            f"blobs/uploads/?digest={quote(str(self._what.digest), safe=':')}",
+            "upload",
+            headers={"Content-Type": "application/octet-stream"},
+            body=self._content(),
+            accept=_POSTED,
+            key=self._key,
+        )
+        with self._repository.once(request) as answer:
+            reply = Reply(answer.status, answer.headers, answer.read_error(), answer.url)
+        self._place.single_post = reply.status == 201
+        lie = said_otherwise(reply.headers, self._what.digest, self._repository.host)
+        if reply.status == 201 and lie is not None:
+            raise lie
+        return reply
+
+    def _session(self, reply: Reply) -> Session:
+        return Session.of_reply(self._repository, self._key, reply)
+
+    def _start(self) -> Session | None:
+        """A fresh upload session, None when the blob is there by now."""
+        digest, own = quote(str(self._what.digest), safe=":"), self._repository.name
+        for source in (*self._sources, own, None):
+            query = "" if source is None else f"?mount={digest}&from={quote(source, safe='/')}"
             request = self._repository.request(
-                "POST", f"blobs/uploads/{query}", "upload", accept=(201, 202, 400, 405), key=self._key
+                "POST", f"blobs/uploads/{query}", "upload", accept=_MOUNTED, key=self._key
             )
-            reply = self._repository.fetch(request)
+            reply = self._answer(request, source, own)
+            if reply is None:
+                continue
             if reply.status == 201:
+                self._mounted = source in self._sources
                 return None
             if reply.status == 202:
-                return self._session(request.url, reply)
-            if not query:
+                return self._session(reply)
+            if source is None:
                 raise self._repository.error(request, reply)
         raise AssertionError("unreachable")
 
-    def _session(self, asked: str, reply: Reply) -> str:
-        location = reply.headers.get("location")
-        if not location:
-            raise Unavailable(f"{self._repository.host} starts an upload and does not say where")
-        url = self._repository.below(asked, location)
-        if url is None:
-            raise Unsupported(
-                f"{self._repository.host} wants the upload sent to {redact_url(location)}, which is another server",
-                hint="the registry, or a proxy before it, has its own address wrong",
-                host=self._repository.host,
-            )
-        return url
+    def _answer(self, request: Request, source: str | None, own: str) -> Reply | None:
+        """The answer to a start; None when this login may not read the repository to mount from."""
+        if source in (None, own):
+            return self._repository.fetch(request)
+        try:
+            scope = f"{push_scope(own)} {pull_scope(str(source))}"
+            return self._repository.fetch(replace(request, scope=scope))
+        except Unauthorized:
+            return None
 
     def _is_there(self) -> bool:
         request = self._repository.request(
@@ -138,62 +181,141 @@ class Upload:
         )
         return self._repository.fetch(request).status == 200
 
-    def _discard(self, session: str) -> None:
-        # Politeness only: registries expire sessions by themselves, and not all let us delete one.
-        request = self._repository.request("DELETE", session, "upload", accept=(202, 204, 404))
-        with suppress(BundleError, Transient):
-            self._repository.once(request).close()
+    # --- sending
 
-    def _send(self, session: str) -> None:
-        body = self._body()
-        url = f"{session}{'&' if urlsplit(session).query else '?'}digest={self._what.digest}"
-        request = self._repository.request(
-            "PUT",
-            url,
-            "upload",
-            headers={"Content-Type": "application/octet-stream"},
-            body=body,
-            length=self._what.size,
-            accept=(200, 201, 204, 400, 404, 416),
-            key=self._key,
-            patience=self._what.size / STORING,
-        )
-        try:
-            with self._repository.once(request) as answer:
-                reply = Reply(answer.status, answer.headers, answer.read_error(), answer.url)
-            self._check(request, reply)
-        except Transient as trouble:
-            if isinstance(body, Checked) and body.started and not self._restartable:
-                raise trouble.error from trouble
-            raise
-        if isinstance(body, Checked) and not body.finished:
-            raise Transient(Unavailable(f"{self._repository.host} took {self._key} before it was sent"))
+    def _send(self, session: Session) -> None:
+        if self._what.size <= SMALL:
+            data = self._content()
+            session.finish(self._what.digest, len(data), data, len(data))
+            return
+        with opened(self._chunks) as chunks:
+            body: Body | None = None
+            try:
+                body = body_of(self._what, chunks, session.offset, trust=self._trust)
+                self._send_body(session, body)
+            except Transient as trouble:
+                if body is not None and body.started and not restartable(self._chunks):
+                    raise trouble.error from trouble
+                raise
+            if body.left:
+                raise Transient(Unavailable(f"{self._repository.host} took {self._key} before it was sent"))
 
-    def _body(self) -> bytes | Checked:
-        checked = Checked(self._what, self._chunks)
-        if self._what.size > SMALL:
-            return checked
+    def _send_body(self, session: Session, body: Body) -> None:
+        size = self._what.size
+        part = self._part(session)
+        if part is None:
+            session.finish(self._what.digest, size, body.take(size), size)
+            return
+        while body.left:
+            length = min(part, body.left)
+            try:
+                session.append(body.take(length), length)
+            except Unsupported as error:
+                self._place.parts = False
+                session.discard()
+                raise Transient(error) from error
+            self._keep(session)
+        session.finish(self._what.digest, size)
+
+    def _part(self, session: Session) -> int | None:
+        """Bytes to send at once, None for all of them."""
+        profile = profile_of(self._repository.host, session.url)
+        if profile.part is None or not self._place.parts or self._what.size < profile.parts_from:
+            # What was begun in parts is ended in parts.
+            return self._what.size if session.offset else None
+        return max(profile.part, session.least)
+
+    def _content(self) -> bytes:
         if self._whole is None:
-            self._whole = b"".join(checked)
+            self._whole = b"".join(Checked(self._what, self._chunks))
         return self._whole
 
-    def _check(self, request: Request, reply: Reply) -> None:
-        if reply.status in (200, 201, 204):
-            lie = said_otherwise(reply.headers, self._what.digest, self._repository.host)
-            if lie is not None:
-                raise lie
-            return
-        error = self._repository.error(request, reply)
-        codes = {complaint.code for complaint in complaints(reply.body)}
-        if codes & {"DIGEST_INVALID", "SIZE_INVALID"}:
-            # They left here right.
-            raise Transient(Corrupt(f"{self._repository.host} received other bytes than {self._key}"), cause="corrupt")
-        if reply.status in (404, 416) or codes & {"BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID"}:
-            # A session dies with its registry process, or is unknown to its other replicas: start again.
-            raise Transient(_lost(error, self._repository.host))
-        raise error
+    # --- going on
+
+    def _resumed(self) -> Session | None:
+        """The session of an earlier attempt, when the registry still knows it."""
+        if self._what.size <= SMALL:
+            return None
+        found = self._place.unfinished.find(*self._names, self._what.size)
+        if found is None:
+            return None
+        with suppress(Corrupt):
+            url = self._repository.below(str(self._repository.origin), found.location)
+            session = None if url is None else Session(self._repository, self._key, url)
+            if session is not None and session.ask() and session.offset <= self._what.size:
+                return session
+        self._forget()
+        return None
+
+    def _keep(self, session: Session) -> None:
+        self._place.unfinished.keep(Begun(*self._names, self._what.size, session.url, session.offset))
+
+    def _forget(self) -> None:
+        if self._what.size > SMALL:
+            self._place.unfinished.forget(*self._names)
+
+    @property
+    def _names(self) -> tuple[str, str, str]:
+        return str(self._repository.origin), self._repository.name, str(self._what.digest)
 
 
-def _lost(error: BundleError, host: str) -> BundleError:
-    # "Not found" would read as if the content were absent.
-    return Unavailable(f"{host} lost the upload: {error.message}", host=host) if isinstance(error, NotFound) else error
+class OpenUpload:
+    """Puts one blob whose digest is taken while it is sent: one PATCH, then the PUT that names the digest.
+
+    :param name: what events call it. :param size: bytes.
+    """
+
+    def __init__(self, place: Place, name: str, size: int, chunks: Iterable[bytes]) -> None:
+        self._place = place
+        self._repository = place.repository
+        self._name = name
+        self._size = size
+        self._chunks = chunks
+
+    def run(self) -> Digest | None:
+        """The digest; None when the registry wants to know it first."""
+        if not (self._place.streams and profile_of(self._repository.host).streams):
+            return None
+        return self._repository.client.retry(self._name, self._attempt)
+
+    def _attempt(self) -> Digest | None:
+        request = self._repository.request("POST", "blobs/uploads/", "upload", accept=(202,), key=self._name)
+        session = Session.of_reply(self._repository, self._name, self._repository.fetch(request))
+        profile = profile_of(self._repository.host, session.url)
+        if profile.part is not None and self._size >= profile.parts_from:
+            # Going on after a cut, also in another process, is worth more than reading once.
+            session.discard()
+            return None
+        try:
+            with opened(self._chunks) as chunks, Hashed(pieces_of(chunks)) as hashed:
+                if not self._append(session, hashed):
+                    return None
+                digest = hashed.digest()
+            session.finish(digest, self._size)
+        except (Interrupted, Terminated):
+            raise
+        except BundleError:
+            session.discard()
+            raise
+        except Transient as trouble:
+            if not restartable(self._chunks):
+                raise trouble.error from trouble
+            raise
+        return digest
+
+    def _append(self, session: Session, pieces: Iterable[Any]) -> bool:
+        body = Body(pieces, self._size)
+        try:
+            if self._size:
+                session.append(body.take(self._size), self._size)
+            else:
+                body.skip(0)
+        except Unsupported:
+            if not restartable(self._chunks):
+                raise
+            self._place.streams = False
+            session.discard()
+            return False
+        if body.left:
+            raise Transient(Unavailable(f"{self._repository.host} took {self._name} before it was sent"))
+        return True

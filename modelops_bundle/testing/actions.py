@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
 from modelops_bundle.testing.protocol import Call, Response, refusal
@@ -15,6 +15,8 @@ class Action:
 
     reads_body = True
     """Whether the request's body is read first; else the answer comes at once and the connection closes."""
+    reads_up_to: int | None = None
+    """Bytes of the request's body after which the connection is reset, None for no such thing."""
 
     def before(self, call: Call) -> Call | Response:
         """The call to answer, or the answer."""
@@ -191,6 +193,24 @@ class Reset(Action):
 
     def after(self, call: Call, response: Response) -> Response:  # noqa: ARG002
         return Response(0, reset=True)
+
+
+class CutUpload(Action):
+    """Reset the connection after `at` bytes of the request's body."""
+
+    def __init__(self, at: int) -> None:
+        self.reads_up_to = at
+
+
+class First(Action):
+    """Do something of the test's own, then answer as ever."""
+
+    def __init__(self, do: Callable[[], object]) -> None:
+        self._do = do
+
+    def before(self, call: Call) -> Call | Response:
+        self._do()
+        return call
 
 
 class IgnoreRange(Action):

@@ -98,6 +98,12 @@ class Habits:
     :param conditions: honour `If-Match` and `If-None-Match` on manifest PUTs.
     :param mounts: answer 201 to a mount that can be done; else start a session.
     :param single_post: take a blob in the POST that carries `digest`.
+    :param patch: most bytes of one PATCH, None for any number, 0 for no PATCH at all.
+    :param patched: the status of a PATCH that was taken: 202, or as others say it, 201 and 204.
+    :param least: `OCI-Chunk-Min-Length`, None to say none.
+    :param appends: take no notice of `Content-Range`, as distribution 2.8 does.
+    :param keeps: of a body that was cut, what arrived stays (distribution 3, zot); else the session is lost (2.8).
+    :param state: sessions carry a `_state`, as distribution's do.
     :param deletes: manifests and blobs can be deleted. :param tag_deletes: so can tags.
     :param referrers: the referrers API is there.
     :param strict_accept: 404 when `Accept` lacks the manifest's type, as distribution 2.8 does.
@@ -107,6 +113,12 @@ class Habits:
     conditions: bool = True
     mounts: bool = True
     single_post: bool = True
+    patch: int | None = None
+    patched: int = 202
+    least: int | None = None
+    appends: bool = False
+    keeps: bool = True
+    state: bool = True
     deletes: bool = True
     tag_deletes: bool = True
     referrers: bool = True
@@ -140,6 +152,26 @@ class Protocol:
             return refusal(400, "NAME_INVALID", "invalid repository name")
         with self._lock:
             return self._routes[route["what"]](call, route["name"], route["rest"])
+
+    def cut(self, call: Call) -> None:
+        """The client left in the middle of the body of `call`."""
+        session = call.path.rpartition("/")[2]
+        with self._lock:
+            _, received = self._uploads.get(session, ("", bytearray()))
+            if self.habits.keeps:
+                received += call.body
+            else:
+                self._uploads.pop(session, None)
+
+    def restart(self) -> None:
+        """Lose every upload under way."""
+        with self._lock:
+            self._uploads.clear()
+
+    @property
+    def uploads(self) -> int:
+        """How many uploads are under way."""
+        return len(self._uploads)
 
     def repository(self, name: str) -> Repository:
         """The repository `name`, made when it is not there."""
@@ -262,15 +294,19 @@ class Protocol:
         return self._session(name, session, 202)
 
     def _patch(self, call: Call, name: str, session: str, received: bytearray) -> Response:
+        if self.habits.patch == 0:
+            return refusal(405, "UNSUPPORTED", "the operation is unsupported")
+        if self.habits.patch is not None and len(call.body) > self.habits.patch:
+            return replace(self._session(name, session, 416), body=b"")
         said = call.headers.get("content-range")
-        if said is not None:
+        if said is not None and not self.habits.appends:
             place = _CONTENT_RANGE.fullmatch(said)
             if place is None or int(place[1]) != len(received):
                 return replace(self._session(name, session, 416), body=b"")
         if len(received) + len(call.body) > MAX_BLOB:
             return refusal(413, "SIZE_INVALID", "blob too large")
         received += call.body
-        return self._session(name, session, 202)
+        return self._session(name, session, self.habits.patched)
 
     def _finish(self, call: Call, name: str, session: str, received: bytearray) -> Response:
         digest = call.parameter("digest")
@@ -288,11 +324,13 @@ class Protocol:
 
     def _session(self, name: str, session: str, status: int) -> Response:
         length = len(self._uploads[session][1])
+        state = f"?_state={secrets.token_urlsafe(8)}" if self.habits.state else ""
         headers = {
             # With a query, so that a client must append its digest the right way.
-            "Location": f"/v2/{name}/blobs/uploads/{session}?_state={secrets.token_urlsafe(8)}",
+            "Location": f"/v2/{name}/blobs/uploads/{session}{state}",
             "Range": f"0-{max(0, length - 1)}",
             "Docker-Upload-UUID": session,
+            **({} if self.habits.least is None else {"OCI-Chunk-Min-Length": str(self.habits.least)}),
         }
         return Response(status, headers)
 

@@ -294,11 +294,13 @@ class _Handler(BaseHTTPRequestHandler):
         registry = self.server.registry
         action = registry.action_for(self.command, self.path)
         headers = {name.lower(): value for name, value in self.headers.items()}
-        body = self._read_body(headers) if action.reads_body else b""
-        if body is None:
-            # Cut short: nothing was asked.
+        body, whole = self._read_body(headers, action.reads_up_to) if action.reads_body else (b"", True)
+        if not whole:
+            registry.protocol.cut(Call(self.command, self.path, headers, body))
             self._log(0, began, headers)
             self.close_connection = True
+            if action.reads_up_to is not None:
+                self._reset()
             return
         response = registry.answer(Call(self.command, self.path, headers, body), action)
         self._log(response.status, began, headers)
@@ -312,29 +314,38 @@ class _Handler(BaseHTTPRequestHandler):
         logged = Logged(self.command, self.path, status, time.monotonic() - began, headers)
         self.server.registry.requests.append(logged)
 
-    def _read_body(self, headers: dict[str, str]) -> bytes | None:
+    def _read_body(self, headers: dict[str, str], limit: int | None) -> tuple[bytes, bool]:
+        """What arrived of the body, at most `limit` bytes, and whether it is all of it."""
         if headers.get("transfer-encoding", "").lower() == "chunked":
             return self._read_chunked()
         text = headers.get("content-length", "0")
         length = int(text) if text.isdigit() else 0
         if length > MAX_BLOB:
-            return None
-        body = self.rfile.read(length) if length else b""
-        return body if len(body) == length else None
+            return b"", False
+        wanted = length if limit is None else min(length, limit)
+        body = self._read_some(wanted)
+        return body, len(body) == length
 
-    def _read_chunked(self) -> bytes | None:
+    def _read_some(self, wanted: int) -> bytes:
+        parts: list[bytes] = []
+        # A reset loses what a single large read had got so far.
+        with contextlib.suppress(OSError):
+            while wanted and (part := self.rfile.read1(min(wanted, _BLOCK))):
+                parts.append(part)
+                wanted -= len(part)
+        return b"".join(parts)
+
+    def _read_chunked(self) -> tuple[bytes, bool]:
         parts: list[bytes] = []
         while True:
             line = self.rfile.readline(100).strip()
             size = int(line.partition(b";")[0] or b"0", 16) if line else None
-            if size is None:
-                return None
-            part = self.rfile.read(size)
+            part = self.rfile.read(size or 0)
             self.rfile.readline(100)
-            if len(part) < size:
-                return None
+            if size is None or len(part) < size:
+                return b"".join(parts), False
             if size == 0:
-                return b"".join(parts)
+                return b"".join(parts), True
             parts.append(part)
 
     def _send(self, response: Response) -> None:

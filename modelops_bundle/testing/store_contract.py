@@ -7,7 +7,7 @@
 
 Each test gets a fresh, empty store. Override `another` when a second handle can look at the same data: the suite then
 also checks what one handle sees of the other's writes. The tests of optional ports (`Atomic`, `Lister`, `Untagger`,
-`Dated`) pass at once when the store has them not: a skip would say that something is missing where the test runs.
+`Dated`, `Upload`, `Mounter`) pass at once when the store has them not: a skip would say that something is missing where the test runs.
 """
 
 from __future__ import annotations
@@ -16,14 +16,26 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from modelops_bundle.errors import BundleError, Corrupt, NotFound, TagMoved, Unavailable
+from modelops_bundle.errors import BundleError, Corrupt, NotFound, TagMoved, Unavailable, WorkspaceChanged
 from modelops_bundle.model import canonical, media
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
-from modelops_bundle.model.ports import ABSENT, ANYTHING, Atomic, Dated, Lister, Store, Untagger
+from modelops_bundle.model.ports import (
+    ABSENT,
+    ANYTHING,
+    Atomic,
+    Dated,
+    Lister,
+    Mounter,
+    Store,
+    Untagger,
+    Upload,
+)
+from modelops_bundle.testing.contents import InFile
 
 BLOB = "application/octet-stream"
 _THREADS = 8
@@ -164,7 +176,29 @@ class StoreContract:
             assert data.startswith(next(chunks))
         assert read(store, what) == data
 
+    @pytest.mark.parametrize("size", [0, 1, 1000, 3 * 1024 * 1024 + 5])
+    def test_content_in_a_file_arrives(self, store: Store, tmp_path: Path, size: int) -> None:
+        data = os.urandom(size)
+        what = describe(data)
+        store.put(what, InFile(tmp_path / "content", data))
+        assert read(store, what) == data
+
     # --- lies
+
+    @pytest.mark.parametrize("size", [1000, 3 * 1024 * 1024])
+    def test_a_file_with_other_bytes_is_refused_and_not_stored(self, store: Store, tmp_path: Path, size: int) -> None:
+        truth = os.urandom(size)
+        told = truth[:-1] + bytes([truth[-1] ^ 1])
+        with pytest.raises(Corrupt):
+            store.put(describe(truth), InFile(tmp_path / "content", told))
+        assert not store.has(describe(truth))
+        assert not store.has(describe(told))
+
+    def test_a_file_that_changes_ends_the_upload(self, store: Store, tmp_path: Path) -> None:
+        data = os.urandom(3 * 1024 * 1024)
+        with pytest.raises(WorkspaceChanged):
+            store.put(describe(data), InFile(tmp_path / "content", data, changes=True))
+        assert not store.has(describe(data))
 
     @pytest.mark.parametrize("size", [12, 3 * 1024 * 1024])
     @pytest.mark.parametrize("lie", ["other bytes", "too short", "too long", "nothing"])
@@ -330,6 +364,46 @@ class StoreContract:
         store.resolve("latest")
         told = store.now()
         assert told is None or told > 1_500_000_000
+
+    @pytest.mark.parametrize("size", [0, 1, 1000, 3 * 1024 * 1024 + 5])
+    @pytest.mark.parametrize("kind", ["pieces", "iterator", "file"])
+    def test_content_of_unknown_digest_is_stored_under_its_own(
+        self, store: Store, another: Store, tmp_path: Path, kind: str, size: int
+    ) -> None:
+        if not isinstance(store, Upload):
+            return
+        data = os.urandom(size)
+        pieces = Pieces(data, 256 * 1024)
+        file = InFile(tmp_path / "content", data)
+        chunks: Iterable[bytes] = file if kind == "file" else pieces if kind == "pieces" else iter(pieces)
+        assert store.upload("name", size, chunks) == Digest.of(data)
+        assert another.has(describe(data))
+        assert read(another, describe(data)) == data
+
+    @pytest.mark.parametrize("wrong", [-1, 1])
+    def test_an_upload_of_another_size_is_refused(self, store: Store, wrong: int) -> None:
+        if not isinstance(store, Upload):
+            return
+        data = os.urandom(2_000_000)
+        with pytest.raises(Corrupt):
+            store.upload("name", len(data) + wrong, Pieces(data, 256 * 1024))
+        assert not store.has(describe(data))
+        assert not store.has(describe(data[: len(data) + wrong]))
+
+    def test_an_upload_whose_source_fails_stores_nothing(self, store: Store, tmp_path: Path) -> None:
+        if not isinstance(store, Upload):
+            return
+        data = os.urandom(3 * 1024 * 1024)
+        with pytest.raises(WorkspaceChanged):
+            store.upload("name", len(data), InFile(tmp_path / "content", data, changes=True))
+        assert not store.has(describe(data))
+
+    def test_a_mount_that_cannot_be_done_is_a_put(self, store: Store) -> None:
+        if not isinstance(store, Mounter):
+            return
+        data = os.urandom(1000)
+        assert store.mount(describe(data), [data], ["nobody/has-this"]) is False
+        assert read(store, describe(data)) == data
 
     # --- several at once
 

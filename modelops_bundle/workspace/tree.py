@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 
 from modelops_bundle.disk.problems import translated
@@ -12,10 +12,12 @@ from modelops_bundle.errors import NotFound, WorkspaceChanged
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.paths import display
-from modelops_bundle.model.ports import Chunks
+from modelops_bundle.model.ports import Chunks, Piece, Span
 from modelops_bundle.model.snapshot import Snapshot
 
 _BLOCK = 1024 * 1024
+_TAIL = 64 * 1024
+"""Bytes at the end of a file that are read before it is looked at for the last time."""
 
 
 class WorkTree:
@@ -33,9 +35,8 @@ class WorkTree:
         """Whether some path holds the content."""
         return what.digest in self._paths
 
-    @contextmanager
-    def open(self, what: Descriptor, start: int = 0, stop: int | None = None) -> Iterator[Chunks]:
-        """The bytes of the content.
+    def open(self, what: Descriptor, start: int = 0, stop: int | None = None) -> AbstractContextManager[Chunks]:
+        """The bytes of the content, as `SendFile` where their digest was taken under a stat key that is known.
 
         :raises NotFound: no path holds it. :raises WorkspaceChanged: the file changed since it was hashed, or while
             it was read.
@@ -43,10 +44,19 @@ class WorkTree:
         path = self._paths.get(what.digest)
         if path is None:
             raise NotFound(f"no file here has the content {what.digest}")
+        return self.open_path(path, start, what.size if stop is None else stop)
+
+    @contextmanager
+    def open_path(self, path: str, start: int, stop: int) -> Iterator[Chunks]:
+        """The bytes `start` to `stop` (exclusive) of the file `path`, whose digest need not be known yet.
+
+        :raises WorkspaceChanged: the file is not in the state of its stat key, or left it while it was read.
+        """
         descriptor = self._tree.open_read(path)
         try:
             self._check(path, descriptor)
-            yield self._chunks(path, descriptor, start, what.size if stop is None else stop)
+            found = FileChunks(path, descriptor, start, stop, lambda: self._check(path, descriptor))
+            yield found if path in self._keys else iter(found)
         finally:
             os.close(descriptor)
 
@@ -68,21 +78,10 @@ class WorkTree:
         descriptor = self._tree.open_read(path)
         try:
             self._check(path, descriptor)
-            yield from self._chunks(path, descriptor, 0, os.fstat(descriptor).st_size)
+            size = os.fstat(descriptor).st_size
+            yield from FileChunks(path, descriptor, 0, size, lambda: self._check(path, descriptor))
         finally:
             os.close(descriptor)
-
-    def _chunks(self, path: str, descriptor: int, start: int, stop: int) -> Chunks:
-        with translated(f"read {path}"):
-            os.lseek(descriptor, start, os.SEEK_SET)
-            left = stop - start
-            while left > 0 and (block := os.read(descriptor, min(_BLOCK, left))):
-                left -= len(block)
-                if left <= 0:
-                    # Before the last block is handed on: after it the receiver has everything.
-                    self._check(path, descriptor)
-                yield block
-        self._check(path, descriptor)
 
     def _check(self, path: str, descriptor: int) -> None:
         self._compare(path, os.fstat(descriptor))
@@ -93,3 +92,48 @@ class WorkTree:
             raise WorkspaceChanged(
                 f"{display(path)} changed since it was hashed", hint="run the command again", path=display(path)
             )
+
+
+class FileChunks:
+    """Bytes of an open file as an iterator of blocks, or as spans of it (`SendFile`).
+
+    :param check: raises when the file is no longer what it was.
+    """
+
+    def __init__(self, path: str, descriptor: int, start: int, stop: int, check: Callable[[], None]) -> None:
+        self._path = path
+        self._descriptor = descriptor
+        self._start = start
+        self._stop = stop
+        self._check = check
+        self._blocks = self._read()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._blocks
+
+    def __next__(self) -> bytes:
+        return next(self._blocks)
+
+    def spans(self, start: int = 0) -> Iterator[Piece]:
+        """The bytes from the `start`-th on; all but the last few are not read here."""
+        begin = self._start + start
+        tail = max(begin, self._stop - _TAIL)
+        for at in range(begin, tail, _BLOCK):
+            yield Span(self._descriptor, at, min(at + _BLOCK, tail))
+        with translated(f"read {self._path}"):
+            last = os.pread(self._descriptor, self._stop - tail, tail)
+        # Before the last piece is handed on: after it the receiver has everything.
+        self._check()
+        if last:
+            yield last
+        self._check()
+
+    def _read(self) -> Iterator[bytes]:
+        at = self._start
+        with translated(f"read {self._path}"):
+            while at < self._stop and (block := os.pread(self._descriptor, min(_BLOCK, self._stop - at), at)):
+                at += len(block)
+                if at >= self._stop:
+                    self._check()
+                yield block
+        self._check()

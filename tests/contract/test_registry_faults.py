@@ -41,6 +41,7 @@ OTHER_DIGEST = "sha256:" + "0" * 64
 @pytest.fixture
 def registry() -> Iterator[Registry]:
     with Registry() as registry:
+        registry.habits.single_post = False
         yield registry
 
 

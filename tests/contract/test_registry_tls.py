@@ -16,6 +16,7 @@ from modelops_bundle.net.exchange import Request
 from modelops_bundle.net.options import NetOptions
 from modelops_bundle.stores.registry import RegistryStore
 from modelops_bundle.testing import actions
+from modelops_bundle.testing.contents import InFile
 from modelops_bundle.testing.registry import Registry
 from modelops_bundle.testing.store_contract import Pieces, describe, put, read
 
@@ -71,6 +72,18 @@ def test_a_host_named_insecure_is_not_checked(registry: Registry) -> None:
         registry.fault(lambda method, _: method == "GET", actions.Cut(100_000))
         assert read(store, describe(data)) == data
         assert read(store, put(store, b"")) == b""
+
+
+def test_a_file_goes_through_tls_too(registry: Registry, tmp_path: Path) -> None:
+    data = bytes(range(256)) * 12_000
+    with Client(NetOptions(insecure_hosts=(registry.host,))) as client:
+        store = RegistryStore(client, registry.host, "team/model")
+        file = InFile(tmp_path / "f", data)
+        assert store.upload("f", len(data), file) == describe(data).digest
+        registry.fault(lambda method, _: method == "POST", actions.IgnoreMount())
+        store.put(describe(data), file)
+        assert file.spanned == [0, 0]
+        assert read(store, describe(data)) == data
 
 
 def test_tls_to_a_plain_server_is_named() -> None:

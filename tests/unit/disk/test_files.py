@@ -150,6 +150,21 @@ def test_pieces_are_one_file_after_commit_and_nothing_without(tmp_path: Path) ->
     assert os.listdir(tmp_path) == ["a"]
 
 
+def test_a_file_may_be_its_owners_alone(tmp_path: Path) -> None:
+    write_file(tmp_path / "public", b"data")
+    write_file(tmp_path / "secret", b"data", mode=0o600)
+    write_file(tmp_path / "public", b"data", mode=0o600)
+    assert {path.name: path.stat().st_mode & 0o077 for path in tmp_path.iterdir()} == {"public": 0, "secret": 0}
+
+
+def test_a_file_may_get_its_name_at_the_end(tmp_path: Path) -> None:
+    with staged(tmp_path / "unnamed") as out:
+        out.write(b"data")
+        out.commit(name="named")
+    assert os.listdir(tmp_path) == ["named"]
+    assert (tmp_path / "named").read_bytes() == b"data"
+
+
 def test_a_write_that_takes_only_a_part_is_continued(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     real = os.write
     monkeypatch.setattr(files.os, "write", lambda fd, data: real(fd, bytes(data)[:3]))

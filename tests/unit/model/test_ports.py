@@ -7,9 +7,26 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from modelops_bundle.model.descriptor import Descriptor
-from modelops_bundle.model.ports import ABSENT, ANYTHING, Atomic, Chunks, Dated, Expect, Lister, Parts, Untagger
+from modelops_bundle.model.ports import (
+    ABSENT,
+    ANYTHING,
+    Atomic,
+    Chunks,
+    Dated,
+    Expect,
+    Lister,
+    Mounter,
+    Openable,
+    Parts,
+    SendFile,
+    Span,
+    Untagger,
+    Upload,
+)
 
 
 class Everything:
@@ -35,8 +52,20 @@ class Everything:
     ) -> AbstractContextManager[Chunks | None]:
         return nullcontext()
 
+    def upload(self, name: str, size: int, chunks: object) -> None:
+        return None
 
-@pytest.mark.parametrize("port", [Atomic, Dated, Lister, Parts, Untagger])
+    def mount(self, what: Descriptor, chunks: object, repositories: object) -> bool:
+        return False
+
+    def open(self) -> None:
+        return None
+
+    def spans(self, start: int = 0) -> list[Span]:
+        return []
+
+
+@pytest.mark.parametrize("port", [Atomic, Dated, Lister, Mounter, Openable, Parts, SendFile, Untagger, Upload])
 def test_an_ability_is_found_where_it_is(port: type) -> None:
     assert isinstance(Everything(), port)
     assert not isinstance(object(), port)
@@ -46,3 +75,15 @@ def test_absent_and_anything_are_two_things() -> None:
     assert ABSENT is Expect.ABSENT
     assert ANYTHING is Expect.ANYTHING
     assert ABSENT != ANYTHING
+
+
+@given(st.integers(0, 100), st.integers(0, 100), st.integers(0, 120), st.integers(0, 120))
+def test_spans_are_sliced_as_bytes_are(start: int, size: int, first: int, last: int) -> None:
+    span = Span(7, start, start + size)
+    data = range(start, start + size)
+    part = span[first:last]
+    assert (len(span), bool(span)) == (size, size > 0)
+    assert list(range(part.start, part.stop)) == list(data[first:last])
+    assert (part.descriptor, len(part)) == (7, len(data[first:last]))
+    rest = span[first:]
+    assert list(range(rest.start, rest.stop)) == list(data[first:])

@@ -10,6 +10,7 @@ import pytest
 
 from modelops_bundle.errors import BundleError, Corrupt, Interrupted, NotFound, RateLimited, Unauthorized, Unavailable
 from modelops_bundle.events import Event, Limits, Requested, Retrying, Run, observe_checkpoints
+from modelops_bundle.model.ports import Piece, Span
 from modelops_bundle.net.client import Client
 from modelops_bundle.net.credentials import Credentials, Given
 from modelops_bundle.net.exchange import Request
@@ -161,6 +162,26 @@ def test_uploads_are_cut_into_pieces_and_pay_for_the_rate() -> None:
 
 
 # --- events
+
+
+def test_parts_of_files_are_cut_into_pieces_and_pay_for_the_rate() -> None:
+    slept: list[float] = []
+    got: list[Piece] = []
+
+    class Taking(Script):
+        def send(self, method: str, url: str, headers: object, body: object, patience: float = 0.0) -> Raw:
+            got.extend(body)  # type: ignore[call-overload]
+            return Raw()
+
+    client = Client(transport=Taking(), run=Run(limits=Limits(rate=1_000_000)), sleep=slept.append)
+    with client.once(Request("PUT", URL, "upload", body=[Span(7, 100, 2_000_100), b"end"], length=2_000_003)):
+        pass
+    spans = [piece for piece in got if isinstance(piece, Span)]
+    assert [span.start for span in spans] == [100, *(span.stop for span in spans[:-1])]
+    assert spans[-1].stop == 2_000_100
+    assert max(len(span) for span in spans) <= 250_000
+    assert bytes(got[-1]) == b"end"  # type: ignore[arg-type]
+    assert 1.5 < max(slept) < 2.1
 
 
 def test_every_request_is_told_without_secrets() -> None:

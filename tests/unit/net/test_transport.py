@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import ssl
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +14,10 @@ from urllib3 import exceptions as failures
 from urllib3.connection import HTTPConnection
 
 from modelops_bundle.errors import BundleError, ConfigError, Corrupt, Unavailable
+from modelops_bundle.model.ports import Span
 from modelops_bundle.net.options import NetOptions, Origin
 from modelops_bundle.net.retry import Transient
-from modelops_bundle.net.transport import Transport, tls_context, translate
+from modelops_bundle.net.transport import Transport, _Patient, tls_context, translate
 
 HOST = Origin.of("https://registry.example/")
 CONNECTION = HTTPConnection("registry.example")
@@ -99,3 +103,54 @@ def test_a_proxy_that_is_none() -> None:
 def test_urls_are_checked_before_anything_is_sent() -> None:
     with pytest.raises(Corrupt):
         Transport(NetOptions()).send("GET", "file:///etc/passwd", {}, None)
+
+
+# --- bodies that lie in files
+
+CONTENT = os.urandom(300_000)
+
+
+class Wire:
+    """A socket as TLS gives it: it takes bytes only."""
+
+    def __init__(self) -> None:
+        self.got = b""
+
+    def sendall(self, data: memoryview) -> None:
+        self.got += data
+
+
+class Connection(_Patient):
+    def __init__(self, sock: object) -> None:
+        self.sock = sock
+
+
+@pytest.fixture
+def descriptor(tmp_path: Path) -> Iterator[int]:
+    (tmp_path / "f").write_bytes(CONTENT)
+    descriptor = os.open(tmp_path / "f", os.O_RDONLY)
+    yield descriptor
+    os.close(descriptor)
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 300_000), (1, 2), (250_000, 300_000)])
+def test_tls_gets_the_bytes_of_a_span(descriptor: int, start: int, stop: int) -> None:
+    wire = Wire()
+    Connection(wire).send(Span(descriptor, start, stop))
+    assert wire.got == CONTENT[start:stop]
+
+
+def test_a_plain_socket_gets_the_span_from_the_kernel(descriptor: int) -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        Connection(near).send(Span(descriptor, 1000, 50_000))
+        near.shutdown(socket.SHUT_WR)
+        with far.makefile("rb") as reading:
+            assert reading.read() == CONTENT[1000:50_000]
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_span_beyond_the_end_breaks_the_request(descriptor: int, tls: bool) -> None:
+    near, far = socket.socketpair()
+    with near, far, pytest.raises(OSError, match="became shorter"):
+        Connection(Wire() if tls else near).send(Span(descriptor, 299_000, 300_001))

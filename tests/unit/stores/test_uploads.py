@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from modelops_bundle.errors import BundleError, Corrupt, Unavailable, Unsupported
 from modelops_bundle.events import Event, Retrying, Run
+from modelops_bundle.model.digest import Digest
 from modelops_bundle.net.client import Client
+from modelops_bundle.net.credentials import Credentials, Given
 from modelops_bundle.net.retry import Policy
-from modelops_bundle.stores import uploads
+from modelops_bundle.stores import registries, uploads
 from modelops_bundle.stores.registry import RegistryStore
-from modelops_bundle.stores.uploads import Checked
-from modelops_bundle.testing.actions import Headers, IgnoreMount, Refuse, Reset, Status
+from modelops_bundle.stores.unfinished import Begun, Unfinished
+from modelops_bundle.testing.actions import Action, CutUpload, First, Headers, IgnoreMount, Refuse, Reset, Status
+from modelops_bundle.testing.contents import InFile
 from modelops_bundle.testing.registry import Registry
 from modelops_bundle.testing.store_contract import Pieces, describe, read
 
@@ -25,6 +30,7 @@ SMALL = b"small"
 @pytest.fixture
 def registry() -> Iterator[Registry]:
     with Registry() as registry:
+        registry.habits.single_post = False
         yield registry
 
 
@@ -52,14 +58,14 @@ def posts(method: str, path: str) -> bool:
 
 
 def test_a_new_blob_takes_two_requests_a_known_one_takes_one(registry: Registry, store: RegistryStore) -> None:
-    store.put(describe(SMALL), [SMALL])
+    store.put(describe(BIG), [BIG])
     assert asked(registry) == ["POST 202", "PUT 201"]
-    store.put(describe(SMALL), [SMALL])
+    store.put(describe(BIG), [BIG])
     assert asked(registry)[2:] == ["POST 201"]
-    assert f"mount={describe(SMALL).digest}&from=team/model" in registry.requests[0].path
+    assert f"mount={describe(BIG).digest}&from=team/model" in registry.requests[0].path
     assert "_state=" in registry.requests[1].path
-    assert registry.requests[1].path.endswith(f"&digest={describe(SMALL).digest}")
-    assert registry.requests[1].headers["content-length"] == "5"
+    assert registry.requests[1].path.endswith(f"&digest={describe(BIG).digest}")
+    assert registry.requests[1].headers["content-length"] == str(len(BIG))
 
 
 def test_large_blobs_are_asked_for_where_mounts_are_ignored(
@@ -75,7 +81,7 @@ def test_large_blobs_are_asked_for_where_mounts_are_ignored(
 
 def test_a_registry_that_dislikes_mounts_is_asked_without(registry: Registry, store: RegistryStore) -> None:
     registry.fault(lambda method, path: "mount=" in path, Refuse(400, "UNSUPPORTED"), times=None)
-    store.put(describe(SMALL), [SMALL])
+    store.put(describe(BIG), [BIG])
     assert asked(registry) == ["POST 400", "POST 202", "PUT 201"]
 
 
@@ -94,7 +100,7 @@ def test_an_iterator_cannot_start_over(registry: Registry, store: RegistryStore)
     registry.fault(puts, Status(503))
     with pytest.raises(Unavailable):
         store.put(describe(BIG), iter([BIG]))
-    assert asked(registry) == ["POST 202", "PUT 503"]
+    assert asked(registry) == ["POST 202", "PUT 503", "DELETE 204"]
 
 
 def test_a_small_iterator_can(registry: Registry, store: RegistryStore) -> None:
@@ -144,6 +150,12 @@ def test_uploads_go_to_the_registry_or_nowhere(registry: Registry, store: Regist
     assert asked(registry) == ["POST 202"]
 
 
+def test_an_address_that_is_none(registry: Registry, store: RegistryStore) -> None:
+    registry.fault(posts, Headers({"Location": "http://[bad"}), times=None)
+    with pytest.raises(Corrupt, match="no URL"):
+        store.put(describe(SMALL), [SMALL])
+
+
 def test_an_upload_without_address(registry: Registry, store: RegistryStore) -> None:
     registry.fault(posts, Status(202), times=None)
     with pytest.raises(Unavailable, match="does not say where"):
@@ -164,37 +176,395 @@ def test_wrong_bytes_never_arrive_whole(registry: Registry, store: RegistryStore
     assert "PUT 201" not in asked(registry)
 
 
-# --- the withheld piece
+# --- one request for a small blob
 
 
-def sent(data: bytes, chunks: list[bytes]) -> tuple[bytes, bool]:
-    checked = Checked(describe(data), chunks)
-    out = b""
-    try:
-        for chunk in checked:
-            out += chunk
-    except Corrupt:
-        return out, False
-    return out, True
+def test_where_one_request_is_enough_small_blobs_take_one(registry: Registry, store: RegistryStore) -> None:
+    registry.habits.single_post = True
+    for number in range(3):
+        store.put(describe(SMALL * number), [SMALL * number])
+    assert asked(registry) == ["POST 201"] * 3
+    assert all("digest=sha256:" in one.path and "mount=" not in one.path for one in registry.requests)
+    assert read(store, describe(SMALL)) == SMALL
+
+
+def test_where_it_is_not_that_is_found_out_once_and_for_free(registry: Registry, store: RegistryStore) -> None:
+    for number in range(3):
+        store.put(describe(SMALL * number), [SMALL * number])
+    assert asked(registry) == ["POST 202", "PUT 201"] * 3
+    assert ["digest=" in one.path for one in registry.requests if one.method == "POST"] == [True, False, False]
+    assert read(store, describe(SMALL)) == SMALL
+
+
+def test_larger_blobs_try_it_only_where_it_is_known_to_work(registry: Registry, store: RegistryStore) -> None:
+    registry.habits.single_post = True
+    middle = os.urandom(uploads.PROBE + 1)
+    store.put(describe(middle), [middle])
+    store.put(describe(SMALL), [SMALL])
+    store.put(describe(middle[1:] + b"x"), [middle[1:] + b"x"])
+    store.put(describe(BIG), [BIG])
+    assert asked(registry) == ["POST 202", "PUT 201", "POST 201", "POST 201", "POST 202", "PUT 201"]
+
+
+@pytest.mark.parametrize("status", [400, 404, 405, 411, 413, 415, 501])
+def test_a_refusal_of_one_request_is_no_refusal_of_the_blob(
+    registry: Registry, store: RegistryStore, status: int
+) -> None:
+    registry.fault(lambda method, path: "?digest=" in path and method == "POST", Status(status), times=None)
+    store.put(describe(SMALL), [SMALL])
+    assert asked(registry) == [f"POST {status}", "POST 202", "PUT 201"]
+
+
+def test_a_failure_of_one_request_is_tried_again(registry: Registry, store: RegistryStore) -> None:
+    registry.habits.single_post = True
+    registry.fault(posts, Status(503))
+    registry.fault(posts, Reset(done=True))
+    store.put(describe(SMALL), [SMALL])
+    assert asked(registry) == ["POST 503", "POST 0", "POST 201"]
+
+
+# --- files
+
+
+def test_a_file_is_sent_unread(registry: Registry, store: RegistryStore, tmp_path: Path) -> None:
+    file = InFile(tmp_path / "f", BIG)
+    store.put(describe(BIG), file)
+    assert read(store, describe(BIG)) == BIG
+    assert (file.opened, file.spanned) == (1, [0])
+
+
+def test_a_retry_sends_the_file_from_its_start(registry: Registry, store: RegistryStore, tmp_path: Path) -> None:
+    registry.fault(puts, CutUpload(1_000_000))
+    registry.fault(puts, Status(503, reads_body=False))
+    file = InFile(tmp_path / "f", BIG)
+    store.put(describe(BIG), file)
+    assert read(store, describe(BIG)) == BIG
+    assert file.spanned == [0, 0, 0]
+
+
+def test_bytes_that_a_registry_found_wrong_are_looked_at_here(
+    registry: Registry, store: RegistryStore, tmp_path: Path
+) -> None:
+    file = InFile(tmp_path / "f", BIG[:-1] + bytes([BIG[-1] ^ 1]))
+    with pytest.raises(Corrupt, match="the content to send as"):
+        store.put(describe(BIG), file)
+    assert file.spanned == [0], "the second time they were hashed"
+    assert "PUT 201" not in asked(registry)
+
+
+def test_a_file_that_is_shorter_than_it_should_be(registry: Registry, store: RegistryStore, tmp_path: Path) -> None:
+    with pytest.raises((Corrupt, Unavailable)):
+        store.put(describe(BIG), InFile(tmp_path / "f", BIG[:-5000]))
+    assert "PUT 201" not in asked(registry)
+
+
+# --- from another repository
+
+
+def test_a_blob_that_another_repository_holds_takes_one_request(registry: Registry, store: RegistryStore) -> None:
+    registry.protocol.repository("team/base").blobs[str(describe(BIG).digest)] = BIG
+    assert store.mount(describe(BIG), iter(()), ["team/base", "team/never-asked"]) is True
+    assert asked(registry) == ["POST 201"]
+    assert "from=team/base" in registry.requests[0].path
+    assert read(store, describe(BIG)) == BIG
+
+
+def test_a_mount_that_misses_gives_the_session_to_upload_to(registry: Registry, store: RegistryStore) -> None:
+    assert store.mount(describe(SMALL), [SMALL], ["team/base"]) is False
+    assert asked(registry) == ["POST 202", "PUT 201"]
+
+
+def test_the_login_to_mount_covers_both_repositories(registry: Registry) -> None:
+    registry.require_auth("bob", "secret")
+    registry.protocol.repository("team/base").blobs[str(describe(BIG).digest)] = BIG
+    with Client(credentials=Given(registry.host, Credentials("bob", "secret"))) as client:
+        assert RegistryStore(client, registry.host, "team/model").mount(describe(BIG), [BIG], ["team/base"])
+    [token] = registry.asked("GET", "/token")
+    assert "scope=repository%3Ateam%2Fmodel%3Apull%2Cpush&scope=repository%3Ateam%2Fbase%3Apull" in token.path
+
+
+@pytest.mark.parametrize("action", [Refuse(403, "DENIED"), Refuse(401, "UNAUTHORIZED")], ids=["403", "401"])
+def test_a_repository_that_may_not_be_read_is_passed_over(
+    registry: Registry, store: RegistryStore, action: Action
+) -> None:
+    registry.protocol.repository("team/open").blobs[str(describe(BIG).digest)] = BIG
+    registry.fault(lambda method, path: "from=team/secret" in path, action, times=None)
+    assert store.mount(describe(BIG), [BIG], ["team/secret", "team/open"]) is True
+    assert read(store, describe(BIG)) == BIG
+
+
+# --- in parts
+
+PART = 1024 * 1024
+PARTS = [f"PATCH {status}" for status in (202, 202, 202)]
+
+
+@pytest.fixture
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    profile = replace(registries.DISTRIBUTION, part=PART, parts_from=2 * PART)
+    monkeypatch.setattr(registries, "DISTRIBUTION", profile)
+
+
+def patches(method: str, path: str) -> bool:
+    return method == "PATCH"
+
+
+Make = Callable[[], RegistryStore]
+
+
+@pytest.fixture
+def again(registry: Registry, tmp_path: Path) -> Iterator[Make]:
+    """Another process on the same project."""
+    with Client(policy=Policy(base=0.0)) as client:
+        yield lambda: RegistryStore(client, registry.host, "team/model", tmp_path / "uploads")
+
+
+@pytest.mark.usefixtures("small_parts")
+class TestParts:
+    def test_a_large_blob_goes_in_parts(self, registry: Registry, store: RegistryStore, tmp_path: Path) -> None:
+        file = InFile(tmp_path / "f", BIG)
+        store.put(describe(BIG), file)
+        assert asked(registry) == ["POST 202", *PARTS, "PUT 201"]
+        assert [one.headers["content-range"] for one in registry.asked("PATCH")] == [
+            "0-1048575",
+            "1048576-2097151",
+            "2097152-3145727",
+        ]
+        assert registry.requests[-1].headers["content-length"] == "0"
+        assert read(store, describe(BIG)) == BIG
+        assert file.opened == 1
+
+    def test_other_registries_get_one_put(self, registry: Registry, store: RegistryStore) -> None:
+        registry.habits.state = False
+        store.put(describe(BIG), [BIG])
+        assert asked(registry) == ["POST 202", "PUT 201"]
+
+    def test_a_smaller_blob_goes_whole(self, registry: Registry, store: RegistryStore) -> None:
+        store.put(describe(BIG[: 2 * PART - 1]), [BIG[: 2 * PART - 1]])
+        assert asked(registry) == ["POST 202", "PUT 201"]
+
+    def test_the_least_part_is_respected(self, registry: Registry, store: RegistryStore) -> None:
+        registry.habits.least = 2 * PART
+        store.put(describe(BIG), [BIG])
+        assert [one.headers["content-length"] for one in registry.asked("PATCH")] == [str(2 * PART), str(PART)]
+
+    @pytest.mark.parametrize("status", [201, 204])
+    def test_what_registries_say_to_a_part(self, registry: Registry, store: RegistryStore, status: int) -> None:
+        registry.habits.patched = status
+        store.put(describe(BIG), [BIG])
+        assert asked(registry) == ["POST 202", *[f"PATCH {status}"] * 3, "PUT 201"]
+        assert read(store, describe(BIG)) == BIG
+
+    def test_where_parts_are_refused_the_blob_goes_whole(self, registry: Registry, store: RegistryStore) -> None:
+        registry.habits.patch = 0
+        store.put(describe(BIG), [BIG])
+        assert asked(registry) == ["POST 202", "PATCH 405", "DELETE 204", "POST 202", "PUT 201"]
+        other = BIG[::-1]
+        store.put(describe(other), [other])
+        assert asked(registry)[5:] == ["POST 202", "PUT 201"]
+
+    def test_a_cut_in_a_part_goes_on_where_the_registry_keeps_it(
+        self, registry: Registry, store: RegistryStore, tmp_path: Path
+    ) -> None:
+        registry.fault(patches, CutUpload(400_000), skip=1)
+        file = InFile(tmp_path / "f", BIG)
+        store.put(describe(BIG), file)
+        assert asked(registry) == ["POST 202", "PATCH 202", "PATCH 0", "GET 204", "PATCH 202", "PATCH 202", "PUT 201"]
+        assert file.spanned == [0, PART + 400_000]
+        assert read(store, describe(BIG)) == BIG
+
+    def test_a_cut_in_a_part_starts_over_where_the_session_is_lost(
+        self, registry: Registry, store: RegistryStore, tmp_path: Path
+    ) -> None:
+        registry.habits.keeps, registry.habits.appends = False, True
+        registry.fault(patches, CutUpload(400_000), skip=1)
+        store.put(describe(BIG), InFile(tmp_path / "f", BIG))
+        assert asked(registry) == [
+            *("POST 202", "PATCH 202", "PATCH 0", "GET 404"),
+            *("POST 202", *PARTS, "PUT 201"),
+        ]
+        assert read(store, describe(BIG)) == BIG
+
+    @pytest.mark.parametrize("where", ["PATCH", "PUT"])
+    def test_a_registry_that_restarts(self, registry: Registry, store: RegistryStore, where: str) -> None:
+        registry.fault(
+            lambda method, path: method == where, First(registry.protocol.restart), skip=1 if where == "PATCH" else 0
+        )
+        store.put(describe(BIG), [BIG])
+        assert read(store, describe(BIG)) == BIG
+        assert asked(registry).count("POST 202") == 2
+
+    def test_a_registry_that_counts_differently_is_left(self, registry: Registry, store: RegistryStore) -> None:
+        registry.fault(patches, Headers({"Range": "0-5"}))
+        store.put(describe(BIG), [BIG])
+        assert read(store, describe(BIG)) == BIG
+        assert asked(registry)[:3] == ["POST 202", "PATCH 202", "DELETE 204"]
+
+    @pytest.mark.parametrize("said", ["0-0", "", "nonsense", "5-9", "0-99999999"])
+    def test_a_session_with_an_odd_range_is_not_gone_on_with(
+        self, registry: Registry, store: RegistryStore, said: str
+    ) -> None:
+        registry.fault(patches, CutUpload(400_000), skip=1)
+        registry.fault(lambda method, path: method == "GET" and "/uploads/" in path, Headers({"Range": said}))
+        store.put(describe(BIG), [BIG])
+        assert asked(registry).count("POST 202") == 2
+        assert read(store, describe(BIG)) == BIG
+
+    @pytest.mark.parametrize("status", [500, 502, 503, 429])
+    def test_a_busy_registry_is_asked_again_later(
+        self, registry: Registry, store: RegistryStore, events: list[Event], status: int
+    ) -> None:
+        registry.fault(patches, Status(status, {"Retry-After": "0"}), skip=1)
+        store.put(describe(BIG), [BIG])
+        assert read(store, describe(BIG)) == BIG
+        assert asked(registry)[2:4] == [f"PATCH {status}", "GET 204"]
+        assert any(isinstance(event, Retrying) for event in events)
+
+    def test_another_process_goes_on(self, registry: Registry, again: Make, tmp_path: Path) -> None:
+        registry.fault(patches, Refuse(403, "DENIED"), skip=2)
+        registry.fault(lambda method, path: method == "DELETE", Status(202), times=None)
+        first = again()
+        journal = tmp_path / "uploads"
+        noted: list[bytes] = []
+        registry.fault(patches, First(lambda: noted.extend(file.read_bytes() for file in journal.iterdir())), skip=1)
+        with pytest.raises(BundleError):
+            first.put(describe(BIG), [BIG])
+        assert not list(journal.iterdir()), "a refusal ends it"
+        registry.heal()
+        registry.requests.clear()
+        # What a process that was killed would have left.
+        (journal / noted_name(again(), journal)).write_bytes(noted[0])
+        file = InFile(tmp_path / "f", BIG)
+        again().put(describe(BIG), file)
+        assert read(first, describe(BIG)) == BIG
+        assert asked(registry)[:2] == ["GET 204", "PATCH 202"]
+        assert file.spanned == [2 * PART]
+        assert not list(journal.iterdir())
+
+    def test_a_resumed_blob_of_other_bytes_starts_over(self, registry: Registry, store: RegistryStore) -> None:
+        registry.fault(patches, CutUpload(400_000), skip=1)
+        damaged = registry.fault(puts, Refuse(400, "DIGEST_INVALID"))
+        store.put(describe(BIG), [BIG])
+        assert damaged.used == 1
+        assert asked(registry)[-5:] == ["POST 202", *PARTS, "PUT 201"]
+        assert read(store, describe(BIG)) == BIG
+
+    def test_a_session_noted_for_another_server_is_not_asked(
+        self, registry: Registry, again: Make, tmp_path: Path
+    ) -> None:
+        with Registry() as evil:
+            store = again()
+            Unfinished(tmp_path / "uploads").keep(
+                Begun(registry.url, "team/model", str(describe(BIG).digest), len(BIG), f"{evil.url}/v2/x", PART)
+            )
+            store.put(describe(BIG), [BIG])
+            assert evil.requests == []
+        assert read(store, describe(BIG)) == BIG
+
+    @pytest.mark.parametrize("location", ["http://[bad", "http://localhost:999999/", "", "file:///etc/passwd"])
+    def test_a_damaged_note_costs_nothing(self, registry: Registry, again: Make, tmp_path: Path, location: str) -> None:
+        store = again()
+        Unfinished(tmp_path / "uploads").keep(
+            Begun(registry.url, "team/model", str(describe(BIG).digest), len(BIG), location, PART)
+        )
+        store.put(describe(BIG), [BIG])
+        assert read(store, describe(BIG)) == BIG
+        assert not list((tmp_path / "uploads").iterdir())
+
+    def test_all_parts_sent_and_the_end_not(self, registry: Registry, again: Make, tmp_path: Path) -> None:
+        registry.fault(puts, Status(503), times=None)
+        file = InFile(tmp_path / "f", BIG)
+        with pytest.raises(Unavailable):
+            again().put(describe(BIG), file)
+        registry.heal()
+        registry.requests.clear()
+        again().put(describe(BIG), file)
+        assert asked(registry) == ["GET 204", "PUT 201"]
+        assert read(again(), describe(BIG)) == BIG
+
+    def test_an_open_upload_of_a_blob_for_parts_wants_its_digest_first(
+        self, registry: Registry, store: RegistryStore
+    ) -> None:
+        assert store.upload("f", len(BIG), [BIG]) is None
+        assert asked(registry) == ["POST 202", "DELETE 204"]
+        assert store.upload("f", PART, [BIG[:PART]]) == Digest.of(BIG[:PART])
+
+
+def noted_name(store: RegistryStore, journal: Path) -> str:
+    registry = str(store._repository.origin)
+    notes = Unfinished(journal)
+    notes.keep(Begun(registry, "team/model", str(describe(BIG).digest), len(BIG), "x", 0))
+    [file] = journal.iterdir()
+    return file.name
+
+
+# --- of unknown digest
+
+
+@pytest.mark.parametrize("in_file", [False, True])
+def test_content_is_hashed_while_it_is_sent(
+    registry: Registry, store: RegistryStore, tmp_path: Path, in_file: bool
+) -> None:
+    chunks = InFile(tmp_path / "f", BIG) if in_file else Pieces(BIG, 1000)
+    assert store.upload("f", len(BIG), chunks) == Digest.of(BIG)
+    assert asked(registry) == ["POST 202", "PATCH 202", "PUT 201"]
+    assert registry.requests[1].headers["content-range"] == f"0-{len(BIG) - 1}"
+    assert registry.requests[1].headers["content-length"] == str(len(BIG))
+
+
+@pytest.mark.parametrize("limit", [0, 1000])
+def test_a_registry_that_wants_the_digest_first_says_so_once(
+    registry: Registry, store: RegistryStore, limit: int
+) -> None:
+    registry.habits.patch = limit
+    assert store.upload("f", len(BIG), [BIG]) is None
+    assert asked(registry) == ["POST 202", f"PATCH {416 if limit else 405}", "DELETE 204"]
+    assert store.upload("f", len(BIG), [BIG]) is None
+    assert len(registry.requests) == 3
+
+
+def test_hosts_known_to_refuse_are_not_asked(client_of: Callable[[str], RegistryStore]) -> None:
+    assert client_of("ghcr.io").upload("f", len(BIG), [BIG]) is None
+
+
+@pytest.fixture
+def client_of() -> Iterator[Callable[[str], RegistryStore]]:
+    with Client() as client:
+        yield lambda host: RegistryStore(client, host, "team/model")
 
 
 @pytest.mark.parametrize(
-    "chunks", [[b"abc"], [b"a", b"b", b"c"], [b"", b"ab", b"", b"c", b""], [b"a", b"bc"]], ids=lambda c: str(len(c))
+    "action",
+    [
+        CutUpload(1_000_000),
+        Status(503),
+        Refuse(404, "BLOB_UPLOAD_UNKNOWN"),
+        Status(502, reads_body=False),
+        Headers({"Range": "0-7"}),
+        Reset(done=True),
+    ],
+    ids=["cut", "503", "lost", "early 502", "miscount", "reset"],
 )
-def test_right_pieces_pass(chunks: list[bytes]) -> None:
-    assert sent(b"abc", chunks) == (b"abc", True)
+def test_an_open_upload_is_tried_again_from_the_start(
+    registry: Registry, store: RegistryStore, tmp_path: Path, action: Action
+) -> None:
+    registry.fault(patches, action, times=2)
+    assert store.upload("f", len(BIG), InFile(tmp_path / "f", BIG)) == Digest.of(BIG)
+    assert read(store, describe(BIG)) == BIG
 
 
-@pytest.mark.parametrize(
-    "chunks",
-    [[b"abd"], [b"a", b"b", b"d"], [b"abc", b"d"], [b"abcd"], [b"ab"], [], [b"a", b"b"], [b"a", b"b", b"c", b"d"]],
-)
-def test_wrong_pieces_are_never_complete(chunks: list[bytes]) -> None:
-    out, complete = sent(b"abc", chunks)
-    assert not complete
-    assert len(out) < 3
+def test_an_iterator_of_unknown_digest_has_one_try(registry: Registry, store: RegistryStore) -> None:
+    registry.fault(patches, Status(503))
+    with pytest.raises(Unavailable):
+        store.upload("f", len(BIG), iter([BIG]))
+    registry.habits.patch = 0
+    with pytest.raises(Unsupported):
+        store.upload("f", len(BIG), iter([BIG]))
 
 
-def test_the_empty_blob_is_checked_too() -> None:
-    assert sent(b"", []) == (b"", True)
-    assert sent(b"", [b"x"]) == (b"", False)
+def test_bytes_that_changed_between_sending_and_hashing_are_never_stored(
+    registry: Registry, store: RegistryStore, tmp_path: Path
+) -> None:
+    registry.fault(puts, Refuse(400, "DIGEST_INVALID"))
+    assert store.upload("f", len(BIG), InFile(tmp_path / "f", BIG)) == Digest.of(BIG)
+    assert asked(registry) == ["POST 202", "PATCH 202", "PUT 400", "POST 202", "PATCH 202", "PUT 201"]

@@ -124,3 +124,24 @@ def test_ignorance(registry: Registry, connection: http.client.HTTPConnection) -
 def test_a_web_page(registry: Registry, connection: http.client.HTTPConnection) -> None:
     answer = get(registry, connection, actions.Html())
     assert answer.read().startswith(b"<!doctype html>")
+
+
+def test_an_upload_that_is_cut(registry: Registry, connection: http.client.HTTPConnection) -> None:
+    connection.request("POST", "/v2/a/blobs/uploads/")
+    answer = connection.getresponse()
+    answer.read()
+    where = answer.headers["Location"]
+    registry.fault(anything, actions.CutUpload(10))
+    with pytest.raises((ConnectionResetError, http.client.RemoteDisconnected, BrokenPipeError)):
+        connection.request("PATCH", where, body=DATA)
+        connection.getresponse()
+    connection.close()
+    connection.request("GET", where)
+    assert connection.getresponse().headers["Range"] == "0-9"
+    assert [one.status for one in registry.requests] == [202, 0, 204]
+
+
+def test_something_of_the_tests_own_comes_first(registry: Registry, connection: http.client.HTTPConnection) -> None:
+    done: list[int] = []
+    assert get(registry, connection, actions.First(lambda: done.append(1))).read() == DATA
+    assert done == [1]

@@ -150,6 +150,55 @@ def test_mounts(protocol: Protocol) -> None:
     assert ask(protocol, "POST", f"a/d/blobs/uploads/?mount={DIGEST}&from=a/b").status == 202
 
 
+def test_registries_differ_in_the_parts_they_take(protocol: Protocol) -> None:
+    protocol.habits.patch = 4
+    where = session(start(protocol))
+    assert ask(protocol, "PATCH", where, b"12345").status == 416
+    assert ask(protocol, "PATCH", where, b"1234").status == 202
+    protocol.habits.patched = 204
+    assert ask(protocol, "PATCH", where, b"5").status == 204
+    protocol.habits.patch = 0
+    assert ask(protocol, "PATCH", where, b"6").status == 405
+    assert ask(protocol, "GET", where).headers["Range"] == "0-4"
+
+
+def test_some_append_whatever_they_get(protocol: Protocol) -> None:
+    where = session(start(protocol))
+    ask(protocol, "PATCH", where, b"12")
+    assert ask(protocol, "PATCH", where, b"12", content_range="0-1").status == 416
+    protocol.habits.appends = True
+    assert ask(protocol, "PATCH", where, b"12", content_range="0-1").headers["Range"] == "0-3"
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_what_is_left_of_a_body_that_was_cut(protocol: Protocol, keeps: bool) -> None:
+    protocol.habits.keeps = keeps
+    where = session(start(protocol))
+    ask(protocol, "PATCH", where, b"12")
+    protocol.cut(Call("PATCH", f"/v2/{where}", {}, b"345"))
+    protocol.cut(Call("PUT", "/v2/a/b/manifests/x", {}, b"345"))
+    answer = ask(protocol, "GET", where)
+    assert (answer.status, answer.headers.get("Range")) == ((204, "0-4") if keeps else (404, None))
+
+
+def test_a_restart_loses_every_upload(protocol: Protocol) -> None:
+    where = session(start(protocol))
+    assert protocol.uploads == 1
+    protocol.restart()
+    assert protocol.uploads == 0
+    assert code(ask(protocol, "GET", where)) == "BLOB_UPLOAD_UNKNOWN"
+
+
+def test_sessions_may_say_the_least_part_and_carry_a_state(protocol: Protocol) -> None:
+    first = start(protocol).headers
+    assert "_state=" in first["Location"]
+    assert "OCI-Chunk-Min-Length" not in first
+    protocol.habits.least, protocol.habits.state = 5, False
+    second = start(protocol).headers
+    assert "?" not in second["Location"]
+    assert second["OCI-Chunk-Min-Length"] == "5"
+
+
 def test_single_post(protocol: Protocol) -> None:
     assert ask(protocol, "POST", f"a/b/blobs/uploads/?digest={Digest.of(b'x')}", b"x").status == 201
     protocol.habits.single_post = False

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from modelops_bundle.errors import Corrupt, Interrupted, NotFound
 from modelops_bundle.events import Advanced, Event, Finished, ItemStarted, Limits, Run, Started
 from modelops_bundle.model.descriptor import Descriptor
-from modelops_bundle.model.ports import Chunks
+from modelops_bundle.model.ports import Chunks, SendFile
 from modelops_bundle.stores.memory import MemoryStore
+from modelops_bundle.testing.contents import InFile
 from modelops_bundle.transfer.copy import Content, copy_blobs
 from tests.support.things import blob
 
@@ -109,8 +111,12 @@ def test_a_retried_upload_starts_over() -> None:
     assert (copied.blobs, copied.size) == (1, 9)
 
 
+def content_of(run: Run) -> Content:
+    return Content("key", lambda: Source(THREE).open(blob(THREE)), run)
+
+
 def test_content_can_be_read_again_from_the_start() -> None:
-    content = Content(blob(THREE), Source(THREE), Run())
+    content = content_of(Run())
     assert content.sent is False
     assert (b"".join(content), b"".join(content)) == (THREE, THREE)
     assert content.sent is True
@@ -118,7 +124,7 @@ def test_content_can_be_read_again_from_the_start() -> None:
 
 def test_cancelling_stops_in_the_middle_of_a_blob() -> None:
     run = Run()
-    content = iter(Content(blob(THREE), Source(THREE), run))
+    content = iter(content_of(run))
     next(content)
     run.cancel()
     with pytest.raises(Interrupted):
@@ -144,3 +150,66 @@ def test_nothing_wanted_is_nothing_done() -> None:
     got: list[Event] = []
     copied = copy_blobs([], Source(), Destination(), Run(emit=got.append))
     assert (copied.blobs, copied.size, copied.existing, got) == (0, 0, 0, [])
+
+
+class Mounting(Destination):
+    """Takes blobs from one other repository, too."""
+
+    def __init__(self, *elsewhere: bytes) -> None:
+        super().__init__()
+        self.elsewhere = {str(blob(data).digest): data for data in elsewhere}
+        self.wished: list[Sequence[str]] = []
+
+    def mount(self, what: Descriptor, chunks: Iterable[bytes], repositories: Sequence[str]) -> bool:
+        self.wished.append(repositories)
+        if str(what.digest) in self.elsewhere:
+            self.got[str(what.digest)] = self.elsewhere[str(what.digest)]
+            return True
+        self.put(what, chunks)
+        return False
+
+
+def test_blobs_of_other_repositories_are_taken_from_there() -> None:
+    got: list[Event] = []
+    destination = Mounting(TWO)
+    mounts = {str(blob(TWO).digest): ["team/base"], str(blob(ONE).digest): ["team/base"]}
+    run = Run(emit=got.append, limits=Limits(jobs=1))
+    copied = copy_blobs(wanted(ONE, TWO, THREE), Source(ONE, THREE), destination, run, mounts=mounts)
+    assert set(destination.got.values()) == {ONE, TWO, THREE}
+    assert destination.wished == [["team/base"], ["team/base"]]
+    assert (copied.blobs, copied.size, copied.existing) == (2, 10, 1)
+    outcomes = [event.outcome for event in got if isinstance(event, Finished)]
+    assert outcomes == ["copied", "mounted", "copied"]
+
+
+def test_stores_that_cannot_mount_are_sent_to() -> None:
+    destination = Destination()
+    copy_blobs(wanted(TWO), Source(TWO), destination, Run(), mounts={str(blob(TWO).digest): ["team/base"]})
+    assert set(destination.got.values()) == {TWO}
+
+
+def test_a_file_stays_one_and_tells_its_progress(tmp_path: Path) -> None:
+    data = bytes(700_000)
+    file = InFile(tmp_path / "f", data)
+    got: list[Event] = []
+    content = Content("key", file.open, Run(emit=got.append))
+    with content.open() as chunks:
+        assert isinstance(chunks, SendFile)
+        assert not content.sent
+        assert sum(map(len, chunks.spans(100_000))) == 600_000
+    assert content.sent
+    assert file.spanned == [100_000]
+    assert sum(event.amount for event in got if isinstance(event, Advanced)) == 600_000
+    with content.open() as chunks:
+        assert b"".join(chunks) == data
+
+
+def test_cancelling_stops_in_the_middle_of_a_file(tmp_path: Path) -> None:
+    run = Run()
+    with Content("key", InFile(tmp_path / "f", bytes(700_000)).open, run).open() as chunks:
+        assert isinstance(chunks, SendFile)
+        pieces = chunks.spans()
+        next(pieces)
+        run.cancel()
+        with pytest.raises(Interrupted):
+            next(pieces)

@@ -10,6 +10,7 @@ import pytest
 
 from modelops_bundle.disk.tree import StatKey, Tree
 from modelops_bundle.errors import BundleError, DiskError, NotFound, WorkspaceChanged
+from modelops_bundle.model.ports import SendFile, Span
 from modelops_bundle.model.snapshot import Entry, Snapshot
 from modelops_bundle.workspace.tree import _BLOCK, WorkTree
 from tests.support.things import blob, file
@@ -125,3 +126,63 @@ def test_the_descriptor_is_closed(tree: Tree, root: Path) -> None:
     with found.open(blob(BIG)) as chunks:
         next(chunks)
     assert len(os.listdir("/dev/fd")) == count
+
+
+# --- as parts of the file
+
+
+def spans(chunks: SendFile, start: int = 0) -> bytes:
+    return b"".join(
+        os.pread(piece.descriptor, len(piece), piece.start) if isinstance(piece, Span) else piece
+        for piece in chunks.spans(start)
+    )
+
+
+@pytest.mark.parametrize("data", [b"0123456789", BIG, b""])
+@pytest.mark.parametrize("start", [0, 1, 10, 1_500_000])
+def test_spans_are_the_same_bytes(tree: Tree, root: Path, data: bytes, start: int) -> None:
+    with reader(tree, keys(root)).open(blob(data)) as chunks:
+        assert isinstance(chunks, SendFile)
+        assert spans(chunks, min(start, len(data))) == data[start:]
+
+
+def test_spans_of_a_range(tree: Tree, root: Path) -> None:
+    with reader(tree, keys(root)).open(blob(BIG), 1000, 2_000_000) as chunks:
+        assert isinstance(chunks, SendFile)
+        assert spans(chunks, 5) == BIG[1005:2_000_000]
+
+
+def test_most_of_a_file_is_not_read_and_its_end_is(tree: Tree, root: Path) -> None:
+    with reader(tree, keys(root)).open(blob(BIG)) as chunks:
+        assert isinstance(chunks, SendFile)
+        *most, last = chunks.spans()
+        assert all(isinstance(piece, Span) and len(piece) <= _BLOCK for piece in most)
+        assert isinstance(last, bytes)
+        assert 0 < len(last) < _BLOCK
+
+
+def test_content_whose_state_is_not_known_is_not_offered_so(tree: Tree) -> None:
+    with reader(tree, {}).open(blob(BIG)) as chunks:
+        assert not isinstance(chunks, SendFile)
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_a_change_while_spans_are_sent_withholds_the_end(tree: Tree, root: Path, after: int) -> None:
+    got = 0
+    with pytest.raises(WorkspaceChanged), reader(tree, keys(root)).open(blob(BIG)) as chunks:
+        assert isinstance(chunks, SendFile)
+        for number, piece in enumerate(chunks.spans()):
+            got += len(piece)
+            if number == after:
+                (root / "big").write_bytes(b"y" * len(BIG))
+    assert got < len(BIG)
+
+
+def test_a_path_is_opened_before_its_digest_is_known(tree: Tree, root: Path) -> None:
+    found = WorkTree(tree, Snapshot({}), keys(root))
+    with found.open_path("big", 0, len(BIG)) as chunks:
+        assert isinstance(chunks, SendFile)
+        assert spans(chunks) == BIG
+    (root / "big").write_bytes(b"y" * len(BIG))
+    with pytest.raises(WorkspaceChanged), found.open_path("big", 0, len(BIG)):
+        pass
