@@ -254,10 +254,10 @@ def _redirected(request: Request, base: str, target: str) -> str:
     here = Origin.of(base)
     if request.method not in ("GET", "HEAD"):
         raise Unavailable(f"{here.netloc} redirects a {request.method}, which is not followed", host=here.netloc)
-    url = urljoin(base, target)
     try:
+        url = urljoin(base, target)
         there = Origin.of(url)
-    except Corrupt as error:
+    except (Corrupt, ValueError) as error:
         raise Unavailable(f"{here.netloc} redirects to something else than a web address", host=here.netloc) from error
     if here.scheme == "https" and there.scheme != "https":
         raise Unavailable(f"{here.netloc} redirects from TLS to plain HTTP ({safe(there.netloc)})", host=here.netloc)

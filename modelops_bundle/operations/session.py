@@ -222,7 +222,12 @@ class Session:
                 )
             root = self._project.root if self._project is not None else self.cwd
             self._stores[key] = open_store(
-                reference, client_factory=lambda: self._client(reference), root=root, run=self.run, create=create
+                reference,
+                client_factory=lambda: self._client(reference),
+                root=root,
+                run=self.run,
+                create=create,
+                journal=self._project.folder / layout.UPLOADS if self._project is not None else None,
             )
         return self._stores[key]
 

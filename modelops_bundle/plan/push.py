@@ -91,16 +91,37 @@ class PushPlan:
     strays_from: str | None = None
     """The reference this tree was pulled from, when nobody said that the push goes to another existing tag."""
     packed: tuple[Pack, ...] = ()
+    open: frozenset[str] = frozenset()
+    """Paths whose digest is found while they are sent: until then a stand-in that no content has."""
 
     @cached_property
     def artifact(self) -> artifact.Artifact:
-        """The artifact: a pure function of snapshot, annotations and packs."""
+        """The artifact: a pure function of snapshot, annotations and packs.
+
+        :raises ValueError: digests are open.
+        """
+        if self.open:
+            raise ValueError("a plan with open digests has no artifact yet")
         return artifact.build(self.snapshot, self.annotations, self.packed)
 
     def sharing(self, other: PushPlan) -> Self:
         """This plan, with the artifact that `other` of the same snapshot, annotations and packs has made already."""
         vars(self)["artifact"] = other.artifact
         return self
+
+    def complete(self, digests: Mapping[str, Digest]) -> Self:
+        """This plan with the digests of its open paths, which were sent."""
+        found = {path: replace(self.snapshot[path], digest=digest) for path, digest in digests.items()}
+        known = self.known | {str(digest) for digest in digests.values()}
+        return replace(self, snapshot=self.snapshot.replaced(found), known=known, open=self.open.difference(digests))
+
+    @property
+    def upload_size(self) -> int:
+        """Bytes of the files and packs that the repository is not known to hold."""
+        inside = {path for pack in self.packed for path, _ in pack.members}
+        blobs = {pack.digest: pack.size for pack in self.packed}
+        blobs |= {e.digest: e.size for path, e in self.snapshot.items() if e.kind == "file" and path not in inside}
+        return sum(size for digest, size in blobs.items() if str(digest) not in self.known)
 
     def with_tags(self, tags: Iterable[TagMove]) -> Self:
         """The same plan for `tags` only."""
@@ -123,7 +144,7 @@ class PushPlan:
     @property
     def nothing(self) -> bool:
         """Whether every tag stands for this push's manifest already."""
-        return all(move.found == self.artifact.digest for move in self.tags)
+        return not self.open and all(move.found == self.artifact.digest for move in self.tags)
 
     def check(self) -> None:
         """:raises TagMoved: a tag is not what this clone last saw, and the push is not forced."""
@@ -186,6 +207,11 @@ class PushPlan:
         if str(plan.artifact.digest) != value["manifest"]:
             raise ConfigError("this plan was written by another version of this tool", hint="make it again")
         return plan
+
+
+def stand_in(path: str, key: tuple[int, ...]) -> Digest:
+    """What stands for the digest of the file `path` in the state `key` while that is open."""
+    return Digest.of(f"open {path} {key}".encode("utf-8", "surrogateescape"))
 
 
 def moved_error(place: str, moved: Sequence[TagMove], losses: Sequence[Loss]) -> TagMoved:

@@ -74,35 +74,29 @@ def _annotations(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def _document(plan: PushPlan) -> dict[str, object]:
-    made = plan.artifact
     return {
         "place": plan.place,
         "tags": [move.to_json() for move in plan.tags],
-        "digest": str(made.digest),
+        "digest": None if plan.open else str(plan.artifact.digest),
         "changes": [{"path": path, "action": str(action)} for path, action, _ in plan.changes()],
         "dropped": list(plan.dropped),
         "losses": [loss.to_json() for loss in plan.losses],
-        "upload_bytes": upload_size(plan),
+        "upload_bytes": plan.upload_size,
     }
-
-
-def upload_size(plan: PushPlan) -> int:
-    """Bytes of the files that the repository is not known to hold."""
-    return sum(what.size for what, _ in plan.artifact.file_blobs() if str(what.digest) not in plan.known)
 
 
 def plan_lines(plan: PushPlan) -> list[Line]:
     """The plan for people."""
     names = ", ".join(move.tag for move in plan.tags)
     changes = plan.changes()
-    lines: list[Line] = [f"Push to {plan.place}:{names} as {plan.artifact.digest}"]
+    lines: list[Line] = [f"Push to {plan.place}:{names}" + ("" if plan.open else f" as {plan.artifact.digest}")]
     lines += [f"  {action:<9} {path}" for path, action, _ in changes[:_MOST]]
     if len(changes) > _MOST:
         lines.append(f"  … and {len(changes) - _MOST:,} more")
     if plan.nothing:
         lines.append("Nothing to do: the remote holds exactly this")
     else:
-        lines.append(f"At most {text.size(upload_size(plan))} to send")
+        lines.append(f"At most {text.size(plan.upload_size)} to send")
     if plan.losses:
         lines.append(Paint("Changes of others that this loses:", "red"))
         lines += [f"  {loss.path} ({loss.action} there)" for loss in plan.losses]
