@@ -107,7 +107,7 @@ class Bundle:
     def push(self, reference: str | None = None, *, tags: Sequence[str] = ()) -> push.Result:
         """Plan and apply a push."""
         session = self._fresh()
-        return push.apply_push(session, push.plan_push(session, push.PushRequest(reference, tags)))
+        return push.apply_push(session, push.plan_push(session, push.PushRequest(reference, tags, direct=True)))
 
     def pull(self, reference: str | None = None, choices: Choices = PLAIN) -> pull.Result:
         """Plan and apply a pull."""

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
+from tempfile import TemporaryFile
+from typing import BinaryIO
 
+from modelops_bundle.disk.files import free_bytes, require_directory
+from modelops_bundle.disk.problems import translated
 from modelops_bundle.errors import ConfigError
 from modelops_bundle.events import Advanced, Finished, ItemStarted, Started
 from modelops_bundle.model import packs
@@ -17,6 +22,9 @@ from modelops_bundle.transfer import engine, pack
 from modelops_bundle.workspace import layout
 from modelops_bundle.workspace.packs import PackCache
 from modelops_bundle.workspace.tree import WorkTree
+
+_MOST_SPOOLS = 256
+"""Files that are held open at once."""
 
 
 def mode(session: Session, wanted: str | None) -> Mode:
@@ -32,11 +40,18 @@ def mode(session: Session, wanted: str | None) -> Mode:
 
 
 def seal(
-    session: Session, snapshot: Snapshot, keys: Mapping[str, tuple[int, ...]], how: Mode, layers: int | None = None
+    session: Session,
+    snapshot: Snapshot,
+    keys: Mapping[str, tuple[int, ...]],
+    how: Mode,
+    layers: int | None = None,
+    *,
+    keep: bool = False,
 ) -> tuple[Pack, ...]:
     """The packs of the working tree, those that were made before without reading a file.
 
     :param layers: the most layers that the registry takes.
+    :param keep: keep what is made for the push that follows, where there is room.
     :raises WorkspaceChanged: a file changed since it was hashed.
     """
     cut = packs.cut(snapshot, how, layers)
@@ -46,7 +61,8 @@ def seal(
     made = [cache.get(members) for members in cut]
     todo = [number for number, known in enumerate(made) if known is None]
     if todo:
-        _make(session, WorkTree(session.tree, snapshot, keys), cut, todo, made)
+        spools = _spools(session, [cut[number] for number in todo]) if keep else ()
+        _make(session, WorkTree(session.tree, snapshot, keys), cut, todo, made, spools)
     found = tuple(known for known in made if known is not None)
     cache.save(found)
     return found
@@ -58,20 +74,36 @@ def _make(
     cut: Sequence[tuple[Member, ...]],
     todo: Sequence[int],
     made: list[Pack | None],
+    spools: Sequence[BinaryIO],
 ) -> None:
     run = session.run
     run.emit(Started("pack", len(todo), sum(packs.tar_size(cut[number]) for number in todo)))
 
-    def one(number: int) -> None:
+    def one(item: tuple[int, BinaryIO | None]) -> None:
+        number, spool = item
         members = cut[number]
         size, key = packs.tar_size(members), f"pack {number}"
         run.emit(ItemStarted(key, label(members), size))
         with session.tree.keeping():
-            made[number] = pack.seal(members, tree.content, run)
+            made[number] = sealed = pack.seal(members, tree.content, run, spool)
+        if spool is not None:
+            session.spooled[sealed.digest] = spool
         run.emit(Advanced(key, size))
         run.emit(Finished(key, "copied"))
 
-    engine.each(todo, one, run)
+    engine.each(zip_longest(todo, spools), one, run)
+
+
+def _spools(session: Session, todo: Sequence[tuple[Member, ...]]) -> list[BinaryIO]:
+    """A file for each pack to be made; none when they would take much of what is free."""
+    size = sum(packs.gzip_size(packs.tar_size(members)) for members in todo)
+    if len(todo) > _MOST_SPOOLS or size * 4 > free_bytes(session.project.folder):
+        return []
+    folder = session.project.parts
+    require_directory(folder)
+    with translated(f"write to {folder}"):
+        # They go with the process that made them, however it ends.
+        return [TemporaryFile(dir=folder, buffering=0) for _ in todo]
 
 
 def label(members: tuple[Member, ...]) -> str:

@@ -38,7 +38,7 @@ from modelops_bundle.plan import semver
 from modelops_bundle.plan.changes import difference
 from modelops_bundle.plan.push import PushPlan, TagMove
 from modelops_bundle.transfer import copy, publish
-from modelops_bundle.transfer.pack import Packs
+from modelops_bundle.transfer.pack import Packs, Spooled
 from modelops_bundle.workspace import layout
 from modelops_bundle.workspace.project import At
 from modelops_bundle.workspace.seen import Pushed, Sighting
@@ -56,6 +56,8 @@ class PushRequest:
     force: bool = False
     annotations: Mapping[str, str] | None = None
     pack: str | None = None
+    direct: bool = False
+    """The plan is carried out at once, not shown or saved: packs that are made for it are kept until they are sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ def plan_push(session: Session, request: PushRequest) -> PushPlan:
     _refuse_escaping_links(here.here)
     annotations = {**session.project.config.annotations(), **(request.annotations or {})}
     keys = {path: tuple(key) for path, key in here.keys.items()}
-    packed = packing.seal(session, here.here, keys, packing.mode(session, request.pack))
+    packed = packing.seal(session, here.here, keys, packing.mode(session, request.pack), keep=request.direct)
     draft = PushPlan(str(reference.at()), (), here.here, annotations, keys, Snapshot(), packed=packed)
     ours = draft.artifact.digest
     expected = _expected(request)
@@ -274,7 +276,7 @@ def _recheck(session: Session, plan: PushPlan) -> None:
 def _send(
     session: Session, plan: PushPlan, made: Artifact, store: Store, manifest: Descriptor, data: bytes
 ) -> copy.Copied:
-    source = _Source(WorkTree(session.tree, plan.snapshot, plan.keys), plan.packed, made)
+    source = _Source(WorkTree(session.tree, plan.snapshot, plan.keys), plan.packed, made, session.spooled)
     # A registry refuses a manifest whose blobs it lacks; a directory takes it, so there each blob is looked for.
     known = frozenset[str]() if isinstance(store, Atomic) else plan.known
     wanted = [
@@ -313,9 +315,9 @@ def _likely(session: Session, place: str) -> frozenset[str]:
 class _Source:
     """The working tree, its packs and the blobs made for this push, as one reader."""
 
-    def __init__(self, tree: WorkTree, packed: Sequence[Pack], made: Artifact) -> None:
+    def __init__(self, tree: WorkTree, packed: Sequence[Pack], made: Artifact, spooled: Spooled) -> None:
         self._tree = tree
-        self._packs = Packs(packed, tree.content)
+        self._packs = Packs(packed, tree.content, spooled)
         self._made = {what.digest: content for what, content in made.generated()}
 
     def has(self, what: Descriptor) -> bool:

@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from modelops_bundle.disk.files import read_file
 from modelops_bundle.disk.tree import Tree
@@ -68,6 +68,8 @@ class Session:
         """Manifests read during this session, so that none is fetched twice."""
         self.parsed: dict[Digest, Contents] = {}
         """What the manifests read or looked into during this session hold: parsing ten thousand rows takes a while."""
+        self.spooled: dict[Digest, BinaryIO] = {}
+        """Packs made for a push that follows, in files without a name."""
         self.fresh: dict[str, Sighting] = {}
         """By reference, what was read a moment ago and may be taken as current once."""
 

@@ -1,11 +1,16 @@
-"""Packs as a `Reader`: made from their members' bytes each time they are read, never kept anywhere."""
+"""Packs as a `Reader`: made from their members' bytes each time they are read, or once into a file without a name."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
+from typing import BinaryIO
 
+from modelops_bundle.disk.chunks import FileChunks
+from modelops_bundle.disk.files import write_all
+from modelops_bundle.disk.problems import translated
 from modelops_bundle.errors import NotFound
 from modelops_bundle.events import Run
 from modelops_bundle.model import packs
@@ -17,13 +22,20 @@ from modelops_bundle.model.ports import Chunks
 Contents = Callable[[str], Iterable[bytes]]
 """The bytes of the member at a path, all of them."""
 
+Spooled = Mapping[Digest, BinaryIO]
+"""Files without a name that hold packs."""
+
 
 class Packs:
-    """A reader on `made`, whose members' bytes `contents` brings."""
+    """A reader on `made`, whose members' bytes `contents` brings.
 
-    def __init__(self, made: Iterable[Pack], contents: Contents) -> None:
+    :param spooled: files that hold some of them whole.
+    """
+
+    def __init__(self, made: Iterable[Pack], contents: Contents, spooled: Spooled = MappingProxyType({})) -> None:
         self._packs = {pack.digest: pack for pack in made}
         self._contents = contents
+        self._spooled = spooled
 
     def has(self, what: Descriptor) -> bool:
         """Whether it is one of the packs."""
@@ -38,7 +50,11 @@ class Packs:
         pack = self._packs.get(what.digest)
         if pack is None:
             raise NotFound(f"no pack here is {what.digest}")
-        yield _part(blob(pack.members, self._contents), start, what.size if stop is None else stop)
+        end, file = what.size if stop is None else stop, self._spooled.get(what.digest)
+        if file is None:
+            yield _part(blob(pack.members, self._contents), start, end)
+        else:
+            yield FileChunks("a pack", file.fileno(), start, end, _unchanged)
 
 
 def blob(members: tuple[Member, ...], contents: Contents) -> Iterator[bytes]:
@@ -62,13 +78,21 @@ def _part(chunks: Iterable[bytes], start: int, stop: int) -> Iterator[bytes]:
         at += len(chunk)
 
 
-def seal(members: tuple[Member, ...], contents: Contents, run: Run) -> Pack:
+def _unchanged() -> None:
+    """Nobody else knows the file: it has no name."""
+
+
+def seal(members: tuple[Member, ...], contents: Contents, run: Run, spool: BinaryIO | None = None) -> Pack:
     """Find the digest of the pack of `members` by making it once.
 
-    :raises BundleError: whatever reading a member raises.
+    :param spool: an empty file that takes the pack, so that it need not be made again.
+    :raises BundleError: whatever reading a member raises. :raises DiskFull: the spool cannot take it.
     """
     hasher = hashlib.sha256()
     for chunk in blob(members, contents):
         run.check()
         hasher.update(chunk)
+        if spool is not None:
+            with translated("write a pack"):
+                write_all(spool.fileno(), chunk)
     return Pack(members, Digest("sha256", hasher.hexdigest()), packs.gzip_size(packs.tar_size(members)))

@@ -69,6 +69,8 @@ def session(
         here = Session(project, run, options(context), cwd=context.settings.directory)
         if after is not None:
             here.read.update(after.read)
+            here.parsed.update(after.parsed)
+            here.spooled.update(after.spooled)
         yield here
 
 

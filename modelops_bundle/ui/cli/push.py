@@ -48,16 +48,18 @@ def push(
 
     Refuses to replace a version that this clone has not seen.
     """
-    request = operation.PushRequest(reference, tags, bump, expect, force, _annotations(annotations), pack)
-    with session(context) as here:
-        plan = operation.plan_push(here, request)
+    request = operation.PushRequest(
+        reference, tags, bump, expect, force, _annotations(annotations), pack, not (dry_run or plan_out)
+    )
+    with session(context) as planned:
+        plan = operation.plan_push(planned, request)
     shown = plan_lines(plan)
     if only_shown(context, plan, _document(plan), shown, dry_run=dry_run, plan_out=plan_out):
         return
     plan.check()
     _confirm(context, plan, shown)
     (context.out.warn if plan.force and plan.losses else context.out.note)(*shown)
-    with session(context) as here:
+    with session(context, after=planned) as here:
         done = operation.apply_push(here, plan)
     context.out.result(done.to_json(), result_lines(done))
 
