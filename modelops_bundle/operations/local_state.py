@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from modelops_bundle.disk.problems import translated
@@ -15,23 +15,51 @@ from modelops_bundle.model.paths import parents
 from modelops_bundle.model.snapshot import Entry, Snapshot
 from modelops_bundle.operations.session import Session
 from modelops_bundle.workspace.ignore import Ignore, Rule
-from modelops_bundle.workspace.scan import Digester, Found, Walker, look, refuse_special
+from modelops_bundle.workspace.project import At
+from modelops_bundle.workspace.scan import Digester, Found, Walk, look, refuse_special
+from modelops_bundle.workspace.survey import State, Surveyor
 
 
-@dataclass(frozen=True, slots=True)
 class Local:
-    """The working tree: entries and stat keys of the tracked paths, and what else was asked for."""
+    """The working tree: what the tracked paths hold, and what else was asked for. Objects are made when asked for."""
 
-    tracked: frozenset[str]
-    here: Snapshot
-    keys: Mapping[str, tuple[int, ...]]
-    untracked: Mapping[str, Found] = field(default_factory=dict)
-    ignored: Mapping[str, Rule] = field(default_factory=dict)
+    def __init__(self, lines: bytes, state: State, walk: Walk) -> None:
+        self._lines = lines
+        self.state = state
+        self.untracked: Mapping[str, Found] = walk.untracked
+        self.ignored: Mapping[str, Rule] = walk.ignored
+
+    @cached_property
+    def tracked(self) -> frozenset[str]:
+        """The tracked paths, on disk or not."""
+        return frozenset(line for line in self._lines.decode("utf-8", "surrogateescape").split("\n") if line)
+
+    @property
+    def count(self) -> int:
+        """How many paths are tracked."""
+        return len(self.state.columns) if not self.state.changes else len(self.tracked)
+
+    @property
+    def here(self) -> Snapshot:
+        """The entries of the tracked paths that are on disk."""
+        return self.state.snapshot
+
+    @property
+    def keys(self) -> Mapping[str, StatKey]:
+        """The stat key of each file at the moment its digest held."""
+        return self.state.keys
 
     @property
     def gone(self) -> tuple[str, ...]:
         """Tracked paths that are no longer on disk."""
+        if not self.state.changes and len(self.state.columns):
+            return ()
         return tuple(sorted(self.tracked - self.here.keys()))
+
+    def is_at(self, base: At) -> bool:
+        """Whether every tracked path is as it was when the tree was last synced."""
+        old, new = self.state.against(base.columns)
+        return old == new
 
 
 def local(session: Session, *, strict: bool, untracked: bool = False, ignored: bool = False) -> Local:
@@ -42,14 +70,17 @@ def local(session: Session, *, strict: bool, untracked: bool = False, ignored: b
     """
     project, run = session.project, session.run
     run.emit(Started("scan"))
-    tracked = frozenset(project.tracked())
-    ignore = session.ignore if untracked or ignored else None
-    follow = project.config.follow_links()
-    walk = Walker(project.root, tracked, ignore, want_ignored=ignored, follow=follow).walk()
-    refuse_special(walk.tracked)
-    digester = _digester(session, strict=strict)
-    here = digester.snapshot(walk.tracked, keep=tracked)
-    return Local(tracked, here, digester.keys, walk.untracked, walk.ignored)
+    lines = project.tracked_lines()
+    surveyor = Surveyor(
+        session.tree,
+        session.index,
+        run,
+        roles=project.config.roles(),
+        follow=project.config.follow_links(),
+        strict=strict,
+    )
+    state, walk = surveyor.survey(lines, session.ignore if untracked or ignored else None, want_ignored=ignored)
+    return Local(lines, state, walk)
 
 
 def _digester(session: Session, *, strict: bool) -> Digester:

@@ -263,7 +263,7 @@ def test_a_foreign_file_is_cold_and_replaced(tmp_path: Path, clock: Clock, data:
 
 def test_a_cache_of_another_format_is_cold_even_when_sealed(tmp_path: Path, clock: Clock) -> None:
     reopened(tmp_path, clock, Hashed(D, key(), LATER))
-    body = (tmp_path / "index").read_bytes()[:-32].replace(b"MOBINDEX1\n", b"MOBINDEX2\n")
+    body = (tmp_path / "index").read_bytes()[:-32].replace(b"MOBINDEX2", b"MOBINDEX1")
     (tmp_path / "index").write_bytes(body + hashlib.sha256(body).digest())
     assert Index(tmp_path / "index", clock).get("p", key(), strict=False) is None
 

@@ -82,7 +82,7 @@ def test_a_kill_while_a_sighting_is_recorded_never_makes_a_lease_of_it(seen: See
         assert found is not None
         assert found.manifest in (b"old", b"new")
         assert found.manifest == b"old" or found.index == b"new index"
-    assert stops == 6
+    assert stops == 8
 
 
 def test_pushes_add_up_and_every_earlier_value_stays(seen: Seen) -> None:

@@ -1,0 +1,211 @@
+"""Whether tracked paths are as they were, a directory at a time: listings and stats compared with rows of the cache.
+
+Nothing is made for a path that did not change, and two processes share the work where there is much of it. What a
+glance cannot confirm is nobody's loss: the walk looks at it as if there were no cache.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from array import array
+from collections.abc import Callable, Collection, Iterable, Sequence
+from operator import attrgetter, methodcaller
+from pathlib import Path
+
+from modelops_bundle.workspace.columns import DIRECTORY, WIDTH, encoded
+from modelops_bundle.workspace.index import STAMPS, Index, Runs
+
+Listing = list[tuple[str, "os.DirEntry[str]"]]
+"""What a directory holds: paths in normalization form C, and what the disk says."""
+FORK_FROM = 30_000
+"""Rows from which a second process pays (facts: performance §8; threads do not, the GIL is in their way)."""
+_NAME: Callable[[os.DirEntry[str]], str] = attrgetter("name")
+_IS_DIRECTORY = methodcaller("is_dir", follow_symlinks=False)
+_LSTAT: Callable[[os.DirEntry[str]], os.stat_result] = methodcaller("stat", follow_symlinks=False)
+_SEEN = tuple(stamp for stamp in STAMPS if stamp != "taken")
+
+
+class Glance:
+    """The rows of `index` against the tree at `root`.
+
+    :param follow: links that stand for their target; they are looked at one by one.
+    """
+
+    def __init__(self, index: Index, root: Path, follow: Collection[str] = ()) -> None:
+        self._index = index
+        self._root = str(root)
+        self._follow = frozenset(follow)
+        self._odd = {path.rpartition("/")[0] for path in follow}
+        columns = [("st_size", index.columns.sizes), *((stamp, index.stamps[stamp]) for stamp in _SEEN)]
+        self._getters = [(attrgetter(name), column) for name, column in columns]
+        self.table = index.table
+        self.empties = {index.columns.paths[row]: row for row in index.columns.of_kind(DIRECTORY)}
+        self._same: set[str] = set()
+        self.confirmed = bytearray(len(index.columns))
+        """One byte for each row: 1 for those found as they were."""
+        self._known: set[str] = set()
+
+    def look(self, check: Callable[[], None]) -> None:
+        """Compare every directory that holds nothing else; `check` is called between them, and may raise."""
+        todo = [directory for directory in self.table if directory and directory not in self._odd]
+        half = self._half(todo)
+        if half:
+            self._look_by_two(todo[:half], todo[half:], check)
+        else:
+            self._same.update(self._looked(todo, check))
+
+    def _half(self, todo: Sequence[str]) -> int:
+        """How many of `todo` another process should take; 0 where there is to be none."""
+        # A copy of this process must not hold locks of threads it does not have.
+        if len(self.confirmed) < FORK_FROM or not hasattr(os, "fork") or threading.active_count() > 1:
+            return 0
+        if (os.cpu_count() or 1) < 2:
+            return 0
+        weights = [sum(run[1] - run[0] for run in self.table[directory][0]) for directory in todo]
+        left = sum(weights) // 2
+        for number, weight in enumerate(weights):
+            if left <= 0:
+                return number
+            left -= weight
+        return 0
+
+    def _look_by_two(self, theirs: Sequence[str], mine: Sequence[str], check: Callable[[], None]) -> None:
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                os.close(reader)
+                same = set(self._looked(theirs, _never))
+                told = memoryview(bytes(directory in same for directory in theirs))
+                while told:
+                    told = told[os.write(writer, told) :]
+                code = 0
+            finally:
+                # Nothing of the parent may run here: no handlers, no flushing of what it has not written yet.
+                os._exit(code)
+        os.close(writer)
+        try:
+            self._same.update(self._looked(mine, check))
+            with open(reader, "rb", closefd=False) as pipe:
+                told_us = pipe.read()
+        finally:
+            os.close(reader)
+            _, status = os.waitpid(child, 0)
+        if status == 0 and len(told_us) == len(theirs):
+            self._same.update(directory for directory, same in zip(theirs, told_us, strict=True) if same)
+
+    def _looked(self, directories: Iterable[str], check: Callable[[], None]) -> Iterable[str]:
+        for directory in directories:
+            check()
+            if self._is_same(directory):
+                yield directory
+
+    def _is_same(self, directory: str) -> bool:
+        runs, inner = self.table[directory]
+        try:
+            with os.scandir(f"{self._root}/{directory}") as found:
+                entries = list(found)
+            if inner:
+                directories = {entry.name for entry in entries if _IS_DIRECTORY(entry)}
+                if directories != set(inner):
+                    return False
+                entries = [entry for entry in entries if entry.name not in directories]
+            entries.sort(key=_NAME)
+            return self._match(f"{directory}/", entries, runs)
+        except OSError:
+            return False
+
+    def _match(self, prefix: str, entries: Sequence[os.DirEntry[str]], runs: Runs) -> bool:
+        """Whether `entries`, in the order of their names, are what the rows say, no more and no less."""
+        names = self._index.columns.names
+        found = encoded([f"{prefix}{entry.name}" for entry in entries])
+        if found != b"".join(names[run[2] : run[3]] for run in runs):
+            return False
+        facts = list(map(_LSTAT, entries))
+        return all(
+            array("q", map(getter, facts)).tobytes()
+            == b"".join(column[run[0] * WIDTH : run[1] * WIDTH] for run in runs)
+            for getter, column in self._getters
+        )
+
+    def same(self, directory: str, native: str) -> bool:
+        """Whether `directory` holds tracked paths as they were, tracked directories (`inner`), and nothing else."""
+        if directory not in self._same or native != f"{self._root}/{directory}":
+            return False
+        runs, inner = self.table[directory]
+        for first, last, *_ in runs:
+            self.confirmed[first:last] = b"\1" * (last - first)
+        if self.empties:
+            self._confirm_empty(f"{directory}/{name}" for name in inner)
+        return True
+
+    def _confirm_empty(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            if path in self.empties:
+                self.confirmed[self.empties[path]] = 1
+
+    def inner(self, directory: str) -> list[str]:
+        """Names of the directories in `directory` that the cache knows."""
+        return self.table[directory][1]
+
+    def confirm(self, directory: str, listed: Listing) -> tuple[Listing, Listing]:
+        """Of what is in `directory`: tracked directories to enter, and what has to be looked at. The rest is as it was."""
+        runs = self.table.get(directory, ([], []))[0]
+        prefix = f"{directory}/" if directory else ""
+        rows: dict[str, int] = {}
+        for first, last, start, end in runs:
+            texts = self._index.columns.names[start:end].decode("utf-8", "surrogateescape").split("\0")
+            rows.update(zip(texts, range(first, last), strict=False))
+        self._known.update(rows)
+        mine = sorted((item for item in listed if item[0] in rows), key=_native)
+        whole = directory not in self._odd and self._matches(prefix, [entry for _, entry in mine], runs)
+        # Two spellings of one path: which of them counts is the walk's decision.
+        twins = len({path for path, _ in listed}) < len(listed)
+        enter: Listing = []
+        left: Listing = []
+        for path, entry in listed:
+            if twins:
+                left.append((path, entry))
+            elif path in self.empties and entry.is_dir(follow_symlinks=False):
+                self._confirm_empty([path])
+                enter.append((path, entry))
+            elif path in rows and (whole or self._is_as_it_was(path, entry, rows[path])):
+                self.confirmed[rows[path]] = 1
+            else:
+                left.append((path, entry))
+        return enter, left
+
+    def _matches(self, prefix: str, entries: Sequence[os.DirEntry[str]], runs: Runs) -> bool:
+        try:
+            return self._match(prefix, entries, runs)
+        except OSError:
+            return False
+
+    def _is_as_it_was(self, path: str, entry: os.DirEntry[str], row: int) -> bool:
+        try:
+            facts = entry.stat(follow_symlinks=path in self._follow)
+        except OSError:
+            return False
+        columns = self._index.columns
+        return facts.st_size == columns.length(row) and all(
+            getattr(facts, stamp) == self._index.number(stamp, row) for stamp in _SEEN
+        )
+
+    def knows(self, path: str) -> bool:
+        """Whether `path`, in a directory that was just listed, has a row."""
+        return path in self._known or path in self.empties
+
+    def is_above(self, path: str) -> bool:
+        """Whether rows lie below `path`."""
+        runs, inner = self.table.get(path, ((), ()))
+        return bool(runs or inner)
+
+
+def _native(item: tuple[str, os.DirEntry[str]]) -> str:
+    return item[1].name
+
+
+def _never() -> None:
+    """No check."""
