@@ -62,25 +62,42 @@ class Local:
         return old == new
 
 
-def local(session: Session, *, strict: bool, untracked: bool = False, ignored: bool = False) -> Local:
-    """Scan the tracked paths, in one walk together with whatever else is wanted.
+class Scan:
+    """A look at the working tree that goes on beside other work until `finish` is called.
 
     :param strict: something will be written on the strength of it.
-    :raises UnsafePath: a tracked path is a FIFO, socket or device.
     """
-    project, run = session.project, session.run
-    run.emit(Started("scan"))
-    lines = project.tracked_lines()
-    surveyor = Surveyor(
-        session.tree,
-        session.index,
-        run,
-        roles=project.config.roles(),
-        follow=project.config.follow_links(),
-        strict=strict,
-    )
-    state, walk = surveyor.survey(lines, session.ignore if untracked or ignored else None, want_ignored=ignored)
-    return Local(lines, state, walk)
+
+    def __init__(self, session: Session, *, strict: bool, untracked: bool = False, ignored: bool = False) -> None:
+        project, run = session.project, session.run
+        run.emit(Started("scan"))
+        self._session = session
+        self._ignored = ignored
+        self._look_around = untracked or ignored
+        self._lines = project.tracked_lines()
+        self._surveyor = Surveyor(
+            session.tree,
+            session.index,
+            run,
+            roles=project.config.roles(),
+            follow=project.config.follow_links(),
+            strict=strict,
+        )
+        self._surveyor.begin(self._lines, want_ignored=ignored)
+
+    def finish(self) -> Local:
+        """The state of the tracked paths, and whatever else is wanted.
+
+        :raises UnsafePath: a tracked path is a FIFO, socket or device.
+        """
+        ignore = self._session.ignore if self._look_around else None
+        state, walk = self._surveyor.survey(ignore, want_ignored=self._ignored)
+        return Local(self._lines, state, walk)
+
+
+def local(session: Session, *, strict: bool, untracked: bool = False, ignored: bool = False) -> Local:
+    """Scan the tracked paths, in one walk together with whatever else is wanted; see `Scan`."""
+    return Scan(session, strict=strict, untracked=untracked, ignored=ignored).finish()
 
 
 def _digester(session: Session, *, strict: bool) -> Digester:

@@ -10,6 +10,7 @@ import os
 import threading
 from array import array
 from collections.abc import Callable, Collection, Iterable, Sequence
+from mmap import mmap
 from operator import attrgetter, methodcaller
 from pathlib import Path
 
@@ -20,6 +21,7 @@ Listing = list[tuple[str, "os.DirEntry[str]"]]
 """What a directory holds: paths in normalization form C, and what the disk says."""
 FORK_FROM = 30_000
 """Rows from which a second process pays (facts: performance §8; threads do not, the GIL is in their way)."""
+_SAME, _DIFFERENT = 1, 2
 _NAME: Callable[[os.DirEntry[str]], str] = attrgetter("name")
 _IS_DIRECTORY = methodcaller("is_dir", follow_symlinks=False)
 _LSTAT: Callable[[os.DirEntry[str]], os.stat_result] = methodcaller("stat", follow_symlinks=False)
@@ -41,66 +43,53 @@ class Glance:
         self._getters = [(attrgetter(name), column) for name, column in columns]
         self.table = index.table
         self.empties = {index.columns.paths[row]: row for row in index.columns.of_kind(DIRECTORY)}
+        self._todo: list[str] | None = None
+        self._told: bytearray | mmap = bytearray(len(self.table))
+        self._helper = 0
         self._same: set[str] = set()
         self.confirmed = bytearray(len(index.columns))
         """One byte for each row: 1 for those found as they were."""
         self._known: set[str] = set()
 
-    def look(self, check: Callable[[], None]) -> None:
-        """Compare every directory that holds nothing else; `check` is called between them, and may raise."""
-        todo = [directory for directory in self.table if directory and directory not in self._odd]
-        half = self._half(todo)
-        if half:
-            self._look_by_two(todo[:half], todo[half:], check)
-        else:
-            self._same.update(self._looked(todo, check))
-
-    def _half(self, todo: Sequence[str]) -> int:
-        """How many of `todo` another process should take; 0 where there is to be none."""
-        # A copy of this process must not hold locks of threads it does not have.
+    def begin(self) -> None:
+        """Let another process begin where there is much to look at. `look` takes part, at any time later."""
+        self._todo = [directory for directory in self.table if directory and directory not in self._odd]
+        # A copy of this process must not wait for locks of threads that it does not have.
         if len(self.confirmed) < FORK_FROM or not hasattr(os, "fork") or threading.active_count() > 1:
-            return 0
-        if (os.cpu_count() or 1) < 2:
-            return 0
-        weights = [sum(run[1] - run[0] for run in self.table[directory][0]) for directory in todo]
-        left = sum(weights) // 2
-        for number, weight in enumerate(weights):
-            if left <= 0:
-                return number
-            left -= weight
-        return 0
-
-    def _look_by_two(self, theirs: Sequence[str], mine: Sequence[str], check: Callable[[], None]) -> None:
-        reader, writer = os.pipe()
-        child = os.fork()
-        if child == 0:
-            code = 1
+            return
+        self._told = mmap(-1, len(self._todo) or 1)
+        try:
+            self._helper = os.fork()
+        except OSError:
+            return
+        if self._helper == 0:
             try:
-                os.close(reader)
-                same = set(self._looked(theirs, _never))
-                told = memoryview(bytes(directory in same for directory in theirs))
-                while told:
-                    told = told[os.write(writer, told) :]
-                code = 0
+                self._look(range(len(self._todo)), _never)
             finally:
                 # Nothing of the parent may run here: no handlers, no flushing of what it has not written yet.
-                os._exit(code)
-        os.close(writer)
-        try:
-            self._same.update(self._looked(mine, check))
-            with open(reader, "rb", closefd=False) as pipe:
-                told_us = pipe.read()
-        finally:
-            os.close(reader)
-            _, status = os.waitpid(child, 0)
-        if status == 0 and len(told_us) == len(theirs):
-            self._same.update(directory for directory, same in zip(theirs, told_us, strict=True) if same)
+                os._exit(0)
 
-    def _looked(self, directories: Iterable[str], check: Callable[[], None]) -> Iterable[str]:
-        for directory in directories:
+    def look(self, check: Callable[[], None]) -> None:
+        """Compare every directory; `check` is called between them, and may raise."""
+        if self._todo is None:
+            self.begin()
+        todo = self._todo or []
+        try:
+            # From the other end: the two meet wherever they meet, and if one of them dies the other does it all.
+            self._look(reversed(range(len(todo))), check)
+        finally:
+            if self._helper:
+                os.waitpid(self._helper, 0)
+                self._helper = 0
+        self._same.update(directory for directory, told in zip(todo, self._told[:], strict=False) if told == _SAME)
+
+    def _look(self, order: Iterable[int], check: Callable[[], None]) -> None:
+        todo, told = self._todo or [], self._told
+        for number in order:
+            if told[number]:
+                return
             check()
-            if self._is_same(directory):
-                yield directory
+            told[number] = _SAME if self._is_same(todo[number]) else _DIFFERENT
 
     def _is_same(self, directory: str) -> bool:
         runs, inner = self.table[directory]

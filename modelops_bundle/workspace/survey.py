@@ -103,20 +103,31 @@ class Surveyor:
         self._follow = follow
         self._digester = Digester(tree, index, run, roles, strict=strict)
         self._strict = strict
+        self._tracked = b""
+        self._glance: Glance | None = None
 
-    def survey(self, tracked: bytes, ignore: Ignore | None, *, want_ignored: bool = False) -> tuple[State, Walk]:
-        """Look at the paths in `tracked` (one a line), and at what else `ignore` leaves.
+    def begin(self, tracked: bytes, *, want_ignored: bool = False) -> None:
+        """Begin to look at the paths in `tracked` (one a line), in another process where that pays.
+
+        :param want_ignored: ignored paths will be asked for; the quick way keeps no account of those.
+        """
+        self._tracked = tracked
+        if not want_ignored and self._index.covers(tracked.replace(b"\n", b"\0"), strict=self._strict):
+            self._glance = Glance(self._index, self._tree.root, self._follow)
+            self._glance.begin()
+
+    def survey(self, ignore: Ignore | None, *, want_ignored: bool = False) -> tuple[State, Walk]:
+        """What the paths of `begin` hold, and what else `ignore` leaves.
 
         :raises UnsafePath: a tracked path is a FIFO, socket or device.
         :raises WorkspaceChanged: one vanished meanwhile, and somebody would take that for a deletion.
         """
         with _no_collections():
-            # The quick way keeps no account of what is ignored where.
-            if not want_ignored and self._index.covers(tracked.replace(b"\n", b"\0"), strict=self._strict):
-                found = self._quick(tracked, ignore)
+            if self._glance is not None:
+                found = self._quick(self._glance, self._tracked, ignore)
                 if found is not None:
                     return found
-            return self._slow(tracked, ignore, want_ignored)
+            return self._slow(self._tracked, ignore, want_ignored)
 
     def _slow(self, tracked: bytes, ignore: Ignore | None, want_ignored: bool) -> tuple[State, Walk]:
         paths = frozenset(_lines(tracked))
@@ -125,19 +136,18 @@ class Surveyor:
         walk = walker.walk()
         return self._state(Columns(), self._resolved(walk, began, paths), dict), walk
 
-    def _quick(self, tracked: bytes, ignore: Ignore | None) -> tuple[State, Walk] | None:
+    def _quick(self, glance: Glance, tracked: bytes, ignore: Ignore | None) -> tuple[State, Walk] | None:
         columns, keys = self._index.columns, self._index.keys()
         missing: frozenset[str] = frozenset()
         if tracked.replace(b"\n", b"\0") != columns.names:
             missing = frozenset(_lines(tracked)) - columns.rows.keys()
-        glance = Glance(self._index, self._tree.root, self._follow)
+        began = time.time_ns()
+        glance.look(self._run.check)
         if any(glance.is_above(path) for path in glance.empties) or not glance.empties.keys().isdisjoint(
             directories_above(missing)
         ):
             # Tracked as an empty directory and as one with content: somebody edited the list.
             return None
-        began = time.time_ns()
-        glance.look(self._run.check)
         walk = Walker(self._tree.root, missing, ignore, follow=self._follow, glance=glance).walk()
         if any(item.kind == "dir" and glance.is_above(path) for path, item in walk.tracked.items()):
             return None
