@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelops_bundle.disk.files import read_file, write_file
-from modelops_bundle.disk.filesystems import stamps_every_change
+from modelops_bundle.disk.filesystems import stamps_every_change, tick_of
 from modelops_bundle.disk.hashing import Hashed
 from modelops_bundle.disk.tree import StatKey
 from modelops_bundle.errors import DiskError
@@ -36,16 +36,11 @@ _MAGIC = f"MOBINDEX2{sys.byteorder[0]}\n".encode()
 _HEADER = struct.Struct("<qqqq")
 _SEAL = 32
 STAMPS = ("st_mode", "st_mtime_ns", "st_ctime_ns", "st_ino", "st_dev", "taken")
-COARSE_TICK = 2 * 10**9
-"""Nanoseconds: the coarsest time stamps in use (FAT has 2 s)."""
-FINE_TICK = 10**8
-"""Nanoseconds: ten times the coarsest kernel tick (10 ms at HZ=100) of file systems that stamp finer than seconds."""
 
 
 def tick(key: StatKey) -> int:
     """How long (ns) two writes may carry the same stamps, judged by the stamps: whole seconds may be rounded ones."""
-    fine = key.mtime_ns % 10**9 and key.ctime_ns % 10**9
-    return FINE_TICK if fine else COARSE_TICK
+    return tick_of(key.mtime_ns, key.ctime_ns)
 
 
 def settled(key: StatKey, taken_ns: int) -> bool:

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from modelops_bundle.disk.filesystems import COARSE_TICK, FINE_TICK
 from modelops_bundle.disk.hashing import Hashed
 from modelops_bundle.disk.tree import StatKey
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.workspace import index as module
-from modelops_bundle.workspace.index import COARSE_TICK, FINE_TICK, Index, settled, tick
+from modelops_bundle.workspace.index import Index, settled, tick
 
 SECOND = 10**9
 T = 1_700_000_000 * SECOND
