@@ -126,6 +126,7 @@ class _Chooser:
         self._session = session
         self._tracked = tracked
         self._ignore = ignore
+        self._walker = Walker(session.project.root, tracked, ignore)
         self._everything: dict[str, Found] | None = None
         self.found: dict[str, Found] = {}
         self.ignored: dict[str, Rule] = {}
@@ -176,5 +177,5 @@ class _Chooser:
             self.found[path] = at
 
     def _walk(self, start: str) -> dict[str, Found]:
-        walk = Walker(self._session.project.root, self._tracked, self._ignore).walk(start)
+        walk = self._walker.walk(start)
         return {**walk.untracked, **walk.tracked}

@@ -91,6 +91,7 @@ class Walker:
 
         :raises DiskError: a directory cannot be read.
         """
+        self._walk = Walk()
         native = os.path.join(self._root, start) if start else self._root
         with translated("read the directory"):
             self._pending.append((start, native, self._ignore))
