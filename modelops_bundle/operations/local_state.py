@@ -37,7 +37,11 @@ class Local:
     @property
     def count(self) -> int:
         """How many paths are tracked."""
-        return len(self.state.columns) if not self.state.changes else len(self.tracked)
+        return len(self.state.columns) if self._all_known else len(self.tracked)
+
+    @property
+    def _all_known(self) -> bool:
+        return self._lines.replace(b"\n", b"\0") == self.state.columns.names
 
     @property
     def here(self) -> Snapshot:
@@ -52,7 +56,7 @@ class Local:
     @property
     def gone(self) -> tuple[str, ...]:
         """Tracked paths that are no longer on disk."""
-        if not self.state.changes and len(self.state.columns):
+        if not self.state.changes and self._all_known:
             return ()
         return tuple(sorted(self.tracked - self.here.keys()))
 

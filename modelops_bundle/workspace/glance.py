@@ -112,6 +112,9 @@ class Glance:
         found = encoded([f"{prefix}{entry.name}" for entry in entries])
         if found != b"".join(names[run[2] : run[3]] for run in runs):
             return False
+        return self._stamps_match(entries, runs)
+
+    def _stamps_match(self, entries: Sequence[os.DirEntry[str]], runs: Runs) -> bool:
         facts = list(map(_LSTAT, entries))
         return all(
             array("q", map(getter, facts)).tobytes()

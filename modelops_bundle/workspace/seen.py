@@ -19,6 +19,8 @@ from modelops_bundle.model.snapshot import Entry
 
 _REFERENCE, _MANIFEST, _DIGEST, _INDEX, _PUSHED = "reference", "manifest", "digest", "index", "pushed"
 
+_NOTED = re.compile(rb"(sha256:[0-9a-f]{64}) ")
+
 
 class Sighting:
     """A manifest as it was last seen under `reference`, with its index blob when it has a separate one."""
@@ -146,19 +148,14 @@ def _has_size(folder: Path) -> bool:
 
 
 def _sighting(reference: str, folder: Path) -> Sighting | None:
-    noted = read_file(folder / _DIGEST)
+    noted = read_file(folder / _DIGEST) or b""
     # A new manifest has another inode than the one it replaces: a note about that one is no note about this.
-    if noted is not None and _PATTERN.match(noted) and noted == _note(folder / _MANIFEST, _digest(noted)):
-        return _Kept(reference, folder, _digest(noted))
+    if found := _NOTED.match(noted):
+        digest = Digest.parse(found[1].decode())
+        if noted == _note(folder / _MANIFEST, digest):
+            return _Kept(reference, folder, digest)
     manifest = read_file(folder / _MANIFEST)
     return None if manifest is None else Sighting(reference, manifest, read_file(folder / _INDEX))
-
-
-_PATTERN = re.compile(rb"sha256:[0-9a-f]{64} ")
-
-
-def _digest(noted: bytes) -> Digest:
-    return Digest.parse(noted[:71].decode())
 
 
 def _note(manifest: Path, digest: Digest) -> bytes:

@@ -35,11 +35,6 @@ class State:
         self._role = role
         self._keys = keys
 
-    def __len__(self) -> int:
-        gone = sum(1 for path, entry in self.changes.items() if entry is None)
-        new = sum(1 for path in self.changes if not len(self.columns) or path not in self.columns.rows)
-        return len(self.columns) + new - gone
-
     @cached_property
     def keys(self) -> Mapping[str, StatKey]:
         """The stat key of each file at the moment its digest held."""
