@@ -94,7 +94,7 @@ def _write_back(descriptor: int) -> None:
 
 def _write_all_back(descriptor: int) -> bool:
     """Write back what is dirty on the file system of `descriptor` (syncfs(2)); False where that cannot be asked for."""
-    import ctypes
+    import ctypes  # noqa: PLC0415  for young files only
 
     syncfs = getattr(ctypes.CDLL(None), "syncfs", None)
     return syncfs is not None and syncfs(descriptor) == 0
@@ -142,7 +142,7 @@ def hash_files(tree: Tree, sized: Sequence[tuple[str, int]], run: Run, each: Cal
             _tell(each, path, _hash_one(tree, path, size, run))
         _hash_small(tree, small, run, each)
         return
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  5 ms, and logging with it
 
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 2) as pool:
         futures = [(path, pool.submit(_hash_one, tree, path, size, run)) for path, size in ordered]

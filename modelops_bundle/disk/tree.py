@@ -253,7 +253,9 @@ class Tree:
         """
         above = f"{directory}/" if directory else ""
         with self.parent(f"{above}x") as (handle, _):
-            yield lambda path: self._open_read(handle, self._native(handle, above, path[len(above) :]), path, follow=True)
+            yield lambda path: self._open_read(
+                handle, self._native(handle, above, path[len(above) :]), path, follow=True
+            )
 
     def read_link(self, path: str) -> str:
         """The target text of the link `path`."""

@@ -209,7 +209,7 @@ def _parse_name(text: str, remotes: Mapping[str, Reference] | None, known_tags: 
 
 
 def _nearest(text: str, remotes: Mapping[str, Reference] | None, known_tags: Collection[str]) -> str:
-    from difflib import get_close_matches  # only for words that are none
+    from difflib import get_close_matches  # noqa: PLC0415  only for words that are no reference
 
     head, colon, tag = text.partition(":")
     if remotes:

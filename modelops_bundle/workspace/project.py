@@ -17,9 +17,9 @@ from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.snapshot import Snapshot
 from modelops_bundle.workspace import config as configuration
 from modelops_bundle.workspace import layout
-from modelops_bundle.workspace.base import At as At
-from modelops_bundle.workspace.base import at_from_bytes as at_from_bytes
-from modelops_bundle.workspace.base import at_to_bytes as at_to_bytes
+from modelops_bundle.workspace.base import At, at_from_bytes, at_to_bytes
+
+__all__ = ["At", "Project"]
 
 
 class Project:

@@ -170,6 +170,7 @@ class Walker:
 
 
 def directories_above(tracked: Iterable[str]) -> set[str]:
+    """Every directory that one of `tracked` is in, at any depth; not the root."""
     above: set[str] = set()
     for path in tracked:
         parent = path.rpartition("/")[0]

@@ -13,7 +13,7 @@ from modelops_bundle.disk.tree import StatKey, Tree
 from modelops_bundle.events import Run
 from modelops_bundle.model.roles import role_of
 from modelops_bundle.model.snapshot import Entry, Snapshot
-from modelops_bundle.workspace.columns import Columns, encoded, kind_of
+from modelops_bundle.workspace.columns import Columns, kind_of
 from modelops_bundle.workspace.glance import Glance
 from modelops_bundle.workspace.ignore import Ignore
 from modelops_bundle.workspace.index import Index, Row

@@ -89,7 +89,9 @@ def test_a_helper_that_dies_is_nobodys_loss(seen: Glance, root: Path, monkeypatc
         os.waitpid(helper, 0)
 
 
-def test_no_process_is_copied_while_there_are_threads(seen: Glance, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_process_is_copied_while_there_are_threads(
+    seen: Glance, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(module, "FORK_FROM", 0)
     monkeypatch.setattr(os, "fork", lambda: pytest.fail("copied"))
     done = threading.Event()
