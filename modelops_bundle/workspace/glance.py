@@ -11,7 +11,7 @@ import threading
 from array import array
 from collections.abc import Callable, Collection, Iterable, Sequence
 from mmap import mmap
-from operator import attrgetter, methodcaller
+from operator import attrgetter
 from pathlib import Path
 
 from modelops_bundle.workspace.columns import DIRECTORY, WIDTH, encoded
@@ -23,8 +23,7 @@ FORK_FROM = 30_000
 """Rows from which a second process pays (facts: performance §8; threads do not, the GIL is in their way)."""
 _SAME, _DIFFERENT = 1, 2
 _NAME: Callable[[os.DirEntry[str]], str] = attrgetter("name")
-_IS_DIRECTORY = methodcaller("is_dir", follow_symlinks=False)
-_LSTAT: Callable[[os.DirEntry[str]], os.stat_result] = methodcaller("stat", follow_symlinks=False)
+_DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 _SEEN = tuple(stamp for stamp in STAMPS if stamp != "taken")
 
 
@@ -94,30 +93,42 @@ class Glance:
     def _is_same(self, directory: str) -> bool:
         runs, inner = self.table[directory]
         try:
-            with os.scandir(f"{self._root}/{directory}") as found:
-                entries = list(found)
             if inner:
-                directories = {entry.name for entry in entries if _IS_DIRECTORY(entry)}
-                if directories != set(inner):
-                    return False
-                entries = [entry for entry in entries if entry.name not in directories]
-            entries.sort(key=_NAME)
-            return self._match(f"{directory}/", entries, runs)
+                return self._is_same_above(directory, runs, set(inner))
+            # Where there are no directories in it, names relative to a handle are quicker than listed entries.
+            handle = os.open(f"{self._root}/{directory}", _DIRECTORY)
+            try:
+                names = sorted(os.listdir(handle))
+                return self._names_match(f"{directory}/", names, runs) and self._stamps_match(
+                    [os.stat(name, dir_fd=handle, follow_symlinks=False) for name in names], runs
+                )
+            finally:
+                os.close(handle)
         except OSError:
             return False
 
-    def _match(self, prefix: str, entries: Sequence[os.DirEntry[str]], runs: Runs) -> bool:
-        """Whether `entries`, in the order of their names, are what the rows say, no more and no less."""
-        names = self._index.columns.names
-        found = encoded([f"{prefix}{entry.name}" for entry in entries])
-        if found != b"".join(names[run[2] : run[3]] for run in runs):
+    def _is_same_above(self, directory: str, runs: Runs, inner: set[str]) -> bool:
+        with os.scandir(f"{self._root}/{directory}") as found:
+            entries = list(found)
+        directories = {entry.name for entry in entries if entry.is_dir(follow_symlinks=False)}
+        if directories != inner:
             return False
-        return self._stamps_match(entries, runs)
+        return self._match(f"{directory}/", [entry for entry in entries if entry.name not in directories], runs)
 
-    def _stamps_match(self, entries: Sequence[os.DirEntry[str]], runs: Runs) -> bool:
-        facts = list(map(_LSTAT, entries))
+    def _match(self, prefix: str, entries: Sequence[os.DirEntry[str]], runs: Runs) -> bool:
+        """Whether `entries` are what the rows say, no more and no less."""
+        ordered = sorted(entries, key=_NAME)
+        return self._names_match(prefix, [entry.name for entry in ordered], runs) and self._stamps_match(
+            [entry.stat(follow_symlinks=False) for entry in ordered], runs
+        )
+
+    def _names_match(self, prefix: str, names: Sequence[str], runs: Runs) -> bool:
+        column = self._index.columns.names
+        return encoded([prefix + name for name in names]) == b"".join(column[run[2] : run[3]] for run in runs)
+
+    def _stamps_match(self, facts: Sequence[os.stat_result], runs: Runs) -> bool:
         return all(
-            array("q", map(getter, facts)).tobytes()
+            array("q", list(map(getter, facts))).tobytes()
             == b"".join(column[run[0] * WIDTH : run[1] * WIDTH] for run in runs)
             for getter, column in self._getters
         )
@@ -151,8 +162,8 @@ class Glance:
             texts = self._index.columns.names[start:end].decode("utf-8", "surrogateescape").split("\0")
             rows.update(zip(texts, range(first, last), strict=False))
         self._known.update(rows)
-        mine = sorted((item for item in listed if item[0] in rows), key=_native)
-        whole = directory not in self._odd and self._matches(prefix, [entry for _, entry in mine], runs)
+        mine = [entry for path, entry in listed if path in rows]
+        whole = directory not in self._odd and self._matches(prefix, mine, runs)
         # Two spellings of one path: which of them counts is the walk's decision.
         twins = len({path for path, _ in listed}) < len(listed)
         enter: Listing = []
@@ -193,10 +204,6 @@ class Glance:
         """Whether rows lie below `path`."""
         runs, inner = self.table.get(path, ((), ()))
         return bool(runs or inner)
-
-
-def _native(item: tuple[str, os.DirEntry[str]]) -> str:
-    return item[1].name
 
 
 def _never() -> None:
