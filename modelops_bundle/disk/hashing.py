@@ -178,20 +178,22 @@ def _hash_small(tree: Tree, paths: Iterable[str], run: Run, each: Callable[[str,
     """Hash files that are read in one piece, a directory at a time."""
     write_back = _WriteBack()
     for directory, group in groupby(sorted(paths, key=_directory), key=_directory):
-        left = dict.fromkeys(group)
+        names = list(group)
+        found: dict[str, Hashed | None] = {}
         with suppress(DiskError, WouldOverwrite), tree.opener(directory) as opened:
-            for path in list(left):
+            for path in names:
                 run.check()
-                found = _hash_whole(opened, path, write_back)
-                if found is not None:
-                    run.emit(ItemStarted(path, path, found.key.size))
-                    run.emit(Advanced(path, found.key.size))
-                    run.emit(Finished(path, "copied"))
-                    each(path, found)
-                    del left[path]
-        # Whatever is odd about a file or the directory is told by the careful way.
-        for path in left:
-            _tell(each, path, _hash_one(tree, path, None, run))
+                found[path] = _hash_whole(opened, path, write_back)
+        for path in names:
+            hashed = found.get(path)
+            if hashed is None:
+                # Whatever is odd about a file or its directory is told by the careful way.
+                _tell(each, path, _hash_one(tree, path, None, run))
+                continue
+            run.emit(ItemStarted(path, path, hashed.key.size))
+            run.emit(Advanced(path, hashed.key.size))
+            run.emit(Finished(path, "copied"))
+            each(path, hashed)
 
 
 def _directory(path: str) -> str:

@@ -23,11 +23,16 @@ class At:
     """The merge base: the reference this tree was last synced with, its manifest, and the snapshot per path.
 
     `digest` is None when the tree was never synced, or when a merge left conflicts and so no one manifest is it.
+    `recipe` says what else a push made the manifest of (annotations, roles, format): equal content under an equal
+    recipe is the same manifest, and need not be made to know that. None: somebody else may have made it.
     """
 
-    def __init__(self, reference: str | None, digest: Digest | None, content: Snapshot | Columns) -> None:
+    def __init__(
+        self, reference: str | None, digest: Digest | None, content: Snapshot | Columns, recipe: str | None = None
+    ) -> None:
         self.reference = reference
         self.digest = digest
+        self.recipe = recipe
         self._content = content
 
     @cached_property
@@ -43,7 +48,7 @@ class At:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, At):
             return NotImplemented
-        same = (self.reference, self.digest) == (other.reference, other.digest)
+        same = (self.reference, self.digest, self.recipe) == (other.reference, other.digest, other.recipe)
         return same and self.snapshot == other.snapshot
 
     __hash__ = None  # type: ignore[assignment]
@@ -58,6 +63,7 @@ def at_to_bytes(at: At) -> bytes:
         {
             "reference": at.reference,
             "digest": str(at.digest) if at.digest else None,
+            "recipe": at.recipe,
             "targets": dict(columns.targets),
             "roles": list(roles),
         }
@@ -100,13 +106,15 @@ def at_from_bytes(data: bytes) -> At:
 
 def _read(head: Mapping[str, object], parts: Sequence[bytes]) -> At:
     names, kinds, numbers, sizes, digests = parts
-    digest, reference = head.get("digest"), head.get("reference")
+    digest, reference, recipe = head.get("digest"), head.get("reference"), head.get("recipe")
     targets, roles = head.get("targets"), head.get("roles")
-    if not isinstance(targets, dict) or not isinstance(roles, list) or not isinstance(reference, str | None):
+    if not isinstance(reference, str | None) or not isinstance(recipe, str | None):
+        raise Corrupt("it cannot be read")
+    if not isinstance(targets, dict) or not isinstance(roles, list):
         raise Corrupt("it cannot be read")
 
     def role(row: int) -> str:
         return str(roles[int.from_bytes(numbers[2 * row : 2 * row + 2], "little")])
 
     columns = Columns(names, kinds, sizes, digests, targets, role)
-    return At(reference, Digest.parse(str(digest)) if digest is not None else None, columns)
+    return At(reference, Digest.parse(str(digest)) if digest is not None else None, columns, recipe)

@@ -21,14 +21,17 @@ def sealed(body: bytes) -> bytes:
     return body + hashlib.sha256(body).digest()
 
 
-@pytest.mark.parametrize("at", [At("reg.io/m:t", D, TREE), At("reg.io/m:t", None, TREE), At(None, None, Snapshot())])
+@pytest.mark.parametrize(
+    "at", [At("reg.io/m:t", D, TREE, "how"), At("reg.io/m:t", None, TREE), At(None, None, Snapshot())]
+)
 def test_round_trip(at: At) -> None:
     found = at_from_bytes(at_to_bytes(at))
     assert found == at
-    assert (found.reference, found.digest) == (at.reference, at.digest)
+    assert (found.reference, found.digest, found.recipe) == (at.reference, at.digest, at.recipe)
     assert [entry.role for entry in found.snapshot.values()] == [entry.role for entry in at.snapshot.values()]
     assert at_to_bytes(found) == at_to_bytes(at)
     assert found != At("other", D, TREE)
+    assert found != At(at.reference, at.digest, at.snapshot, "other")
     assert found != "an at"
 
 
@@ -57,6 +60,7 @@ def test_damage_of_any_byte_is_corrupt_and_never_empty() -> None:
         (b'"roles":[', b'"rules":['),
         (b'"targets":{', b'"tarrets":{'),
         (b'"reference":"r"', b'"reference":123'),
+        (b'"recipe":null', b'"recipe":1234'),
         (b"sha256:", b"sha999:"),
         (b"MOBAT1", b"MOBAT2"),
     ],
