@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -21,7 +20,7 @@ _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 def temporary_name() -> str:
     """A fresh name that scans ignore and the next command sweeps."""
-    return f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}"
+    return f"{TEMPORARY_PREFIX}{os.urandom(8).hex()}"
 
 
 def read_file(path: Path) -> bytes | None:

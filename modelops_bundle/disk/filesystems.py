@@ -6,6 +6,11 @@ import os
 from functools import lru_cache
 from pathlib import Path
 
+COARSE_TICK = 2 * 10**9
+"""Nanoseconds: the coarsest time stamps in use (FAT has 2 s)."""
+FINE_TICK = 10**8
+"""Nanoseconds: ten times the coarsest kernel tick (10 ms at HZ=100) of file systems that stamp finer than seconds."""
+
 _BLIND = (
     "tmpfs",
     "ramfs",
@@ -47,3 +52,8 @@ def kind_of(device: int) -> str:
 def stamps_every_change(device: int) -> bool:
     """Whether equal stat keys on `device` (st_dev) prove equal content. Unknown kinds (macOS, BSD disks) do."""
     return not kind_of(device).startswith(_BLIND)
+
+
+def tick_of(mtime_ns: int, ctime_ns: int) -> int:
+    """How long (ns) two writes may carry the same stamps, judged by the stamps: whole seconds may be rounded ones."""
+    return FINE_TICK if mtime_ns % 10**9 and ctime_ns % 10**9 else COARSE_TICK

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import groupby
 
+from modelops_bundle.disk.filesystems import tick_of
 from modelops_bundle.disk.problems import translated
 from modelops_bundle.disk.tree import StatKey, Tree
-from modelops_bundle.errors import DiskError, WorkspaceChanged
+from modelops_bundle.errors import DiskError, WorkspaceChanged, WouldOverwrite
 from modelops_bundle.events import Advanced, Finished, ItemStarted, Run, Started
 from modelops_bundle.model.digest import Digest
 
 BLOCK = 1024 * 1024
 SETTLED = 60 * 10**9
 """Nanoseconds after which the kernel has written mapped pages back and stamped them (reliability §5.1 c)."""
+
+SMALL = 256 * 1024
+"""Bytes up to which a file is read in one piece."""
+_MANY = 32
+"""Small files from which on they are taken a directory at a time."""
+_ONE_BY_ONE = 16
+"""Young files that are written back one by one before the whole file system is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,39 +92,133 @@ def _write_back(descriptor: int) -> None:
         return
 
 
+def _write_all_back(descriptor: int) -> bool:
+    """Write back what is dirty on the file system of `descriptor` (syncfs(2)); False where that cannot be asked for."""
+    import ctypes  # noqa: PLC0415  for young files only
+
+    syncfs = getattr(ctypes.CDLL(None), "syncfs", None)
+    return syncfs is not None and syncfs(descriptor) == 0
+
+
+class _WriteBack:
+    """Writes mapped pages back before files are hashed: a few one by one, many by one call for their file system."""
+
+    def __init__(self) -> None:
+        self._files = 0
+        self._synced: dict[int, int] = {}
+
+    def needed(self, descriptor: int, facts: os.stat_result, now: int) -> bool:
+        """Whether the pages of a file had to be written back, which is done then; its stat before that is void."""
+        stamp = max(facts.st_mtime_ns, facts.st_ctime_ns)
+        if now - stamp >= SETTLED:
+            return False
+        synced = self._synced.get(facts.st_dev, 0)
+        # A page dirtied since then was clean, and so its file took a new stamp.
+        if stamp < synced - tick_of(facts.st_mtime_ns, facts.st_ctime_ns) and now >= synced:
+            return False
+        self._files += 1
+        if self._files == _ONE_BY_ONE:
+            began = time.time_ns()
+            if _write_all_back(descriptor):
+                self._synced[facts.st_dev] = began
+                self._files = 0
+                return True
+        _write_back(descriptor)
+        return True
+
+
 def hash_files(tree: Tree, sized: Sequence[tuple[str, int]], run: Run, each: Callable[[str, Hashed], None]) -> None:
     """Hash `sized` (paths with their sizes in bytes), biggest first, on every core; `each` runs in this thread.
 
     A path that is gone by now is left out.
     """
     run.emit(Started("hash", len(sized), sum(size for _, size in sized)))
-
-    def one(path: str, size: int) -> Hashed | None:
-        run.check()
-        run.emit(ItemStarted(path, path, size))
-        try:
-            found = hash_file(tree, path, run, lambda count: run.emit(Advanced(path, count)))
-        except DiskError as error:
-            if not isinstance(error.__cause__, FileNotFoundError):
-                raise
-            found = None
-        run.emit(Finished(path, "copied" if found else "skipped"))
-        return found
-
-    def tell(path: str, found: Hashed | None) -> None:
-        if found is not None:
-            each(path, found)
-
-    ordered = sorted(sized, key=lambda item: -item[1])
+    small = [path for path, size in sized if size <= SMALL]
+    if len(small) < _MANY:
+        small = []
+    ordered = sorted((item for item in sized if not small or item[1] > SMALL), key=lambda item: -item[1])
     if len(ordered) < 2:
         for path, size in ordered:
-            tell(path, one(path, size))
+            _tell(each, path, _hash_one(tree, path, size, run))
+        _hash_small(tree, small, run, each)
         return
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  5 ms, and logging with it
+
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 2) as pool:
-        futures = [(path, pool.submit(one, path, size)) for path, size in ordered]
+        futures = [(path, pool.submit(_hash_one, tree, path, size, run)) for path, size in ordered]
         try:
+            # Beside the others: of small files the interpreter's own work is most, which threads cannot share.
+            _hash_small(tree, small, run, each)
             for path, future in futures:
-                tell(path, future.result())
+                _tell(each, path, future.result())
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _tell(each: Callable[[str, Hashed], None], path: str, found: Hashed | None) -> None:
+    if found is not None:
+        each(path, found)
+
+
+def _hash_one(tree: Tree, path: str, size: int | None, run: Run) -> Hashed | None:
+    run.check()
+    run.emit(ItemStarted(path, path, size))
+    try:
+        found = hash_file(tree, path, run, lambda count: run.emit(Advanced(path, count)))
+    except DiskError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
+        found = None
+    run.emit(Finished(path, "copied" if found else "skipped"))
+    return found
+
+
+def _hash_small(tree: Tree, paths: Iterable[str], run: Run, each: Callable[[str, Hashed], None]) -> None:
+    """Hash files that are read in one piece, a directory at a time."""
+    write_back = _WriteBack()
+    for directory, group in groupby(sorted(paths, key=_directory), key=_directory):
+        names = list(group)
+        found: dict[str, Hashed | None] = {}
+        with suppress(DiskError, WouldOverwrite), tree.opener(directory) as opened:
+            for path in names:
+                run.check()
+                found[path] = _hash_whole(opened, path, write_back)
+        for path in names:
+            hashed = found.get(path)
+            if hashed is None:
+                # Whatever is odd about a file or its directory is told by the careful way.
+                _tell(each, path, _hash_one(tree, path, None, run))
+                continue
+            run.emit(ItemStarted(path, path, hashed.key.size))
+            run.emit(Advanced(path, hashed.key.size))
+            run.emit(Finished(path, "copied"))
+            each(path, hashed)
+
+
+def _directory(path: str) -> str:
+    return path.rpartition("/")[0]
+
+
+def _hash_whole(opened: Callable[[str], int], path: str, write_back: _WriteBack) -> Hashed | None:
+    """Hash a file in one piece; None where it is none, or is in motion."""
+    try:
+        descriptor = opened(path)
+    except OSError:
+        return None
+    try:
+        taken = time.time_ns()
+        facts = os.fstat(descriptor)
+        if write_back.needed(descriptor, facts, taken):
+            facts = os.fstat(descriptor)
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size > SMALL:
+            return None
+        content = os.read(descriptor, facts.st_size + 1)
+        key = StatKey.of(facts)
+        if len(content) != key.size or StatKey.of(os.fstat(descriptor)) != key:
+            return None
+        return Hashed(Digest("sha256", hashlib.sha256(content).hexdigest()), key, taken)
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)

@@ -10,7 +10,7 @@ import errno
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -236,11 +236,26 @@ class Tree:
         :param follow: a link that was declared to stand for its target is read through.
         """
         with self.parent(path) as (parent, name):
-            descriptor = os.open(name, _READ if follow and path in self._follow else _READ | _NOFOLLOW, dir_fd=parent)
+            descriptor = self._open_read(parent, name, path, follow=follow)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise WouldOverwrite(f"{path} is no regular file any more", path=path)
         return descriptor
+
+    def _open_read(self, parent: int, name: str, path: str, *, follow: bool) -> int:
+        return os.open(name, _READ if follow and path in self._follow else _READ | _NOFOLLOW, dir_fd=parent)
+
+    @contextmanager
+    def opener(self, directory: str) -> Iterator[Callable[[str], int]]:
+        """Open many files of `directory` (`""` is the root) for little: a function from a path in it to a descriptor.
+
+        What is opened follows no link, as with `open_read`, and need not be a regular file.
+        """
+        above = f"{directory}/" if directory else ""
+        with self.parent(f"{above}x") as (handle, _):
+            yield lambda path: self._open_read(
+                handle, self._native(handle, above, path[len(above) :]), path, follow=True
+            )
 
     def read_link(self, path: str) -> str:
         """The target text of the link `path`."""

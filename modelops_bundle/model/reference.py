@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import Literal
 
 from modelops_bundle.errors import UsageError
@@ -210,6 +209,8 @@ def _parse_name(text: str, remotes: Mapping[str, Reference] | None, known_tags: 
 
 
 def _nearest(text: str, remotes: Mapping[str, Reference] | None, known_tags: Collection[str]) -> str:
+    from difflib import get_close_matches  # noqa: PLC0415  only for words that are no reference
+
     head, colon, tag = text.partition(":")
     if remotes:
         close = get_close_matches(head, [name for name in remotes if name], n=1)

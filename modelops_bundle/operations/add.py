@@ -30,15 +30,9 @@ class Result:
         return {
             "added": self.added,
             "already_tracked": self.already,
-            "ignored": {path: explain(rule) for path, rule in self.ignored.items()},
+            "ignored": {path: rule.explained for path, rule in self.ignored.items()},
             "dry_run": self.dry_run,
         }
-
-
-def explain(rule: Rule) -> str:
-    """Which rule in which file ignores something."""
-    where = f"{rule.source}:{rule.line}" if rule.line else rule.source
-    return f"{rule.pattern!r} ({where})"
 
 
 def add(
@@ -97,7 +91,7 @@ def _replaced(session: Session, tracked: Iterable[str], found: dict[str, Found])
 
 
 def _tell_ignored(result: Result) -> None:
-    told = "; ".join(f"{paths.display(path)} by {explain(rule)}" for path, rule in list(result.ignored.items())[:10])
+    told = "; ".join(f"{paths.display(path)} by {rule.explained}" for path, rule in list(result.ignored.items())[:10])
     hint = "bundle add --force adds them all the same"
     if result.added or result.already:
         raise PartialFailure(f"ignored: {told}", hint=hint, failed=sorted(result.ignored), done=result.to_json())
@@ -132,6 +126,7 @@ class _Chooser:
         self._session = session
         self._tracked = tracked
         self._ignore = ignore
+        self._walker = Walker(session.project.root, tracked, ignore)
         self._everything: dict[str, Found] | None = None
         self.found: dict[str, Found] = {}
         self.ignored: dict[str, Rule] = {}
@@ -182,5 +177,5 @@ class _Chooser:
             self.found[path] = at
 
     def _walk(self, start: str) -> dict[str, Found]:
-        walk = Walker(self._session.project.root, self._tracked, self._ignore).walk(start)
+        walk = self._walker.walk(start)
         return {**walk.untracked, **walk.tracked}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from modelops_bundle.disk.problems import translated
@@ -15,41 +15,93 @@ from modelops_bundle.model.paths import parents
 from modelops_bundle.model.snapshot import Entry, Snapshot
 from modelops_bundle.operations.session import Session
 from modelops_bundle.workspace.ignore import Ignore, Rule
-from modelops_bundle.workspace.scan import Digester, Found, Walker, look, refuse_special
+from modelops_bundle.workspace.project import At
+from modelops_bundle.workspace.scan import Digester, Found, Walk, look, refuse_special
+from modelops_bundle.workspace.survey import State, Surveyor
 
 
-@dataclass(frozen=True, slots=True)
 class Local:
-    """The working tree: entries and stat keys of the tracked paths, and what else was asked for."""
+    """The working tree: what the tracked paths hold, and what else was asked for. Objects are made when asked for."""
 
-    tracked: frozenset[str]
-    here: Snapshot
-    keys: Mapping[str, tuple[int, ...]]
-    untracked: Mapping[str, Found] = field(default_factory=dict)
-    ignored: Mapping[str, Rule] = field(default_factory=dict)
+    def __init__(self, lines: bytes, state: State, walk: Walk) -> None:
+        self._lines = lines
+        self.state = state
+        self.untracked: Mapping[str, Found] = walk.untracked
+        self.ignored: Mapping[str, Rule] = walk.ignored
+
+    @cached_property
+    def tracked(self) -> frozenset[str]:
+        """The tracked paths, on disk or not."""
+        return frozenset(line for line in self._lines.decode("utf-8", "surrogateescape").split("\n") if line)
+
+    @property
+    def count(self) -> int:
+        """How many paths are tracked."""
+        return len(self.state.columns) if self._all_known else len(self.tracked)
+
+    @property
+    def _all_known(self) -> bool:
+        return self._lines.replace(b"\n", b"\0") == self.state.columns.names
+
+    @property
+    def here(self) -> Snapshot:
+        """The entries of the tracked paths that are on disk."""
+        return self.state.snapshot
+
+    @property
+    def keys(self) -> Mapping[str, StatKey]:
+        """The stat key of each file at the moment its digest held."""
+        return self.state.keys
 
     @property
     def gone(self) -> tuple[str, ...]:
         """Tracked paths that are no longer on disk."""
+        if not self.state.changes and self._all_known:
+            return ()
         return tuple(sorted(self.tracked - self.here.keys()))
+
+    def is_at(self, base: At) -> bool:
+        """Whether every tracked path is as it was when the tree was last synced."""
+        old, new = self.state.against(base.columns)
+        return old == new
+
+
+class Scan:
+    """A look at the working tree that goes on beside other work until `finish` is called.
+
+    :param strict: something will be written on the strength of it.
+    """
+
+    def __init__(self, session: Session, *, strict: bool, untracked: bool = False, ignored: bool = False) -> None:
+        project, run = session.project, session.run
+        run.emit(Started("scan"))
+        self._session = session
+        self._ignored = ignored
+        self._look_around = untracked or ignored
+        self._lines = project.tracked_lines()
+        self._surveyor = Surveyor(
+            session.tree,
+            session.index,
+            run,
+            roles=project.config.roles(),
+            follow=project.config.follow_links(),
+            strict=strict,
+        )
+        self._surveyor.begin(self._lines, want_ignored=ignored)
+
+    def finish(self) -> Local:
+        """The state of the tracked paths, and whatever else is wanted.
+
+        :raises UnsafePath: a tracked path is a FIFO, socket or device.
+        """
+        ignore = self._session.ignore if self._look_around else None
+        state, walk = self._surveyor.survey(ignore, want_ignored=self._ignored)
+        return Local(self._lines, state, walk)
 
 
 def local(session: Session, *, strict: bool, untracked: bool = False, ignored: bool = False) -> Local:
-    """Scan the tracked paths, in one walk together with whatever else is wanted.
-
-    :param strict: something will be written on the strength of it.
-    :raises UnsafePath: a tracked path is a FIFO, socket or device.
-    """
-    project, run = session.project, session.run
-    run.emit(Started("scan"))
-    tracked = frozenset(project.tracked())
-    ignore = session.ignore if untracked or ignored else None
-    follow = project.config.follow_links()
-    walk = Walker(project.root, tracked, ignore, want_ignored=ignored, follow=follow).walk()
-    refuse_special(walk.tracked)
-    digester = _digester(session, strict=strict)
-    here = digester.snapshot(walk.tracked, keep=tracked)
-    return Local(tracked, here, digester.keys, walk.untracked, walk.ignored)
+    """Scan the tracked paths, in one walk together with whatever else is wanted; see `Scan`."""
+    return Scan(session, strict=strict, untracked=untracked, ignored=ignored).finish()
 
 
 def _digester(session: Session, *, strict: bool) -> Digester:

@@ -24,13 +24,14 @@ def relative(session: Session, word: str) -> str:
     """
     if not word:
         raise UsageError("an empty path", hint="'.' is the whole tree")
-    joined = Path(os.path.normpath(session.cwd / word))
-    try:
-        found = session.project.relative(joined)
-    except NoMatch:
+    joined = os.path.normpath(os.path.join(session.cwd, word))  # noqa: PTH118 - many words, and Path takes its time
+    root = os.path.join(session.project.root, "")  # noqa: PTH118 - as above
+    if f"{joined}{os.sep}".startswith(root):
+        found = joined[len(root) :].replace(os.sep, "/")
+    else:
         # Another way to the same place (/tmp on macOS, a home behind a link): all but the last name may be links.
         real = Project(Path(os.path.realpath(session.project.root)))
-        found = real.relative(Path(os.path.realpath(joined.parent)) / joined.name)
+        found = real.relative(Path(os.path.realpath(Path(joined).parent)) / Path(joined).name)
     return normalize("NFC", found)
 
 

@@ -153,6 +153,16 @@ class Session:
             return found.at(self._default_tag(found))
         return found
 
+    def current(self, text: str | None) -> Reference:
+        """`text`, or what the tree was last synced with, or the default remote."""
+        if text is None:
+            at = self.project.at()
+            if at.reference is not None:
+                known = parse(at.reference)
+                if self.remote_of(known) is not None:
+                    return known
+        return self.reference(text)
+
     def _parse(self, text: str, *, bare: bool = False) -> Reference:
         if self._project is None:
             return parse(text)

@@ -10,12 +10,10 @@ from modelops_bundle.errors import Unavailable
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.reference import Reference
 from modelops_bundle.operations import losses, remote_state
-from modelops_bundle.operations.add import explain
-from modelops_bundle.operations.local_state import local
-from modelops_bundle.operations.pull import current_reference
-from modelops_bundle.operations.recover import recover_if_free
+from modelops_bundle.operations.local_state import Scan
 from modelops_bundle.operations.session import Session
 from modelops_bundle.plan.changes import Change, Rename, Side, compare, renames
+from modelops_bundle.workspace import layout
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,28 +78,34 @@ def status(session: Session, text: str | None = None, *, untracked: bool = True,
 
     :raises Unauthorized: and every other answer that cannot be accepted.
     """
-    recover_if_free(session)
-    reference = current_reference(session, text)
-    mine = local(session, strict=False, untracked=untracked, ignored=ignored)
+    if (session.project.folder / layout.JOURNAL / layout.LANDING).exists():
+        from modelops_bundle.operations.recover import recover_if_free  # all of a pull's machinery
+
+        recover_if_free(session)
+    scan = Scan(session, strict=False, untracked=untracked, ignored=ignored)
+    reference = session.current(text)
     at = session.project.at()
-    base = at.snapshot
     remote, why = ask(session, reference)
+    mine = scan.finish()
     sighting = session.seen.get(remote_state.key(reference))
-    # Nothing there, or what this tree was synced with: then the base is all there is to compare.
-    there = base if remote is None or remote.digest == at.digest else remote.contents.snapshot
-    changes = compare(base, mine.here, there)
+    if remote is None or remote.digest == at.digest:
+        # Nothing there, or what this tree was synced with: then the base is all there is to compare.
+        base, here = mine.state.against(at.columns)
+        changes = compare(base, here, base)
+    else:
+        changes = compare(at.snapshot, mine.here, remote.contents.snapshot)
     lost = losses.report(session, remote) if remote is not None and why is None else ()
     return Status(
         str(reference),
         why is None,
         remote.digest if remote is not None and why is None else None,
         sighting.digest if sighting else None,
-        len(mine.tracked),
-        mine.here.size,
+        mine.count,
+        mine.state.size,
         changes,
         renames(changes),
         tuple(sorted(mine.untracked)),
-        {path: explain(rule) for path, rule in sorted(mine.ignored.items())},
+        {path: rule.explained for path, rule in sorted(mine.ignored.items())},
         lost,
         why,
     )

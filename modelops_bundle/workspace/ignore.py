@@ -64,6 +64,12 @@ class Rule:
     line: int
     negated: bool
 
+    @property
+    def explained(self) -> str:
+        """The rule and where it stands, for people."""
+        where = f"{self.source}:{self.line}" if self.line else self.source
+        return f"{self.pattern!r} ({where})"
+
 
 _Numbered = tuple[int, Pattern]  # the place in the file, higher wins
 

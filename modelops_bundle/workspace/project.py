@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +17,9 @@ from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.snapshot import Snapshot
 from modelops_bundle.workspace import config as configuration
 from modelops_bundle.workspace import layout
+from modelops_bundle.workspace.base import At, at_from_bytes, at_to_bytes
 
-_AT_LIMIT = 1 << 30
-
-
-@dataclass(frozen=True, slots=True)
-class At:
-    """The merge base: the reference this tree was last synced with, its manifest, and the snapshot per path.
-
-    `digest` is None when the tree was never synced, or when a merge left conflicts and so no one manifest is it.
-    """
-
-    reference: str | None
-    digest: Digest | None
-    snapshot: Snapshot
+__all__ = ["At", "Project"]
 
 
 class Project:
@@ -133,8 +121,11 @@ class Project:
 
     def tracked(self) -> set[str]:
         """The tracked paths."""
-        data = read_file(self.folder / layout.TRACKED)
-        return {line for line in (data or b"").decode("utf-8", "surrogateescape").split("\n") if line}
+        return {line for line in self.tracked_lines().decode("utf-8", "surrogateescape").split("\n") if line}
+
+    def tracked_lines(self) -> bytes:
+        """The tracked paths as their file holds them: in byte order, one a line."""
+        return read_file(self.folder / layout.TRACKED) or b""
 
     def write_tracked(self, tracked: Iterable[str]) -> None:
         """Replace the list of tracked paths."""
@@ -185,31 +176,6 @@ class Project:
         except ValueError as error:
             raise NoMatch(f"{paths.display(str(path))} is outside of the bundle {self.root}") from error
         return "/".join(parts)
-
-
-def at_to_bytes(at: At) -> bytes:
-    """The merge base as its file holds it."""
-    return canonical.dumps(
-        {
-            "reference": at.reference,
-            "digest": str(at.digest) if at.digest else None,
-            "entries": at.snapshot.to_json(),
-        }
-    )
-
-
-def at_from_bytes(data: bytes) -> At:
-    """Read what `at_to_bytes` made.
-
-    :raises Corrupt: anything else.
-    """
-    value = canonical.loads(data, "the merge base", limit=_AT_LIMIT)
-    digest, reference = value.get("digest"), value.get("reference")
-    return At(
-        reference if isinstance(reference, str) else None,
-        Digest.parse(digest) if digest is not None else None,
-        Snapshot.from_json(value.get("entries")),
-    )
 
 
 def _quote(text: str) -> str:

@@ -20,6 +20,7 @@ from modelops_bundle.model import paths
 from modelops_bundle.model.paths import RESERVED_DIRECTORIES, TEMPORARY_PREFIX
 from modelops_bundle.model.roles import role_of
 from modelops_bundle.model.snapshot import Entry, Snapshot
+from modelops_bundle.workspace.glance import Glance
 from modelops_bundle.workspace.ignore import Ignore, Rule
 from modelops_bundle.workspace.index import Index
 
@@ -32,6 +33,8 @@ class Found:
     key: StatKey
     executable: bool = False
     target: str | None = None
+    mode: int = 0
+    """As the stat gave it, for the digest cache."""
 
 
 @dataclass(slots=True)
@@ -50,16 +53,17 @@ def found(facts: os.stat_result, read_link: Callable[[], str]) -> Found:
     key = StatKey.of(facts)
     mode = facts.st_mode
     if stat.S_ISREG(mode):
-        return Found("file", key, bool(mode & stat.S_IXUSR))
+        return Found("file", key, bool(mode & stat.S_IXUSR), mode=mode)
     if stat.S_ISLNK(mode):
-        return Found("link", key, target=read_link())
-    return Found("dir" if stat.S_ISDIR(mode) else "special", key)
+        return Found("link", key, target=read_link(), mode=mode)
+    return Found("dir" if stat.S_ISDIR(mode) else "special", key, mode=mode)
 
 
 class Walker:
     """Walks below `root`; directories that hold nothing wanted are not entered.
 
     Without `ignore` only tracked paths are looked at. `follow` are tracked links that stand for their target.
+    `glance` knows more tracked paths, and which of them are as they were: nothing is made for those.
     """
 
     def __init__(
@@ -70,10 +74,12 @@ class Walker:
         *,
         want_ignored: bool = False,
         follow: Collection[str] = (),
+        glance: Glance | None = None,
     ) -> None:
         self._root = str(root)
         self._tracked = tracked if isinstance(tracked, (set, frozenset)) else set(tracked)
-        self._above = _directories_above(self._tracked)
+        self._above = directories_above(self._tracked)
+        self._glance = glance
         self._ignore = ignore
         self._want_ignored = want_ignored
         self._follow = follow
@@ -85,6 +91,7 @@ class Walker:
 
         :raises DiskError: a directory cannot be read.
         """
+        self._walk = Walk()
         native = os.path.join(self._root, start) if start else self._root
         with translated("read the directory"):
             self._pending.append((start, native, self._ignore))
@@ -97,7 +104,12 @@ class Walker:
 
     def _directory(self, directory: str, native: str, ignore: Ignore | None, *, explicit: bool) -> None:
         prefix = f"{directory}/" if directory else ""
+        if self._glance is not None and self._glance.same(directory, native):
+            for name in self._glance.inner(directory):
+                self._pending.append((prefix + name, f"{native}/{name}", ignore))
+            return
         anything = False
+        listed: list[tuple[str, os.DirEntry[str]]] = []
         try:
             entries = os.scandir(native)
         except (FileNotFoundError, NotADirectoryError):
@@ -108,16 +120,28 @@ class Walker:
                 if name.startswith(TEMPORARY_PREFIX):
                     continue
                 anything = True
-                if name in RESERVED_DIRECTORIES:
-                    continue
-                self._entry(prefix + (name if name.isascii() else normalize("NFC", name)), entry, ignore)
-        if not anything and not explicit and directory not in self._tracked and ignore is not None:
+                if name not in RESERVED_DIRECTORIES:
+                    listed.append((prefix + (name if name.isascii() else normalize("NFC", name)), entry))
+        if self._glance is not None:
+            enter, listed = self._glance.confirm(directory, listed)
+            self._pending += [(path, entry.path, ignore) for path, entry in enter]
+        for path, entry in listed:
+            self._entry(path, entry, ignore)
+        if not anything and not explicit and not self._is_tracked(directory) and ignore is not None:
+            self._note_empty(directory, native, ignore)
+
+    def _is_tracked(self, path: str) -> bool:
+        return path in self._tracked or (self._glance is not None and self._glance.knows(path))
+
+    def _note_empty(self, directory: str, native: str, ignore: Ignore) -> None:
+        # Ignored ones are entered for the sake of tracked paths that were in them.
+        if ignore.match(directory, True) is None:
             with suppress(FileNotFoundError):
                 self._walk.untracked[directory] = Found("dir", StatKey.of(os.lstat(native)))
 
     def _entry(self, path: str, entry: os.DirEntry[str], ignore: Ignore | None) -> None:
         is_dir = entry.is_dir(follow_symlinks=False)
-        if path in self._tracked:
+        if self._is_tracked(path):
             self._note(self._walk.tracked, path, entry)
             if is_dir:
                 self._pending.append((path, entry.path, ignore))
@@ -132,7 +156,7 @@ class Walker:
                 return
             if self._want_ignored:
                 self._walk.ignored[path] = rule
-        if is_dir and path in self._above:
+        if is_dir and (path in self._above or (self._glance is not None and self._glance.is_above(path))):
             # Tracked wins over ignored: only the tracked paths below are of interest.
             self._pending.append((path, entry.path, None))
 
@@ -145,7 +169,8 @@ class Walker:
             return
 
 
-def _directories_above(tracked: Iterable[str]) -> set[str]:
+def directories_above(tracked: Iterable[str]) -> set[str]:
+    """Every directory that one of `tracked` is in, at any depth; not the root."""
     above: set[str] = set()
     for path in tracked:
         parent = path.rpartition("/")[0]
@@ -181,14 +206,21 @@ class Digester:
         """The stat key of each file entry at the moment its digest held."""
 
     def snapshot(self, items: Mapping[str, Found], keep: Collection[str] | None = None) -> Snapshot:
+        """The entries of `items`, and the cache saved.
+
+        :param keep: paths whose cache rows are to be kept; None keeps all.
+        """
+        entries = self.entries(items)
+        self.save(keep)
+        return Snapshot(entries)
+
+    def entries(self, items: Mapping[str, Found]) -> dict[str, Entry]:
         """The entries of `items`.
 
         Directories count only as empty ones: one with another of `items` below it is implied by that.
         A path that vanished while we looked is absent.
-
-        :param keep: paths whose cache rows are to be kept; None keeps all.
         """
-        above = _directories_above(items)
+        above = directories_above(items)
         entries: dict[str, Entry] = {}
         unknown: list[tuple[str, int]] = []
         for path, item in items.items():
@@ -204,13 +236,19 @@ class Digester:
             elif item.kind == "dir" and path not in above:
                 entries[path] = Entry.directory()
         self._hash(unknown, items, entries)
+        return entries
+
+    def save(self, keep: Collection[str] | None = None) -> None:
+        """Save the cache.
+
+        :param keep: paths whose rows are to be kept; None keeps all.
+        """
         try:
             self._index.save(keep)
         except DiskError:
             # Looking must work where writing does not (a read-only mount); only the next look is slower.
             if self._strict:
                 raise
-        return Snapshot(entries)
 
     def _hash(self, unknown: list[tuple[str, int]], items: Mapping[str, Found], entries: dict[str, Entry]) -> None:
         if not unknown:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from modelops_bundle.disk.files import read_file, remove_file, write_file
+from modelops_bundle.disk.files import read_file, remove_file, version, write_file
 from modelops_bundle.errors import Corrupt, UsageError
 from modelops_bundle.model import canonical, media
 from modelops_bundle.model.artifact import MAX_INDEX
@@ -15,21 +17,54 @@ from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.reference import parse
 from modelops_bundle.model.snapshot import Entry
 
-_REFERENCE, _MANIFEST, _INDEX, _PUSHED = "reference", "manifest", "index", "pushed"
+_REFERENCE, _MANIFEST, _DIGEST, _INDEX, _PUSHED = "reference", "manifest", "digest", "index", "pushed"
+
+_NOTED = re.compile(rb"(sha256:[0-9a-f]{64}) ")
 
 
-@dataclass(frozen=True, slots=True)
 class Sighting:
     """A manifest as it was last seen under `reference`, with its index blob when it has a separate one."""
 
-    reference: str
-    manifest: bytes
-    index: bytes | None
+    def __init__(self, reference: str, manifest: bytes, index: bytes | None) -> None:
+        self.reference = reference
+        self.manifest = manifest
+        self.index = index
 
-    @property
+    @cached_property
     def digest(self) -> Digest:
         """The digest the tag had."""
         return Digest.of(self.manifest)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sighting):
+            return NotImplemented
+        mine = (self.reference, self.digest, self.index)
+        return mine == (other.reference, other.digest, other.index)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class _Kept(Sighting):
+    """One in its folder below `seen/`; its bytes are read when they are asked for, its digest was noted with them."""
+
+    def __init__(self, reference: str, folder: Path, digest: Digest) -> None:
+        self.reference = reference
+        self.digest = digest
+        self._folder = folder
+
+    @cached_property
+    def manifest(self) -> bytes:  # type: ignore[override]
+        data = read_file(self._folder / _MANIFEST)
+        if data is None or Digest.of(data) != self.digest:
+            raise Corrupt(
+                f"what was kept of {self.reference} is another version by now",
+                hint="another command is at work here; run this one again",
+            )
+        return data
+
+    @cached_property
+    def index(self) -> bytes | None:  # type: ignore[override]
+        return read_file(self._folder / _INDEX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +86,7 @@ class Seen:
 
     def get(self, reference: str) -> Sighting | None:
         """What was last seen under `reference`, None when nothing ever was."""
-        folder = self._at(reference)
-        manifest = read_file(folder / _MANIFEST)
-        if manifest is None:
-            return None
-        return Sighting(reference, manifest, read_file(folder / _INDEX))
+        return _sighting(reference, self._at(reference))
 
     def put(self, sighting: Sighting) -> None:
         """Record a sighting. The manifest goes last: it is what makes the rest count."""
@@ -66,6 +97,7 @@ class Seen:
         else:
             write_file(folder / _INDEX, sighting.index)
         write_file(folder / _MANIFEST, sighting.manifest)
+        write_file(folder / _DIGEST, _note(folder / _MANIFEST, sighting.digest))
 
     def pushed(self, reference: str) -> Pushed | None:
         """What we pushed to `reference` since the last pull from it; a damaged record is none."""
@@ -92,14 +124,14 @@ class Seen:
         remove_file(self._at(reference) / _PUSHED)
 
     def all(self) -> Iterator[Sighting]:
-        """Every sighting, in no particular order."""
+        """Every sighting, in no particular order; the bytes of each are read when they are asked for."""
         if not self._folder.is_dir():
             return
         for folder in sorted(self._folder.iterdir()):
             reference = _text(folder / _REFERENCE)
-            manifest = read_file(folder / _MANIFEST)
-            if reference is not None and manifest is not None and len(manifest) <= media.MAX_MANIFEST:
-                yield Sighting(reference, manifest, read_file(folder / _INDEX))
+            found = _sighting(reference, folder) if reference is not None and _has_size(folder) else None
+            if found is not None:
+                yield found
 
     def references(self) -> Iterator[str]:
         """Every reference that was ever seen; manifests are not read."""
@@ -108,6 +140,27 @@ class Seen:
                 reference = _text(folder / _REFERENCE)
                 if reference is not None:
                     yield reference
+
+
+def _has_size(folder: Path) -> bool:
+    at = version(folder / _MANIFEST)
+    return at is not None and at[1] <= media.MAX_MANIFEST
+
+
+def _sighting(reference: str, folder: Path) -> Sighting | None:
+    noted = read_file(folder / _DIGEST) or b""
+    # A new manifest has another inode than the one it replaces: a note about that one is no note about this.
+    if found := _NOTED.match(noted):
+        digest = Digest.parse(found[1].decode())
+        if noted == _note(folder / _MANIFEST, digest):
+            return _Kept(reference, folder, digest)
+    manifest = read_file(folder / _MANIFEST)
+    return None if manifest is None else Sighting(reference, manifest, read_file(folder / _INDEX))
+
+
+def _note(manifest: Path, digest: Digest) -> bytes:
+    """The digest of a manifest, and which file it was found to be the digest of."""
+    return " ".join(map(str, (digest, *(version(manifest) or ())))).encode()
 
 
 def _text(path: Path) -> str | None:

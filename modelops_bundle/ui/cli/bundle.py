@@ -6,15 +6,18 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modelops_bundle.errors import ConfigError, NotABundle
-from modelops_bundle.operations import plans
 from modelops_bundle.operations.options import Options
 from modelops_bundle.operations.session import Session
 from modelops_bundle.ui.cli.command import Context
 from modelops_bundle.ui.text import Line
 from modelops_bundle.workspace.config import KEYS
 from modelops_bundle.workspace.project import Project
+
+if TYPE_CHECKING:
+    from modelops_bundle.operations import plans
 
 
 def options(context: Context) -> Options:
@@ -92,6 +95,8 @@ def only_shown(
     plan_out: str | None,
 ) -> bool:
     """Show or save a plan instead of applying it, where that was asked for; False where it was not."""
+    from modelops_bundle.operations import plans  # push and pull and all they need
+
     if plan_out == "-":
         context.out.data([plans.to_bytes(plan)])
         return True

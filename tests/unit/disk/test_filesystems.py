@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from modelops_bundle.disk import filesystems
-from modelops_bundle.disk.filesystems import kind_of, stamps_every_change
+from modelops_bundle.disk.filesystems import COARSE_TICK, FINE_TICK, kind_of, stamps_every_change, tick_of
 
 MOUNTS = """\
 22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
@@ -54,3 +54,8 @@ def test_without_a_mount_table_disks_are_assumed(tmp_path: Path) -> None:
     (tmp_path / "mountinfo").unlink()
     filesystems._types.cache_clear()
     assert stamps_every_change(os.makedev(0, 21))
+
+
+def test_whole_seconds_may_be_rounded_ones() -> None:
+    assert tick_of(1, 1) == FINE_TICK
+    assert tick_of(0, 1) == tick_of(1, 0) == tick_of(10**9, 10**9) == COARSE_TICK

@@ -6,7 +6,7 @@ import hashlib
 import mmap
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -210,3 +210,130 @@ def test_cancelling_stops_the_rest(tree: Tree, tmp_path: Path) -> None:
     run.cancel()
     with pytest.raises(Interrupted):
         hash_files(tree, fill(tmp_path, 3), run, lambda *_: pytest.fail("hashed"))
+
+
+# --- many small ones -------------------------------------------------------------------------------------------------
+
+
+def plant(root: Path, count: int = 60) -> dict[str, bytes]:
+    """Small files in three directories, the root among them."""
+    files = {f"{('', 'a/', 'a/é/')[n % 3]}{n}": os.urandom(n * 50) for n in range(count)}
+    (root / "a/é").mkdir(parents=True)
+    for path, content in files.items():
+        (root / path).write_bytes(content)
+    return files
+
+
+def hashed(tree: Tree, files: Mapping[str, bytes], run: Run | None = None) -> dict[str, Digest]:
+    found: dict[str, Digest] = {}
+    sized = [(path, len(content)) for path, content in files.items()]
+    hash_files(tree, sized, run or Run(), lambda path, one: found.__setitem__(path, one.digest))
+    return found
+
+
+def digests(files: Mapping[str, bytes]) -> dict[str, Digest]:
+    return {path: Digest.of(content) for path, content in files.items()}
+
+
+@pytest.mark.parametrize("big", [0, 1, 3])
+def test_many_are_hashed_by_directory_beside_the_big_ones(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, big: int
+) -> None:
+    files = plant(tmp_path)
+    for number in range(big):
+        files[f"big{number}"] = os.urandom(hashing.SMALL + 1 + number)
+        (tmp_path / f"big{number}").write_bytes(files[f"big{number}"])
+    careful: list[str] = []
+    real = hashing.hash_file
+    monkeypatch.setattr(hashing, "hash_file", lambda t, path, *rest: (careful.append(path), real(t, path, *rest))[1])
+    got: list[Event] = []
+    assert hashed(tree, files, Run(emit=got.append)) == digests(files)
+    assert sorted(careful) == [f"big{number}" for number in range(big)]
+    assert {e.key for e in got if isinstance(e, Finished)} == files.keys()
+    assert sum(e.amount for e in got if isinstance(e, Advanced)) == sum(map(len, files.values()))
+
+
+def test_odd_ones_among_many_are_looked_at_one_by_one(tree: Tree, tmp_path: Path) -> None:
+    files = plant(tmp_path)
+    (tmp_path / "3").unlink()
+    (tmp_path / "6").write_bytes(b"x" * (hashing.SMALL + 1))
+    found = hashed(tree, {**files, "no/such/1": b"", "no/such/2": b""})
+    expected = {**digests(files), "6": Digest.of(b"x" * (hashing.SMALL + 1))}
+    del expected["3"]
+    assert found == expected
+    (tmp_path / "9").unlink()
+    (tmp_path / "9").symlink_to("12")
+    with pytest.raises(DiskError):
+        hashed(tree, files)
+    (tmp_path / "9").unlink()
+    os.mkfifo(tmp_path / "9")
+    with pytest.raises(WouldOverwrite):
+        hashed(tree, files)
+
+
+def test_a_link_in_the_place_of_the_directory_of_many_is_not_followed(tree: Tree, tmp_path: Path) -> None:
+    files = plant(tmp_path)
+    (tmp_path / "a").rename(tmp_path / "elsewhere")
+    (tmp_path / "a").symlink_to("elsewhere")
+    with pytest.raises(WouldOverwrite):
+        hashed(tree, files)
+
+
+def test_one_of_many_that_changes_while_it_is_read_is_read_again(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = plant(tmp_path)
+    real, left = os.read, [1]
+
+    def read(descriptor: int, amount: int) -> bytes:
+        content = real(descriptor, amount)
+        if left and left.pop():
+            for path in files:
+                (tmp_path / path).write_bytes(b"changed")
+        return content
+
+    monkeypatch.setattr(hashing.os, "read", read)
+    assert set(hashed(tree, files).values()) == {Digest.of(b"changed")}
+
+
+def test_many_can_be_cancelled(tree: Tree, tmp_path: Path) -> None:
+    run = Run()
+    run.cancel()
+    with pytest.raises(Interrupted):
+        hashed(tree, plant(tmp_path), run)
+
+
+@pytest.mark.parametrize("works", [True, False])
+def test_many_young_files_are_written_back_by_one_call(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, works: bool
+) -> None:
+    files = plant(tmp_path)
+    now = max((tmp_path / path).stat().st_ctime_ns for path in files) + 5 * 10**9
+    calls: list[str] = []
+    monkeypatch.setattr(hashing.time, "time_ns", lambda: now)
+    monkeypatch.setattr(hashing, "_write_back", lambda descriptor: calls.append("one"))
+    monkeypatch.setattr(hashing, "_write_all_back", lambda descriptor: (calls.append("all"), works)[1])
+    assert hashed(tree, files) == digests(files)
+    one_by_one = hashing._ONE_BY_ONE - 1
+    assert calls == ["one"] * one_by_one + ["all"] + ([] if works else ["one"] * (len(files) - one_by_one))
+
+
+def test_a_file_written_after_all_was_written_back_is_written_back_by_itself(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pages may be dirty again, and mapped writes to dirty pages take no stamp."""
+    files = plant(tmp_path)
+    began = max((tmp_path / path).stat().st_ctime_ns for path in files)
+    calls: list[str] = []
+    monkeypatch.setattr(hashing.time, "time_ns", lambda: began)
+    monkeypatch.setattr(hashing, "_write_back", lambda descriptor: calls.append("one"))
+    monkeypatch.setattr(hashing, "_write_all_back", lambda descriptor: (calls.append("all"), True)[1])
+    hashed(tree, files)
+    assert calls.count("one") > hashing._ONE_BY_ONE
+
+
+def test_a_file_system_is_written_back_where_the_system_can(tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"x")
+    with open(tmp_path / "f", "rb") as file:
+        assert hashing._write_all_back(file.fileno()) is (os.uname().sysname == "Linux")
+    assert not hashing._write_all_back(-1)

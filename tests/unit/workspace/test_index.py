@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from modelops_bundle.disk.filesystems import COARSE_TICK, FINE_TICK
 from modelops_bundle.disk.hashing import Hashed
 from modelops_bundle.disk.tree import StatKey
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.workspace import index as module
-from modelops_bundle.workspace.index import COARSE_TICK, FINE_TICK, Index, settled, tick
+from modelops_bundle.workspace.index import Index, settled, tick
 
 SECOND = 10**9
 T = 1_700_000_000 * SECOND
@@ -263,7 +264,7 @@ def test_a_foreign_file_is_cold_and_replaced(tmp_path: Path, clock: Clock, data:
 
 def test_a_cache_of_another_format_is_cold_even_when_sealed(tmp_path: Path, clock: Clock) -> None:
     reopened(tmp_path, clock, Hashed(D, key(), LATER))
-    body = (tmp_path / "index").read_bytes()[:-32].replace(b"MOBINDEX1\n", b"MOBINDEX2\n")
+    body = (tmp_path / "index").read_bytes()[:-32].replace(b"MOBINDEX2", b"MOBINDEX1")
     (tmp_path / "index").write_bytes(body + hashlib.sha256(body).digest())
     assert Index(tmp_path / "index", clock).get("p", key(), strict=False) is None
 

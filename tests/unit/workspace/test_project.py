@@ -13,7 +13,8 @@ from modelops_bundle.events import observe_checkpoints
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.snapshot import Entry, Snapshot
 from modelops_bundle.workspace import layout, project
-from modelops_bundle.workspace.project import At, Project, at_from_bytes, at_to_bytes
+from modelops_bundle.workspace.base import At, at_from_bytes, at_to_bytes
+from modelops_bundle.workspace.project import Project
 from tests.support.things import file, snapshot
 
 D = Digest.of(b"x")

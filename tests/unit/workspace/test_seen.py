@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from modelops_bundle.errors import BundleError
+from modelops_bundle.errors import BundleError, Corrupt
 from modelops_bundle.events import observe_checkpoints
 from modelops_bundle.model import canonical, media
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.snapshot import Entry
+from modelops_bundle.workspace import seen as module
 from modelops_bundle.workspace.seen import Pushed, Seen, Sighting
 from tests.support.things import file
 
@@ -82,7 +83,7 @@ def test_a_kill_while_a_sighting_is_recorded_never_makes_a_lease_of_it(seen: See
         assert found is not None
         assert found.manifest in (b"old", b"new")
         assert found.manifest == b"old" or found.index == b"new index"
-    assert stops == 6
+    assert stops == 8
 
 
 def test_pushes_add_up_and_every_earlier_value_stays(seen: Seen) -> None:
@@ -162,3 +163,44 @@ def test_a_sighting_that_is_a_link_is_not_followed(seen: Seen, tmp_path: Path) -
     os.symlink("/etc/passwd", path)
     with pytest.raises(BundleError):
         seen.get(REF)
+
+
+def test_the_bytes_of_a_sighting_are_read_when_they_are_asked_for(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen.put(Sighting(REF, b"1", b"index"))
+    read: list[str] = []
+    real = module.read_file
+    monkeypatch.setattr(module, "read_file", lambda path: (read.append(path.name), real(path))[1])
+    found = seen.get(REF)
+    assert found is not None
+    assert found.digest == Digest.of(b"1")
+    assert read == ["digest"]
+    assert (found.manifest, found.index) == (b"1", b"index")
+    assert [sighting.digest for sighting in seen.all()] == [Digest.of(b"1")]
+
+
+@pytest.mark.parametrize("note", [None, b"", b"sha256:", b"sha256:" + b"0" * 64 + b" 1 2 3 4"])
+def test_a_note_that_is_not_about_the_manifest_is_none(seen: Seen, tmp_path: Path, note: bytes | None) -> None:
+    seen.put(Sighting(REF, b"1", None))
+    (path,) = tmp_path.glob("seen/*/digest")
+    path.unlink()
+    if note is not None:
+        path.write_bytes(note)
+    assert seen.get(REF) == Sighting(REF, b"1", None)
+
+
+def test_a_manifest_somebody_changed_is_told_by_its_bytes(seen: Seen, tmp_path: Path) -> None:
+    seen.put(Sighting(REF, b"1", None))
+    (path,) = tmp_path.glob("seen/*/manifest")
+    path.write_bytes(b"22")
+    found = seen.get(REF)
+    assert found is not None
+    assert found.digest == Digest.of(b"22")
+
+
+def test_a_manifest_replaced_after_its_digest_was_taken_is_refused(seen: Seen) -> None:
+    seen.put(Sighting(REF, b"1", None))
+    found = seen.get(REF)
+    seen.put(Sighting(REF, b"2", None))
+    assert found is not None
+    with pytest.raises(Corrupt, match="another version"):
+        _ = found.manifest
