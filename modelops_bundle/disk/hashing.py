@@ -13,6 +13,7 @@ from itertools import groupby
 
 from modelops_bundle.disk.filesystems import tick_of
 from modelops_bundle.disk.problems import translated
+from modelops_bundle.disk.sync import sync_file_system
 from modelops_bundle.disk.tree import StatKey, Tree
 from modelops_bundle.errors import DiskError, WorkspaceChanged, WouldOverwrite
 from modelops_bundle.events import Advanced, Finished, ItemStarted, Run, Started
@@ -92,12 +93,26 @@ def _write_back(descriptor: int) -> None:
         return
 
 
-def _write_all_back(descriptor: int) -> bool:
-    """Write back what is dirty on the file system of `descriptor` (syncfs(2)); False where that cannot be asked for."""
-    import ctypes  # noqa: PLC0415  for young files only
+def write_back(tree: Tree, path: str, now_ns: Callable[[], int] = time.time_ns) -> None:
+    """Write mapped pages of the file `path` back if it is young: before its content is read to be hashed elsewhere.
 
-    syncfs = getattr(ctypes.CDLL(None), "syncfs", None)
-    return syncfs is not None and syncfs(descriptor) == 0
+    :raises DiskError: it cannot be opened.
+    """
+    descriptor = tree.open_read(path)
+    try:
+        facts = os.fstat(descriptor)
+        if now_ns() - max(facts.st_mtime_ns, facts.st_ctime_ns) < SETTLED:
+            _write_back(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_all_back(descriptor: int) -> bool:
+    """Write back what is dirty on the file system of `descriptor`; False where that cannot be asked for."""
+    try:
+        return sync_file_system(descriptor)
+    except DiskError:
+        return False
 
 
 class _WriteBack:

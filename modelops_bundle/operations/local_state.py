@@ -16,16 +16,18 @@ from modelops_bundle.model.snapshot import Entry, Snapshot
 from modelops_bundle.operations.session import Session
 from modelops_bundle.workspace.ignore import Ignore, Rule
 from modelops_bundle.workspace.project import At
-from modelops_bundle.workspace.scan import Digester, Found, Walk, look, refuse_special
+from modelops_bundle.workspace.scan import Digester, Found, Leave, Walk, look, refuse_special
 from modelops_bundle.workspace.survey import State, Surveyor
 
 
 class Local:
     """The working tree: what the tracked paths hold, and what else was asked for. Objects are made when asked for."""
 
-    def __init__(self, lines: bytes, state: State, walk: Walk) -> None:
+    def __init__(self, lines: bytes, state: State, walk: Walk, opened: frozenset[str]) -> None:
         self._lines = lines
         self.state = state
+        self.open = opened
+        """Files whose digest was left open: their entries have a stand-in."""
         self.untracked: Mapping[str, Found] = walk.untracked
         self.ignored: Mapping[str, Rule] = walk.ignored
 
@@ -70,9 +72,18 @@ class Scan:
     """A look at the working tree that goes on beside other work until `finish` is called.
 
     :param strict: something will be written on the strength of it.
+    :param leave: which digests may be left open.
     """
 
-    def __init__(self, session: Session, *, strict: bool, untracked: bool = False, ignored: bool = False) -> None:
+    def __init__(
+        self,
+        session: Session,
+        *,
+        strict: bool,
+        untracked: bool = False,
+        ignored: bool = False,
+        leave: Leave | None = None,
+    ) -> None:
         project, run = session.project, session.run
         run.emit(Started("scan"))
         self._session = session
@@ -86,6 +97,7 @@ class Scan:
             roles=project.config.roles(),
             follow=project.config.follow_links(),
             strict=strict,
+            leave=leave,
         )
         self._surveyor.begin(self._lines, want_ignored=ignored)
 
@@ -96,7 +108,7 @@ class Scan:
         """
         ignore = self._session.ignore if self._look_around else None
         state, walk = self._surveyor.survey(ignore, want_ignored=self._ignored)
-        return Local(self._lines, state, walk)
+        return Local(self._lines, state, walk, self._surveyor.open)
 
 
 def local(session: Session, *, strict: bool, untracked: bool = False, ignored: bool = False) -> Local:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from modelops_bundle.disk.files import supports_links
@@ -15,9 +15,9 @@ from modelops_bundle.errors import NotFound, PartialFailure, Unsupported, Worksp
 from modelops_bundle.events import checkpoint
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.paths import display
-from modelops_bundle.model.reference import Reference, parse
+from modelops_bundle.model.reference import parse
 from modelops_bundle.operations import losses, remote_state
-from modelops_bundle.operations.local_state import entries_at, keys_at, local, obstacles
+from modelops_bundle.operations.local_state import Local, Scan, entries_at, keys_at, obstacles
 from modelops_bundle.operations.recover import commit_of, journal_of, record, recover
 from modelops_bundle.operations.session import Session
 from modelops_bundle.operations.stage import Counts, stage
@@ -62,48 +62,70 @@ class Result:
         }
 
 
-def current_reference(session: Session, text: str | None) -> Reference:
-    """`text`, or what the tree was last synced with, or the default remote."""
-    if text is None:
-        at = session.project.at()
-        if at.reference is not None:
-            known = parse(at.reference)
-            if session.remote_of(known) is not None:
-                return known
-    return session.reference(text)
-
-
 def make_plan(session: Session, text: str | None, choices: Choices = PLAIN) -> PullPlan:
     """Decide a pull: the manifest is fixed here and never resolved again; local files are hashed where needed.
 
     :raises NotFound: the reference is absent. :raises UnsafePath: it holds a path nobody may create.
     """
-    with session.project.locked():
-        recover(session)
-    reference = current_reference(session, text)
-    remote = remote_state.require(session, reference)
-    losses.report(session, remote)
-    there = remote.contents.snapshot
-    mine = local(session, strict=True)
-    base = session.project.at().snapshot
-    elsewhere = {
-        path: entry
-        for path, entry in entries_at(session, [path for path in there if path not in mine.tracked]).items()
-        # A directory where something else is to be is no entry: what is in it stands in the way, or goes.
-        if entry.kind != "dir" or there[path].kind == "dir"
-    }
-    return plan_pull(
-        remote_state.key(reference),
-        remote.digest,
-        base,
-        mine.here,
-        there,
-        tracked=mine.tracked,
-        untracked=elsewhere,
-        obstacles=obstacles(session, there, {**elsewhere, **mine.here}),
-        places=remote.contents.places,
-        choices=choices,
-    )
+    return Look(session, text).plan(choices)
+
+
+class Look:
+    """A look at both sides of a pull: the tree, and what the reference stands for.
+
+    :raises NotFound: the reference is absent.
+    """
+
+    def __init__(self, session: Session, text: str | None) -> None:
+        self._session = session
+        with session.project.locked():
+            recover(session)
+        reference = session.current(text)
+        # Before the network: it may go on in a process of its own, which only one without threads can start.
+        self._scan = Scan(session, strict=True)
+        self._remote = remote_state.require(session, reference)
+        self._reference = remote_state.key(reference)
+
+    @cached_property
+    def _here(self) -> Local:
+        return self._scan.finish()
+
+    def unchanged(self) -> Result | None:
+        """The result of the pull when tree and clone agree with the remote already; None when a plan is needed."""
+        session, digest = self._session, self._remote.digest
+        at, sighting = session.project.at(), session.seen.get(self._reference)
+        known = (at.digest, at.reference, sighting.digest if sighting else None)
+        if known != (digest, self._reference, digest) or not self._here.is_at(at) or self._here.gone:
+            return None
+        return Result(self._reference, digest, changed=False)
+
+    def plan(self, choices: Choices = PLAIN) -> PullPlan:
+        """Decide the pull.
+
+        :raises UnsafePath: it holds a path nobody may create. :raises NoMatch: a path to settle is not in question.
+        """
+        session, mine = self._session, self._here
+        losses.report(session, self._remote)
+        contents = self._remote.contents
+        there = contents.snapshot
+        elsewhere = {
+            path: entry
+            for path, entry in entries_at(session, [path for path in there if path not in mine.tracked]).items()
+            # A directory where something else is to be is no entry: what is in it stands in the way, or goes.
+            if entry.kind != "dir" or there[path].kind == "dir"
+        }
+        return plan_pull(
+            self._reference,
+            self._remote.digest,
+            session.project.at().snapshot,
+            mine.here,
+            there,
+            tracked=mine.tracked,
+            untracked=elsewhere,
+            obstacles=obstacles(session, there, {**elsewhere, **mine.here}),
+            places=contents.places,
+            choices=choices,
+        )
 
 
 def apply_pull(session: Session, plan: PullPlan) -> Result:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
+from modelops_bundle import __version__
 from modelops_bundle.errors import (
     BundleError,
     Corrupt,
@@ -20,29 +21,31 @@ from modelops_bundle.errors import (
     WorkspaceChanged,
 )
 from modelops_bundle.events import Run, checkpoint
-from modelops_bundle.model import artifact, media, paths
+from modelops_bundle.model import artifact, canonical, media, paths
 from modelops_bundle.model.artifact import Artifact
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.manifest import Manifest
-from modelops_bundle.model.packs import Pack
-from modelops_bundle.model.ports import Atomic, Chunks, Lister, Store
+from modelops_bundle.model.ports import Lister, Store
 from modelops_bundle.model.reference import Reference, check_tag, is_service_tag, parse
 from modelops_bundle.model.snapshot import Snapshot
 from modelops_bundle.operations import losses, packing, remote_state
-from modelops_bundle.operations.local_state import keys_at, local
-from modelops_bundle.operations.recover import recover
+from modelops_bundle.operations.local_state import Local, Scan, keys_at
+from modelops_bundle.operations.recover import journal_of, recover
+from modelops_bundle.operations.send import send, send_files
 from modelops_bundle.operations.session import Session
 from modelops_bundle.plan import push as rules
 from modelops_bundle.plan import semver
 from modelops_bundle.plan.changes import difference
 from modelops_bundle.plan.push import PushPlan, TagMove
-from modelops_bundle.transfer import copy, publish
-from modelops_bundle.transfer.pack import Packs, Spooled
+from modelops_bundle.stores.registries import ORDINARY, check_limits, profile_of
+from modelops_bundle.transfer import publish
 from modelops_bundle.workspace import layout
 from modelops_bundle.workspace.project import At
 from modelops_bundle.workspace.seen import Pushed, Sighting
-from modelops_bundle.workspace.tree import WorkTree
+
+OPEN = 8 * 1024 * 1024
+"""Bytes from which a new file of a direct push is hashed while it is sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,46 +89,140 @@ class Result:
 
 
 def plan_push(session: Session, request: PushRequest) -> PushPlan:
-    """Decide a push: everything is hashed, every tag looked at, nothing written but caches.
+    """Decide a push: every tag looked at, nothing written but caches.
+
+    Everything is hashed, but for large new files of a direct push: they are hashed while they are sent.
 
     :raises NoMatch: nothing is tracked. :raises UsageError: the words do not fit.
     """
-    reference = session.reference(request.reference)
-    if reference.digest is not None:
-        raise UsageError("push to a tag, not to a digest", hint="the digest is the result of a push")
-    here = local(session, strict=True)
-    if not here.tracked:
-        raise NoMatch("nothing is tracked", hint="bundle add PATH")
-    paths.validate_tree(here.here)
-    _refuse_escaping_links(here.here)
-    annotations = {**session.project.config.annotations(), **(request.annotations or {})}
-    keys = {path: tuple(key) for path, key in here.keys.items()}
-    packed = packing.seal(session, here.here, keys, packing.mode(session, request.pack), keep=request.direct)
-    draft = PushPlan(str(reference.at()), (), here.here, annotations, keys, Snapshot(), packed=packed)
-    ours = draft.artifact.digest
-    expected = _expected(request)
-    moves: list[TagMove] = []
-    found: dict[str, remote_state.Remote | None] = {}
-    for tag in _tags(session, reference, request):
-        move, remote = _stand(session, reference.at(tag), ours, expected)
-        moves.append(move)
-        found[tag] = remote
-    if request.bump and moves[0].found is not None and moves[0].standing != "adopted":
-        raise TagMoved(f"the next release {moves[0].tag} exists already", hint="run the command again")
-    remote_there = session.remote_of(reference)
-    base = next((remote.contents.snapshot for remote in found.values() if remote), Snapshot())
-    plan = replace(
-        draft,
-        tags=tuple(moves),
-        base=base,
-        losses=_losses(session, here.here, moves, found),
-        gone=here.gone,
-        known=frozenset().union(*(remote_state.blob_digests(r.manifest) for r in found.values() if r)),
-        race=remote_there.race if remote_there else "default",
-        force=request.force,
-        strays_from=_strays_from(session, request, moves[0], reference),
-    )
-    return plan.sharing(draft)
+    return Look(session, request).plan()
+
+
+class Look:
+    """A look at both sides of a push: the tree, and what the tags stand for.
+
+    :raises UsageError: the words do not fit.
+    """
+
+    def __init__(self, session: Session, request: PushRequest) -> None:
+        self._session = session
+        self._request = request
+        self._reference = session.reference(request.reference)
+        if self._reference.digest is not None:
+            raise UsageError("push to a tag, not to a digest", hint="the digest is the result of a push")
+        self._annotations = {**session.project.config.annotations(), **(request.annotations or {})}
+        self._pack = packing.mode(session, request.pack)
+        self._profile = profile_of(self._reference.host) if self._reference.scheme == "oci" else ORDINARY
+        # Before the network: it may go on in a process of its own, which only one without threads can start.
+        self._scan = Scan(session, strict=True, leave=self._may_leave_open if request.direct else None)
+        self._tags = _tags(session, self._reference, request)
+        self._standing = {tag: _resolve(session, self._reference.at(tag)) for tag in self._tags}
+
+    @cached_property
+    def _here(self) -> Local:
+        return self._scan.finish()
+
+    @cached_property
+    def _found(self) -> dict[str, remote_state.Remote | None]:
+        """What the tags hold, where that can be read."""
+        return {
+            tag: None if digest is None else _read(self._session, self._reference.at(tag), digest)
+            for tag, digest in self._standing.items()
+        }
+
+    @property
+    def _recipe(self) -> str:
+        """Says what the manifest is made of besides the tree."""
+        config = self._session.project.config
+        layers, versions = self._profile.layers, [artifact.FORMAT_VERSION, __version__]
+        parts = [self._annotations, config.roles(), self._pack, layers, versions]
+        return Digest.of(canonical.dumps(parts)).hex
+
+    def unchanged(self) -> Result | None:
+        """The result of the push when every tag stands for exactly this already; None when a plan is needed.
+
+        Nothing is read and no manifest made: the tree is as it was last synced, and the recipe is the same.
+        """
+        session, at = self._session, self._session.project.at()
+        if at.digest is None or at.recipe != self._recipe or journal_of(session).exists():
+            return None
+        for tag, digest in self._standing.items():
+            sighting = session.seen.get(remote_state.key(self._reference.at(tag)))
+            if digest != at.digest or sighting is None or sighting.digest != digest:
+                return None
+        if not self._here.is_at(at) or self._here.gone:
+            return None
+        return Result(str(self._reference.at()), tuple(self._tags), at.digest, changed=False)
+
+    def plan(self) -> PushPlan:
+        """Decide the push.
+
+        :raises NoMatch: nothing is tracked. :raises UnsafePath: a path that nobody could pull.
+        :raises Unsupported: the registry takes no such blobs.
+        """
+        session, here, reference = self._session, self._here.here, self._reference
+        if not self._here.tracked:
+            raise NoMatch("nothing is tracked", hint="bundle add PATH")
+        paths.validate_tree(here)
+        _refuse_escaping_links(here)
+        keys = {path: tuple(key) for path, key in self._here.keys.items()}
+        packed = packing.seal(session, here, keys, self._pack, self._profile.layers, keep=self._request.direct)
+        opened = self._here.open
+        if any(path in opened for pack in packed for path, _ in pack.members):
+            # Only where thousands of layers would not fit: the index of a pack needs every digest.
+            return Look(session, replace(self._request, direct=False)).plan()
+        draft = PushPlan(str(reference.at()), (), here, self._annotations, keys, Snapshot(), packed=packed, open=opened)
+        moves = self._moves(None if opened else draft.artifact.digest)
+        remote_there, found = session.remote_of(reference), self._found
+        plan = replace(
+            draft,
+            tags=tuple(moves),
+            base=next((remote.contents.snapshot for remote in found.values() if remote), Snapshot()),
+            losses=_losses(session, here, moves, found),
+            gone=self._here.gone,
+            known=frozenset().union(*(remote_state.blob_digests(r.manifest) for r in found.values() if r)),
+            race=remote_there.race if remote_there else "default",
+            force=self._request.force,
+            strays_from=_strays_from(session, self._request, moves[0], reference),
+            recipe=self._recipe,
+        )
+        self._refuse_limits(plan)
+        return plan if opened else plan.sharing(draft)
+
+    def _moves(self, ours: Digest | None) -> list[TagMove]:
+        expected = _expected(self._request)
+        moves = []
+        for tag, found in self._standing.items():
+            sighting = self._session.seen.get(remote_state.key(self._reference.at(tag)))
+            seen = sighting.digest if sighting else None
+            moves.append(TagMove(tag, found, rules.standing(found, seen, ours, expected), expected or seen))
+        if self._request.bump and moves[0].found is not None and moves[0].standing != "adopted":
+            raise TagMoved(f"the next release {moves[0].tag} exists already", hint="run the command again")
+        return moves
+
+    def _refuse_limits(self, plan: PushPlan) -> None:
+        """:raises Unsupported: the registry is known to refuse a blob of this push; nothing was sent."""
+        if self._reference.scheme != "oci":
+            return
+        inside = {path for pack in plan.packed for path, _ in pack.members}
+        raw = [(path, e.size) for path, e in plan.snapshot.items() if e.kind == "file" and path not in inside]
+        for refusal in check_limits(self._reference.host, [*raw, *(("a pack", pack.size) for pack in plan.packed)]):
+            raise Unsupported(refusal.message, hint=refusal.hint, file=refusal.file, limit=refusal.limit)
+
+    def _may_leave_open(self, size: int) -> bool:
+        """Whether a file of unknown digest can be hashed while it is sent: no blob known to be there can be it."""
+        return size >= OPEN and size not in self._known_sizes
+
+    @cached_property
+    def _known_sizes(self) -> frozenset[int]:
+        sizes = {entry.size for entry in self._session.project.at().snapshot.values()}
+        manifests = [remote.manifest for remote in self._found.values() if remote]
+        manifests += [
+            Manifest.from_bytes(sighting.manifest)
+            for sighting in self._session.seen.all()
+            if str(parse(sighting.reference).at()) == str(self._reference.at())
+        ]
+        return frozenset(sizes | {layer.size for manifest in manifests for layer in manifest.layers})
 
 
 def _strays_from(session: Session, request: PushRequest, move: TagMove, reference: Reference) -> str | None:
@@ -184,25 +281,22 @@ def _tags(session: Session, reference: Reference, request: PushRequest) -> list[
     return list(dict.fromkeys(tags))
 
 
-def _stand(
-    session: Session, reference: Reference, ours: Digest, expected: Digest | None
-) -> tuple[TagMove, remote_state.Remote | None]:
-    """How one tag stands to the lease; what it holds is read only where somebody has to be told about it."""
+def _resolve(session: Session, reference: Reference) -> Digest | None:
     current = session.store(reference, create=True).resolve(reference.tag or "")
+    return current.digest if current else None
+
+
+def _read(session: Session, reference: Reference, found: Digest) -> remote_state.Remote | None:
+    """What a tag holds; None when nobody could list it."""
     sighting = session.seen.get(remote_state.key(reference))
-    found = current.digest if current else None
-    standing = rules.standing(found, sighting.digest if sighting else None, ours, expected)
-    move = TagMove(reference.tag or "", found, standing, expected or (sighting.digest if sighting else None))
-    if found is None:
-        return move, None
     if sighting is not None and sighting.digest == found:
-        return move, remote_state.from_sighting(session, reference, sighting)
+        return remote_state.from_sighting(session, reference, sighting)
     try:
-        return move, remote_state.require(session, reference.at(reference.tag, found))
+        return remote_state.require(session, reference.at(reference.tag, found))
     except Unsupported as error:
         # Somebody else's kind of artifact stands there: the lease refuses it; there is no listing to show.
         session.run.notice("unreadable", f"{reference} holds something else: {error.message}")
-        return move, None
+        return None
 
 
 def _losses(
@@ -234,14 +328,15 @@ def apply_push(session: Session, plan: PushPlan, *, saved: bool = False) -> Resu
         store = session.store(reference, create=True)
         note = publish.Note(project.folder / layout.JOURNAL / "announcement", plan.place)
         note.settle(store)
-        made = plan.artifact
-        manifest = made.manifest.descriptor()
-        data = made.manifest.to_bytes()
         if plan.nothing and not saved:
-            _record(session, plan, made)
-            return Result(plan.place, tuple(m.tag for m in plan.tags), manifest.digest, changed=False)
+            _record(session, plan, plan.artifact)
+            return Result(plan.place, tuple(m.tag for m in plan.tags), plan.artifact.digest, changed=False)
         _recheck(session, plan)
-        copied = _send(session, plan, made, store, manifest, data)
+        opened = [plan.snapshot[path].size for path in plan.open]
+        plan = send_files(session, plan, store)
+        made = plan.artifact
+        manifest, data = made.manifest.descriptor(), made.manifest.to_bytes()
+        copied = send(session, plan, made, store, manifest, data)
         states = _move_tags(store, plan, manifest, data, run, note)
         checkpoint("tags moved")
         moved = {state["tag"] for state in states if state["state"] == "moved"}
@@ -254,8 +349,8 @@ def apply_push(session: Session, plan: PushPlan, *, saved: bool = False) -> Resu
         plan.place,
         tuple(move.tag for move in plan.tags),
         manifest.digest,
-        copied.blobs,
-        copied.size,
+        copied.blobs + len(opened),
+        copied.size + sum(opened),
         copied.existing,
     )
 
@@ -271,68 +366,6 @@ def _recheck(session: Session, plan: PushPlan) -> None:
             hint="nothing was pushed; run the command again",
             paths=changed,
         )
-
-
-def _send(
-    session: Session, plan: PushPlan, made: Artifact, store: Store, manifest: Descriptor, data: bytes
-) -> copy.Copied:
-    source = _Source(WorkTree(session.tree, plan.snapshot, plan.keys), plan.packed, made, session.spooled)
-    # A registry refuses a manifest whose blobs it lacks; a directory takes it, so there each blob is looked for.
-    known = frozenset[str]() if isinstance(store, Atomic) else plan.known
-    wanted = [
-        (what, name)
-        for what, name in (*made.file_blobs(), *((what, "(metadata)") for what, _ in made.generated()))
-        if str(what.digest) not in known
-    ]
-    likely = plan.known | _likely(session, plan.place)
-    copied = copy.copy_blobs(wanted, source, store, session.run, likely=likely)
-    checkpoint("blobs sent")
-    try:
-        store.put(manifest, [data])
-    except BundleError as error:
-        missing = set(error.facts.get("blobs", ()))
-        if not missing:
-            raise
-        # The registry lost blobs it was known to have: bring exactly those back, once.
-        again = [
-            (what, "(again)") for what in (made.manifest.config, *made.manifest.layers) if str(what.digest) in missing
-        ]
-        copy.copy_blobs(again, source, store, session.run)
-        store.put(manifest, [data])
-    checkpoint("manifest sent")
-    return copied
-
-
-def _likely(session: Session, place: str) -> frozenset[str]:
-    """Blobs that the repository held under any tag this clone ever saw there: asked for before they are sent."""
-    known: set[str] = set()
-    for sighting in session.seen.all():
-        if str(parse(sighting.reference).at()) == place:
-            known |= remote_state.blob_digests(Manifest.from_bytes(sighting.manifest))
-    return frozenset(known)
-
-
-class _Source:
-    """The working tree, its packs and the blobs made for this push, as one reader."""
-
-    def __init__(self, tree: WorkTree, packed: Sequence[Pack], made: Artifact, spooled: Spooled) -> None:
-        self._tree = tree
-        self._packs = Packs(packed, tree.content, spooled)
-        self._made = {what.digest: content for what, content in made.generated()}
-
-    def has(self, what: Descriptor) -> bool:
-        return what.digest in self._made or self._packs.has(what) or self._tree.has(what)
-
-    def open(self, what: Descriptor, start: int = 0, stop: int | None = None) -> AbstractContextManager[Chunks]:
-        content = self._made.get(what.digest)
-        if content is not None:
-            return nullcontext(iter([content[start:stop]]))
-        return self._open_pack(what, start, stop) if self._packs.has(what) else self._tree.open(what, start, stop)
-
-    @contextmanager
-    def _open_pack(self, what: Descriptor, start: int, stop: int | None) -> Iterator[Chunks]:
-        with self._tree.keeping(), self._packs.open(what, start, stop) as chunks:
-            yield chunks
 
 
 def _move_tags(
@@ -364,7 +397,7 @@ def _record(session: Session, plan: PushPlan, made: Artifact) -> None:
         session.seen.put(Sighting(key, data, index))
         checkpoint("lease recorded")
     first = remote_state.key(parse(plan.place).at(plan.tags[0].tag))
-    session.project.write_at(At(first, made.digest, plan.snapshot))
+    session.project.write_at(At(first, made.digest, plan.snapshot, plan.recipe))
     checkpoint("base recorded")
     gone = set(plan.gone)
     session.project.write_tracked(path for path in session.project.tracked() if path not in gone)

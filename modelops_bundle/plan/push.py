@@ -93,6 +93,8 @@ class PushPlan:
     packed: tuple[Pack, ...] = ()
     open: frozenset[str] = frozenset()
     """Paths whose digest is found while they are sent: until then a stand-in that no content has."""
+    recipe: str | None = None
+    """Says what the manifest is made of besides the tree: the same tree by the same recipe need not be made again."""
 
     @cached_property
     def artifact(self) -> artifact.Artifact:
@@ -171,6 +173,7 @@ class PushPlan:
             "race": self.race,
             "force": self.force,
             "strays_from": self.strays_from,
+            "recipe": self.recipe,
             "packs": [
                 {"digest": str(pack.digest), "size": pack.size, "paths": [path for path, _ in pack.members]}
                 for pack in self.packed
@@ -203,6 +206,7 @@ class PushPlan:
                 Pack(tuple((p, snapshot[p]) for p in pack["paths"]), Digest.parse(pack["digest"]), pack["size"])
                 for pack in value["packs"]
             ),
+            recipe=value["recipe"],
         )
         if str(plan.artifact.digest) != value["manifest"]:
             raise ConfigError("this plan was written by another version of this tool", hint="make it again")
@@ -232,13 +236,13 @@ def moved_error(place: str, moved: Sequence[TagMove], losses: Sequence[Loss]) ->
     )
 
 
-def standing(found: Digest | None, seen: Digest | None, ours: Digest, expected: Digest | None) -> Standing:
+def standing(found: Digest | None, seen: Digest | None, ours: Digest | None, expected: Digest | None) -> Standing:
     """The lease rule for one tag.
 
     :param found: what it stands for now. :param seen: what this clone last saw there. :param ours: what this push
-        writes. :param expected: what the user said it stands for.
+        writes, None while it is not known and cannot be there. :param expected: what the user said it stands for.
     """
-    if found == ours:
+    if ours is not None and found == ours:
         return "adopted"
     if expected is not None:
         return "current" if found == expected else "moved"

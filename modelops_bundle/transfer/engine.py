@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from modelops_bundle.events import Run
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 Item = TypeVar("Item")
 WINDOW = 2
@@ -26,8 +28,13 @@ def each(items: Iterable[Item], work: Callable[[Item], None], run: Run) -> None:
             run.check()
             work(item)
         return
+    first = list(islice(source, jobs * WINDOW))
+    if not first:
+        return
+    from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait  # slow to import, often for nothing
+
     with ThreadPoolExecutor(max_workers=jobs) as pool:
-        pending: set[Future[None]] = {pool.submit(work, item) for item in islice(source, jobs * WINDOW)}
+        pending: set[Future[None]] = {pool.submit(work, item) for item in first}
         try:
             while pending:
                 done, pending = wait(pending, return_when=FIRST_COMPLETED)

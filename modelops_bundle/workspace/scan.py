@@ -20,9 +20,13 @@ from modelops_bundle.model import paths
 from modelops_bundle.model.paths import RESERVED_DIRECTORIES, TEMPORARY_PREFIX
 from modelops_bundle.model.roles import role_of
 from modelops_bundle.model.snapshot import Entry, Snapshot
+from modelops_bundle.plan.push import stand_in
 from modelops_bundle.workspace.glance import Glance
 from modelops_bundle.workspace.ignore import Ignore, Rule
 from modelops_bundle.workspace.index import Index
+
+Leave = Callable[[int], bool]
+"""Whether the digest of a file of so many bytes may be left open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,13 +199,23 @@ class Digester:
     """Turns what was found into snapshot entries, reading only what the digest cache cannot answer."""
 
     def __init__(
-        self, tree: Tree, index: Index, run: Run, roles: Mapping[str, list[str]] | None = None, *, strict: bool
+        self,
+        tree: Tree,
+        index: Index,
+        run: Run,
+        roles: Mapping[str, list[str]] | None = None,
+        *,
+        strict: bool,
+        leave: Leave | None = None,
     ) -> None:
         self._tree = tree
         self._index = index
         self._run = run
         self._roles = roles
         self._strict = strict
+        self._leave = leave
+        self.open: set[str] = set()
+        """Files whose digest was left open: their entries have a stand-in."""
         self.keys: dict[str, StatKey] = {}
         """The stat key of each file entry at the moment its digest held."""
 
@@ -251,6 +265,7 @@ class Digester:
                 raise
 
     def _hash(self, unknown: list[tuple[str, int]], items: Mapping[str, Found], entries: dict[str, Entry]) -> None:
+        unknown = [(path, size) for path, size in unknown if not self._left_open(path, items[path], entries)]
         if not unknown:
             return
 
@@ -270,6 +285,17 @@ class Digester:
                 hint="run the command again",
                 paths=gone,
             )
+
+    def _left_open(self, path: str, item: Found, entries: dict[str, Entry]) -> bool:
+        # Executables travel in packs, whose index needs every digest.
+        if self._leave is None or item.executable or not self._leave(item.key.size):
+            return False
+        self.open.add(path)
+        self.keys[path] = item.key
+        entries[path] = Entry(
+            "file", stand_in(path, item.key), item.key.size, item.executable, role_of(path, self._roles)
+        )
+        return True
 
 
 def refuse_special(items: Mapping[str, Found]) -> None:

@@ -17,7 +17,7 @@ from modelops_bundle.workspace.columns import Columns, kind_of
 from modelops_bundle.workspace.glance import Glance
 from modelops_bundle.workspace.ignore import Ignore
 from modelops_bundle.workspace.index import Index, Row
-from modelops_bundle.workspace.scan import Digester, Walk, Walker, directories_above, refuse_special
+from modelops_bundle.workspace.scan import Digester, Leave, Walk, Walker, directories_above, refuse_special
 
 
 class State:
@@ -79,6 +79,7 @@ class Surveyor:
     """Looks at a tree; `roles` and `follow` are the bundle's settings.
 
     :param strict: something will be written on the strength of what is found.
+    :param leave: which digests may be left open.
     """
 
     def __init__(
@@ -90,16 +91,22 @@ class Surveyor:
         roles: Mapping[str, list[str]] | None = None,
         follow: frozenset[str] = frozenset(),
         strict: bool,
+        leave: Leave | None = None,
     ) -> None:
         self._tree = tree
         self._index = index
         self._run = run
         self._roles = roles
         self._follow = follow
-        self._digester = Digester(tree, index, run, roles, strict=strict)
+        self._digester = Digester(tree, index, run, roles, strict=strict, leave=leave)
         self._strict = strict
         self._tracked = b""
         self._glance: Glance | None = None
+
+    @property
+    def open(self) -> frozenset[str]:
+        """Files whose digest was left open: their entries have a stand-in."""
+        return frozenset(self._digester.open)
 
     def begin(self, tracked: bytes, *, want_ignored: bool = False) -> None:
         """Begin to look at the paths in `tracked` (one a line), in another process where that pays.

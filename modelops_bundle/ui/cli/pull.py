@@ -6,7 +6,7 @@ import click
 
 from modelops_bundle.operations import pull as operation
 from modelops_bundle.operations.select import relative
-from modelops_bundle.plan.pull import Choices, PullPlan
+from modelops_bundle.plan.pull import PLAIN, Choices, PullPlan
 from modelops_bundle.ui import text
 from modelops_bundle.ui.cli.bundle import only_shown, session
 from modelops_bundle.ui.cli.command import Context, command
@@ -40,9 +40,17 @@ def pull(
     """
     with session(context) as here:
         choices = Choices(
-            merge, overwrite, [relative(here, word) for word in ours], [relative(here, word) for word in theirs]
+            merge,
+            overwrite,
+            tuple(relative(here, word) for word in ours),
+            tuple(relative(here, word) for word in theirs),
         )
-        plan = operation.make_plan(here, reference, choices)
+        look = operation.Look(here, reference)
+        direct = choices == PLAIN and not (dry_run or plan_out)
+        plan = (look.unchanged() if direct else None) or look.plan(choices)
+    if isinstance(plan, operation.Result):
+        context.out.result(plan.to_json(), result_lines(plan))
+        return
     shown = plan_lines(plan)
     if only_shown(context, plan, _document(plan), shown, dry_run=dry_run, plan_out=plan_out):
         return

@@ -52,7 +52,11 @@ def push(
         reference, tags, bump, expect, force, _annotations(annotations), pack, not (dry_run or plan_out)
     )
     with session(context) as planned:
-        plan = operation.plan_push(planned, request)
+        look = operation.Look(planned, request)
+        plan = (look.unchanged() if request.direct else None) or look.plan()
+    if isinstance(plan, operation.Result):
+        context.out.result(plan.to_json(), result_lines(plan))
+        return
     shown = plan_lines(plan)
     if only_shown(context, plan, _document(plan), shown, dry_run=dry_run, plan_out=plan_out):
         return

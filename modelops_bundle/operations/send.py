@@ -1,0 +1,118 @@
+"""Sending what a push plan names: files, packs, metadata and the manifest by digest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+from modelops_bundle.disk.hashing import Hashed, write_back
+from modelops_bundle.disk.tree import StatKey
+from modelops_bundle.errors import BundleError
+from modelops_bundle.events import Started, checkpoint
+from modelops_bundle.model import media
+from modelops_bundle.model.artifact import Artifact
+from modelops_bundle.model.descriptor import Descriptor
+from modelops_bundle.model.digest import Digest
+from modelops_bundle.model.manifest import Manifest
+from modelops_bundle.model.packs import Pack
+from modelops_bundle.model.ports import Atomic, Chunks, Store
+from modelops_bundle.model.reference import parse
+from modelops_bundle.operations import remote_state
+from modelops_bundle.operations.session import Session
+from modelops_bundle.plan.push import PushPlan
+from modelops_bundle.transfer import copy, engine
+from modelops_bundle.transfer.openended import send_open
+from modelops_bundle.transfer.pack import Packs, Spooled
+from modelops_bundle.workspace.tree import WorkTree
+
+
+def send_files(session: Session, plan: PushPlan, store: Store) -> PushPlan:
+    """Send the files whose digest is open, finding it on the way; returns the complete plan.
+
+    :raises WorkspaceChanged: a file changed since the plan was made.
+    """
+    if not plan.open:
+        return plan
+    tree, run = WorkTree(session.tree, plan.snapshot, plan.keys), session.run
+    found: dict[str, Digest] = {}
+    run.emit(Started("upload", len(plan.open), sum(plan.snapshot[path].size for path in plan.open)))
+
+    def one(path: str) -> None:
+        entry, taken = plan.snapshot[path], time.time_ns()
+        write_back(session.tree, path)
+        kind = media.layer_type(entry.role)
+        sent = send_open(path, entry.size, kind, lambda: tree.open_path(path, 0, entry.size), store, run)
+        found[path] = sent.digest
+        session.index.put(path, Hashed(sent.digest, StatKey(*plan.keys[path]), taken))
+
+    engine.each(sorted(plan.open, key=lambda path: -plan.snapshot[path].size), one, run)
+    session.index.save()
+    checkpoint("open files sent")
+    return plan.complete(found)
+
+
+def send(
+    session: Session, plan: PushPlan, made: Artifact, store: Store, manifest: Descriptor, data: bytes
+) -> copy.Copied:
+    """Bring the blobs of `made` and its manifest to `store`.
+
+    :raises WorkspaceChanged: a file changed since the plan was made.
+    """
+    source = _Source(WorkTree(session.tree, plan.snapshot, plan.keys), plan.packed, made, session.spooled)
+    # A registry refuses a manifest whose blobs it lacks; a directory takes it, so there each blob is looked for.
+    known = frozenset[str]() if isinstance(store, Atomic) else plan.known
+    wanted = [
+        (what, name)
+        for what, name in (*made.file_blobs(), *((what, "(metadata)") for what, _ in made.generated()))
+        if str(what.digest) not in known
+    ]
+    likely = plan.known | _likely(session, plan.place)
+    copied = copy.copy_blobs(wanted, source, store, session.run, likely=likely)
+    checkpoint("blobs sent")
+    try:
+        store.put(manifest, [data])
+    except BundleError as error:
+        missing = set(error.facts.get("blobs", ()))
+        if not missing:
+            raise
+        # The registry lost blobs it was known to have: bring exactly those back, once.
+        again = [
+            (what, "(again)") for what in (made.manifest.config, *made.manifest.layers) if str(what.digest) in missing
+        ]
+        copy.copy_blobs(again, source, store, session.run)
+        store.put(manifest, [data])
+    checkpoint("manifest sent")
+    return copied
+
+
+def _likely(session: Session, place: str) -> frozenset[str]:
+    """Blobs that the repository held under any tag this clone ever saw there: asked for before they are sent."""
+    known: set[str] = set()
+    for sighting in session.seen.all():
+        if str(parse(sighting.reference).at()) == place:
+            known |= remote_state.blob_digests(Manifest.from_bytes(sighting.manifest))
+    return frozenset(known)
+
+
+class _Source:
+    """The working tree, its packs and the blobs made for this push, as one reader."""
+
+    def __init__(self, tree: WorkTree, packed: Sequence[Pack], made: Artifact, spooled: Spooled) -> None:
+        self._tree = tree
+        self._packs = Packs(packed, tree.content, spooled)
+        self._made = {what.digest: content for what, content in made.generated()}
+
+    def has(self, what: Descriptor) -> bool:
+        return what.digest in self._made or self._packs.has(what) or self._tree.has(what)
+
+    def open(self, what: Descriptor, start: int = 0, stop: int | None = None) -> AbstractContextManager[Chunks]:
+        content = self._made.get(what.digest)
+        if content is not None:
+            return nullcontext(iter([content[start:stop]]))
+        return self._open_pack(what, start, stop) if self._packs.has(what) else self._tree.open(what, start, stop)
+
+    @contextmanager
+    def _open_pack(self, what: Descriptor, start: int, stop: int | None) -> Iterator[Chunks]:
+        with self._tree.keeping(), self._packs.open(what, start, stop) as chunks:
+            yield chunks
