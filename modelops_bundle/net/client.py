@@ -113,7 +113,7 @@ class Client:
         answer = self._follow(request, origin, login)
         if answer.status == 401 and request.scope is not None and Origin.of(answer.url) == origin:
             answer = self._after_challenge(request, origin, answer, login)
-        if answer.status in request.accept:
+        if answer.status in request.accept and not _is_web_page(request, answer):
             return answer
         with answer:
             raise self._problem(request, answer)
@@ -240,10 +240,17 @@ class Client:
         body = answer.read_error()
         host = Origin.of(answer.url).netloc
         what = f"{request.method} {request.kind}"
+        if _is_web_page(request, answer):
+            return Transient(Unavailable(f"{host} answered {what} with HTML, not as a registry does", host=host))
         error = problems.of_status(answer.status, answer.headers, body, host=host, what=what)
         if answer.status in problems.TRANSIENT:
             return Transient(error, after=retry_after(answer.headers.get("retry-after"), time.time()))
         return error
+
+
+def _is_web_page(request: Request, answer: Answer) -> bool:
+    """Whether a login page or proxy answered a request to change something, which would read as if that were done."""
+    return request.method not in ("GET", "HEAD") and answer.status < 300 and problems.is_html(answer.headers, b"")
 
 
 def _redirected(request: Request, base: str, target: str) -> str:

@@ -31,7 +31,8 @@ def each(items: Iterable[Item], work: Callable[[Item], None], run: Run) -> None:
     first = list(islice(source, jobs * WINDOW))
     if not first:
         return
-    from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait  # slow to import, often for nothing
+    # Slow to import, often for nothing.
+    from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait  # noqa: PLC0415
 
     with ThreadPoolExecutor(max_workers=jobs) as pool:
         pending: set[Future[None]] = {pool.submit(work, item) for item in first}
