@@ -140,17 +140,16 @@ class Reception:
                     # The next time it takes all there is.
                     continue
                 except Unavailable:
-                    self._await_room()
+                    if not self._await_room():
+                        raise
             with self._changed:
                 self._changed.wait_for(lambda: self._helpers == 0)
 
-    def _await_room(self) -> None:
-        """After the host refused for long: wait for a helper to leave; alone, raise what is being handled."""
+    def _await_room(self) -> bool:
+        """After the host refused for long: wait for a helper to leave. False when there is none."""
         with self._changed:
             helpers = self._helpers
-            if not helpers:
-                raise  # noqa: PLE0704
-            self._changed.wait_for(lambda: self._helpers < helpers)
+            return helpers > 0 and self._changed.wait_for(lambda: self._helpers < helpers)
 
     def _help(self) -> None:
         """Bring further segments as long as the host gives more that way."""
@@ -260,8 +259,11 @@ class Reception:
     def _widen(self, host: Host) -> None:
         while self._what.size - self._here.total > SPLIT and host.admit():
             with self._changed:
+                if self._failure is not None:
+                    host.leave()
+                    return
                 self._helpers += 1
-            self._pool.submit(self._guarded, self._help)
+                self._pool.submit(self._guarded, self._help)
 
     # --- behind it
 
