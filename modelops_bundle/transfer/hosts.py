@@ -36,6 +36,8 @@ class Host:
         self._lock = threading.Lock()
         self.ranges = True
         """False once it answered a request for a part with the whole."""
+        self.proven = False
+        """True once it gave a part that is not a beginning."""
         self._active = 0
         self._limit = 0
         self._before = 0
