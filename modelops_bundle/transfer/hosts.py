@@ -15,7 +15,7 @@ _SAMPLE = 0.5
 _WINDOW = 0.25
 """Seconds over which that of more is."""
 _FAST = 100e6
-"""Bytes per second of one connection that need no company: the other end, or this machine, is busy with it."""
+"""Bytes per second that need no company: the other end, or this machine, is busy with them."""
 _GAIN = 1.08
 _FLAT = 3
 """Windows without that gain that end the growth."""
@@ -36,6 +36,8 @@ class Host:
         self._lock = threading.Lock()
         self.ranges = True
         """False once it answered a request for a part with the whole."""
+        self.proven = False
+        """True once it gave a part that is not a beginning."""
         self._active = 0
         self._limit = 0
         self._before = 0
@@ -102,7 +104,9 @@ class Host:
         self._began, self._bytes, self._waited = now, 0, 0.0
 
     def _judge(self, speed: float) -> None:
-        if self._settled or self._active < self._limit or self._bytes >= _FAST * self._waited:
+        # The first connections of several contents are several too; only together they must be slow to get company.
+        together = 1 if self._limit else self._active
+        if self._settled or self._active < self._limit or self._bytes * together >= _FAST * self._waited:
             return
         if speed >= self._best * _GAIN:
             self._best, self._flat = speed, 0

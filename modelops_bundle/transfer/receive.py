@@ -134,30 +134,34 @@ class Reception:
         """Bring what nobody else brings, until nothing is missing."""
         with self._entered():
             while (lease := self._next()) is not None:
+                before = self._here.total
                 try:
-                    self._bring(lease, self._wait)
+                    self._bring(lease, helping=False)
                 except _Whole:
                     # The next time it takes all there is.
                     continue
                 except Unavailable:
-                    self._await_room()
+                    if not self._may_try_again(before):
+                        raise
             with self._changed:
                 self._changed.wait_for(lambda: self._helpers == 0)
 
-    def _await_room(self) -> None:
-        """After the host refused for long: wait for a helper to leave; alone, raise what is being handled."""
+    def _may_try_again(self, before: int) -> bool:
+        """Whether the host, having refused for long, gave more than the `before` bytes meanwhile, or helpers hold
+        what room it has. Then one of them leaves first.
+        """
         with self._changed:
             helpers = self._helpers
-            if not helpers:
-                raise  # noqa: PLE0704
-            self._changed.wait_for(lambda: self._helpers < helpers)
+            if helpers:
+                self._changed.wait_for(lambda: self._helpers < helpers)
+            return helpers > 0 or self._here.total > before
 
     def _help(self) -> None:
         """Bring further segments as long as the host gives more that way."""
         assert self._host is not None
         try:
-            while not self._host.crowded() and (lease := self._claim()) is not None:
-                self._bring(lease, self._leave)
+            while (lease := self._claim(self._host)) is not None:
+                self._bring(lease, helping=True)
         except (_Leave, _Whole):
             return
         except (Corrupt, NotFound, Unauthorized, Unavailable):
@@ -192,13 +196,15 @@ class Reception:
                 self._changed.wait()
         return None
 
-    def _claim(self) -> Lease | None:
+    def _claim(self, host: Host) -> Lease | None:
+        """The next lease of a helper, None when it is not wanted any more."""
         with self._changed:
-            return None if self._failure is not None else self._segments.take(1 + self._helpers)
+            over = self._failure is not None or host.crowded()
+            return None if over else self._segments.take(1 + self._helpers)
 
-    def _bring(self, lease: Lease, hindered: Callable[[], None]) -> None:
+    def _bring(self, lease: Lease, *, helping: bool) -> None:
         try:
-            with self._opened(lease, hindered) as chunks:
+            with self._opened(lease, helping=helping) as chunks:
                 self._write(lease, chunks)
         finally:
             with self._changed:
@@ -219,29 +225,44 @@ class Reception:
             with translated("write a download"):
                 write_at(self._out, memoryview(chunk)[: stop - start], start)
             self._came(start, stop, waited)
-            if stop == lease.stop:
+            if stop == lease.stop and not self._is_stretched(lease):
                 return
             began = time.monotonic()
         raise mismatch(self._what, f"there are {lease.at} bytes of {self._what.size}")
 
+    def _is_stretched(self, lease: Lease) -> bool:
+        """Whether helpers left more of a lease that was cut for them: known once one of them was given a part."""
+        host = self._host
+        if host is None or lease.stop == lease.reach:
+            return False
+        with self._changed:
+            self._changed.wait_for(
+                lambda: lease.left > 0 or host.proven or self._helpers == 0 or self._failure is not None
+            )
+            return lease.left > 0
+
     @contextmanager
-    def _opened(self, lease: Lease, hindered: Callable[[], None]) -> Iterator[Chunks]:
+    def _opened(self, lease: Lease, *, helping: bool) -> Iterator[Chunks]:
         if self._host is None or not isinstance(self._store, Parts) or not self._host.ranges:
+            if helping:
+                raise _Whole
             with self._store.open(self._what, lease.at, lease.reach) as chunks:
                 yield chunks
             return
+        hindered = self._leave if helping else self._host.hindered
         with self._store.part(self._what, lease.at, lease.reach, hindered) as found:
             if found is None:
                 self._host.ranges = False
                 raise _Whole
+            if lease.at and not self._host.proven:
+                with self._changed:
+                    self._host.proven = True
+                    self._changed.notify_all()
             yield found
 
-    def _wait(self) -> None:
+    def _leave(self) -> None:
         assert self._host is not None
         self._host.hindered()
-
-    def _leave(self) -> None:
-        self._wait()
         raise _Leave
 
     def _came(self, start: int, stop: int, waited: float) -> None:
@@ -260,8 +281,11 @@ class Reception:
     def _widen(self, host: Host) -> None:
         while self._what.size - self._here.total > SPLIT and host.admit():
             with self._changed:
+                if self._failure is not None:
+                    host.leave()
+                    return
                 self._helpers += 1
-            self._pool.submit(self._guarded, self._help)
+                self._pool.submit(self._guarded, self._help)
 
     # --- behind it
 

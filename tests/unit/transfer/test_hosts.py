@@ -16,9 +16,14 @@ class World:
         self.per, self.most, self.refuses_beyond = per, most, refuses_beyond
         self.now = 0.0
         self.host = Host(lambda: self.now)
+        self.open = self.firsts = self.highest = 0
+        self.enter()
+
+    def enter(self) -> None:
+        """The first connection of one more content."""
         self.host.enter()
-        self.open = 1
-        self.highest = 1
+        self.open += 1
+        self.firsts += 1
 
     def spend(self, seconds: float, step: float = 0.005) -> int:
         """Let time pass; connections come and go as the host is said to be worth. How many there are then."""
@@ -32,7 +37,7 @@ class World:
                 if self.open > self.refuses_beyond:
                     self.host.hindered()
                     self.leave()
-            while self.open > 1 and self.host.crowded():
+            while self.open > self.firsts and self.host.crowded():
                 self.leave()
             self.highest = max(self.highest, self.open)
         return self.open
@@ -128,9 +133,15 @@ def test_what_was_found_is_remembered_for_the_next_content() -> None:
 def test_contents_of_one_host_share_its_cap() -> None:
     world = World()
     for _ in range(3):
-        world.host.enter()
-        world.open += 1
+        world.enter()
     assert world.spend(10) == MOST
+
+
+def test_several_contents_that_are_fast_together_need_no_more() -> None:
+    world = World(per=30e6)
+    for _ in range(3):
+        world.enter()
+    assert world.spend(10) == 4
 
 
 def test_hosts_are_told_apart_by_name() -> None:
