@@ -6,12 +6,13 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-from modelops_bundle.errors import NotFound
+from modelops_bundle.errors import NotFound, WorkspaceChanged
 from modelops_bundle.events import Run
 from modelops_bundle.model import packs
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.packs import Member, Pack
+from modelops_bundle.model.paths import display
 from modelops_bundle.model.ports import Chunks
 
 Contents = Callable[[str], Iterable[bytes]]
@@ -65,10 +66,24 @@ def _part(chunks: Iterable[bytes], start: int, stop: int) -> Iterator[bytes]:
 def seal(members: tuple[Member, ...], contents: Contents, run: Run) -> Pack:
     """Find the digest of the pack of `members` by making it once.
 
-    :raises BundleError: whatever reading a member raises.
+    :raises WorkspaceChanged: a member is not what its entry says. :raises BundleError: whatever reading one raises.
     """
+    entries = dict(members)
+
+    def checked(path: str) -> Iterator[bytes]:
+        # No registry sees the digest of a member: a wrong one would be found by those who pull it, too late.
+        hasher, size, entry = hashlib.sha256(), 0, entries[path]
+        for chunk in contents(path):
+            hasher.update(chunk)
+            size += len(chunk)
+            yield chunk
+        if size != entry.size or hasher.hexdigest() != entry.digest.hex:
+            raise WorkspaceChanged(
+                f"{display(path)} changed since it was hashed", hint="run the command again", path=display(path)
+            )
+
     hasher = hashlib.sha256()
-    for chunk in blob(members, contents):
+    for chunk in blob(members, checked):
         run.check()
         hasher.update(chunk)
     return Pack(members, Digest("sha256", hasher.hexdigest()), packs.gzip_size(packs.tar_size(members)))
