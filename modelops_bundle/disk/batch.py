@@ -9,11 +9,12 @@ import errno
 import os
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Self
 
 from modelops_bundle.disk.files import temporary_name, write_all
 from modelops_bundle.disk.sync import sync_file_system
 from modelops_bundle.disk.tree import Guard, StatKey, Tree, put
-from modelops_bundle.errors import DiskError, WorkspaceChanged, WouldOverwrite
+from modelops_bundle.errors import BundleError, DiskError, WorkspaceChanged, WouldOverwrite
 from modelops_bundle.events import checkpoint
 
 FEW = 16
@@ -31,20 +32,29 @@ class _Written:
 
 
 class Batch:
-    """Files on their way into `tree`.
+    """Files on their way into `tree`; those that did not get there are removed at the end.
 
     :param count: how many there will be, about.
     """
 
     def __init__(self, tree: Tree, count: int) -> None:
         self._tree = tree
-        self._each = count <= FEW
+        self._at_once = count <= FEW
         self._token = temporary_name()
         self._written: list[_Written] = []
         self.refused: list[str] = []
         """Paths that something stands in the way of, or that changed just now; they are left as they are."""
         self.placed: dict[str, StatKey] = {}
         """The keys of the files that are in place, where they prove the content: nobody wrote to it meanwhile."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for one in self._written:
+            with suppress(BundleError), self._tree.parent(one.path) as (parent, _name):
+                os.unlink(one.temporary, dir_fd=parent)
+        self._written.clear()
 
     def write(self, path: str, data: bytes, *, executable: bool, guard: Guard | None) -> None:
         """Write the file for `path` beside it.
@@ -55,42 +65,59 @@ class Batch:
         temporary = f"{self._token}{len(self._written)}"
         try:
             with self._tree.parent(path, create=True) as (parent, _):
-                out = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=parent)
-                try:
-                    write_all(out, data)
-                    os.fchmod(out, self._tree.mode(executable))
-                    if self._each:
-                        os.fsync(out)
-                    key = StatKey.of(os.fstat(out))
-                finally:
-                    os.close(out)
+                key = self._write(temporary, parent, data, self._tree.mode(executable))
         except (DiskError, WouldOverwrite) as error:
             self._refuse(path, error)
             return
         checkpoint("written beside")
         self._written.append(_Written(path, temporary, guard, key))
 
+    def _write(self, temporary: str, parent: int, data: bytes, mode: int) -> StatKey:
+        out = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=parent)
+        try:
+            write_all(out, data)
+            os.fchmod(out, mode)
+            if self._at_once:
+                os.fsync(out)
+            return StatKey.of(os.fstat(out))
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(temporary, dir_fd=parent)
+            raise
+        finally:
+            os.close(out)
+
     def commit(self) -> None:
         """Make everything written durable, then let each file have its name.
 
         :raises DiskError: the disk refuses.
         """
-        if not self._each and self._written:
-            with self._tree.parent("x") as (root, _):
-                self._each = not sync_file_system(root)
+        synced = self._at_once or self._sync_file_systems()
         checkpoint("batch synced")
         for one in self._written:
             try:
-                self._rename(one)
+                self._rename(one, synced)
             except (DiskError, WouldOverwrite, WorkspaceChanged) as error:
                 self._refuse(one.path, error)
         self._written.clear()
 
-    def _rename(self, one: _Written) -> None:
+    def _sync_file_systems(self) -> bool:
+        # A directory of the tree may be the root of another file system.
+        devices = {one.key.device: one.path for one in self._written}
+        for path in devices.values():
+            try:
+                with self._tree.parent(path) as (parent, _):
+                    if not sync_file_system(parent):
+                        return False
+            except WouldOverwrite:
+                return False
+        return True
+
+    def _rename(self, one: _Written, synced: bool) -> None:
         with self._tree.parent(one.path, create=True) as (parent, name):
             try:
                 self._tree.check(parent, name, one.path, one.guard)
-                if self._each:
+                if not synced:
                     _sync(parent, one.temporary)
                 put(one.temporary, parent, name, parent, one.guard)
             except BaseException:

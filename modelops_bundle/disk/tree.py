@@ -114,7 +114,9 @@ class Tree:
         try:
             yield
         finally:
-            self._kept.last = None
+            # A generator that was dropped inside may end here in another thread, whose own handle is none of its.
+            if getattr(self._kept, "last", None) is last:
+                self._kept.last = None
             last.close()
 
     @contextmanager

@@ -275,7 +275,7 @@ def _place(path: str, at: object, entry: Entry, blobs: Sequence[Descriptor]) -> 
     if not isinstance(at, list) or not at or any(type(n) is not int or n < 0 for n in at) or at[0] >= len(blobs):
         raise Corrupt(f"the place of {paths.display(path)} in the bundle index cannot be read")
     blob = blobs[at[0]]
-    if len(at) == 2 and at[1] + entry.size <= blob.size:
+    if len(at) == 2 and packs.position(at[1] + entry.size) < blob.size:
         return Place(blob, at[1])
     if len(at) != 1 or blob.digest != entry.digest or blob.size != entry.size:
         raise Corrupt(f"{paths.display(path)} and the layer that holds it disagree in digest or size")

@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import re
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from typing import Literal
 
 from modelops_bundle.model import canonical, paths
@@ -168,20 +170,19 @@ def _users_first(links: Mapping[str, Entry]) -> list[str]:
     oras refuses to write a link whose way leads through one that is there already (facts: format §2.3).
     """
     passed = {path: set(_passed(path, entry.target or "")) & links.keys() for path, entry in links.items()}
-    ordered: list[str] = []
-    users: dict[str, set[str]] = {path: set() for path in links}
-    for path, used in passed.items():
-        for other in used:
-            users[other].add(path)
-    waiting = sorted(links, reverse=True)
-    while waiting:
-        # Links that use each other in a ring lead nowhere; any order does.
-        free = next((path for path in reversed(waiting) if not users[path]), waiting[-1])
-        waiting.remove(free)
-        ordered.append(free)
-        for other in passed[free]:
-            users[other].discard(free)
-    return ordered
+    users = Counter(other for used in passed.values() for other in used)
+    free = sorted(path for path in links if not users[path])
+    # Links that use each other in a ring lead nowhere; any order does.
+    rest = iter(sorted(links))
+    ordered: dict[str, None] = {}
+    while len(ordered) < len(links):
+        path = heappop(free) if free else next(path for path in rest if path not in ordered)
+        ordered[path] = None
+        for other in passed[path]:
+            users[other] -= 1
+            if not users[other] and other not in ordered:
+                heappush(free, other)
+    return list(ordered)
 
 
 def _passed(path: str, target: str) -> Iterator[str]:

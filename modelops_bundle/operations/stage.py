@@ -21,7 +21,7 @@ from modelops_bundle.plan.pull import PullPlan, needs_bytes
 from modelops_bundle.transfer import engine
 from modelops_bundle.transfer.land import Packed
 from modelops_bundle.transfer.staging import Staging
-from modelops_bundle.transfer.unpack import Member, fetch_members, stage_large, wants_whole
+from modelops_bundle.transfer.unpack import Member, fetch_members, take_out, wants_whole
 from modelops_bundle.workspace.index import tick
 
 
@@ -34,18 +34,19 @@ class Counts:
     reused: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Blob:
-    """A blob with what is wanted of it: all of it, or the members of a pack."""
+    """A blob with what is wanted of it: all of it, because it is a file, or members of a pack; or both."""
 
     what: Descriptor
     path: str
+    is_file: bool = False
     members: list[Member] = field(default_factory=list)
 
     @property
     def whole(self) -> bool:
         """Whether the blob itself is staged."""
-        return not self.members or wants_whole(self.what, self.members)
+        return self.is_file or wants_whole(self.what, self.members)
 
     @property
     def size(self) -> int:
@@ -71,7 +72,7 @@ def stage(session: Session, plan: PullPlan, staging: Staging) -> tuple[Counts, P
     if blobs:
         run.emit(Started("download", len(blobs), sum(blob.size for blob in blobs)))
         _fetch(session.store(parse(plan.reference)), run, staging, blobs, counts)
-        _let_settle(run, [blob.what for blob in blobs if blob.whole and not blob.members], staging)
+        _let_settle(run, [blob.what for blob in blobs if blob.is_file], staging)
     packed = {
         member.digest: (blob.what.digest, member.offset) for blob in blobs if blob.whole for member in blob.members
     }
@@ -97,7 +98,9 @@ def _wanted(session: Session, plan: PullPlan, staging: Staging, counts: Counts) 
             _tell_reused(session.run, step.path, member)
             continue
         blob = blobs.setdefault(place.blob.digest, _Blob(place.blob, step.path))
-        if place.offset is not None:
+        if place.offset is None:
+            blob.is_file = True
+        else:
             blob.members.append(member)
     return list(blobs.values())
 
@@ -170,7 +173,8 @@ def _fetch(store: Reader, run: Run, staging: Staging, blobs: Iterable[_Blob], co
             progress(blob.what.size)
         else:
             size = staging.fetch(blob.what, store, run, progress)
-        stage_large(blob.what, blob.members if blob.whole else (), staging, run)
+        if blob.whole:
+            take_out(blob.what, blob.members, staging, run)
         run.emit(Finished(key, "copied" if size else "exists"))
         sizes.append(size)
 

@@ -33,6 +33,8 @@ Packed = Mapping[Digest, tuple[Digest, int]]
 """Small files in staged packs: by digest of the file, that of the pack and the offset in the pack's tar."""
 
 _LIMIT = 1 << 30
+_MOST_OFFSET = 1 << 62
+"""Bytes: what a file can have at most, with room for a frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +70,11 @@ def read_intent(path: Path) -> Intent | None:
     if not isinstance(steps, list) or not isinstance(commit, dict) or not all(isinstance(s, dict) for s in steps):
         raise Corrupt("the journal cannot be read")
     try:
-        packed = {
-            Digest.parse(digest): (Digest.parse(pack), int(offset))
-            for digest, (pack, offset) in value["packed"].items()
-        }
-        return Intent(tuple(Step.from_json(step) for step in steps), commit, packed)
+        decided = tuple(Step.from_json(step) for step in steps)
+        packed = {Digest.parse(digest): (Digest.parse(pack), at) for digest, (pack, at) in value["packed"].items()}
+        if not all(type(at) is int and 0 <= at < _MOST_OFFSET for _, at in packed.values()):
+            raise Corrupt("the journal cannot be read")
+        return Intent(decided, commit, packed)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise Corrupt("the journal cannot be read") from error
 
@@ -124,7 +126,7 @@ def apply(
             left.append(step)
         elif state == "before" or _is_repeatable(step):
             todo.append(step)
-    landing = _Landing(tree, staging, _uses(todo), now, seen, {} if placed is None else placed)
+    landing = _Landing(tree, staging, _uses(todo, packed), now, seen, {} if placed is None else placed)
     small = landing.small(todo, packed)
     batch = {step.path for step in small}
     left += [step for step in sorted(todo, key=_order) if step.path not in batch and not landing.attempt(step)]
@@ -155,8 +157,9 @@ def _directories(path: str) -> Iterable[str]:
         yield parent
 
 
-def _uses(steps: Iterable[Step]) -> dict[Digest, int]:
-    uses: dict[Digest, int] = {}
+def _uses(steps: Iterable[Step], packed: Packed) -> dict[Digest, int]:
+    # Somebody's file may be a pack himself; the bytes of its members are still wanted when it gets its place.
+    uses = {pack: 1 for pack, _ in packed.values()}
     for step in steps:
         if step.after is not None and needs_bytes(step):
             uses[step.after.digest] = uses.get(step.after.digest, 0) + 1
@@ -202,8 +205,12 @@ class _Landing:
 
     def attempt(self, step: Step) -> bool:
         """Carry one step out; False when something that was put there meanwhile stands in its way."""
+        return self._tried(self._carry_out, step)
+
+    @staticmethod
+    def _tried(work: Callable[[Step], bool], step: Step) -> bool:
         try:
-            return self._carry_out(step)
+            return work(step)
         except (WouldOverwrite, WorkspaceChanged):
             return False
         except DiskError as error:
@@ -219,35 +226,33 @@ class _Landing:
 
     def place_small(self, steps: Sequence[Step], packed: Packed) -> list[Step]:
         """Carry out steps that bring small files from staged packs; returns those that were not."""
-        batch = Batch(self.tree, len(steps))
-        left: list[Step] = []
-        guards = {step.path: self._make_room(step.path) for step in steps}
-        with Staged(self.staging, packed) as staged, self.tree.keeping():
-            for step in sorted(steps, key=lambda step: step.path):
+        left = [step for step in steps if not self._tried(self._make_room, step)]
+        ready = sorted((step for step in steps if step not in left), key=lambda step: step.path)
+        with Staged(self.staging, packed) as staged, self.tree.keeping(), Batch(self.tree, len(ready)) as batch:
+            for step in ready:
                 data = staged.read(step.after.digest, step.after.size) if step.after is not None else None
                 if step.after is None or data is None:
                     left.append(step)
                     continue
-                batch.write(step.path, data, executable=step.after.executable, guard=guards[step.path])
+                batch.write(step.path, data, executable=step.after.executable, guard=self._guard(step.path))
             batch.commit()
         self.placed.update(batch.placed)
         refused = set(batch.refused)
-        return left + [step for step in steps if step.path in refused]
+        return left + [step for step in ready if step.path in refused]
 
-    def _make_room(self, path: str) -> Guard | None:
-        """Remove the directory at `path`, if there is one; what must be there then."""
-        found, guard = self.now.get(path), self._guard(path)
-        if found is None or found.kind != "dir":
-            return guard
-        self.tree.remove(path, guard)
-        return None if self.seen is None else ABSENT
+    def _make_room(self, step: Step) -> bool:
+        """Remove the directory where a file is to be, if there is one."""
+        found = self.now.get(step.path)
+        if found is not None and found.kind == "dir":
+            self.tree.remove(step.path, self._guard(step.path))
+        return True
 
     def _guard(self, path: str) -> Guard | None:
         found = self.now.get(path)
-        if self.seen is None or (found is not None and found.kind == "dir"):
-            # A directory's stamps change with the steps below it.
+        if self.seen is None:
             return None
-        return ABSENT if found is None else self.seen.get(path, ABSENT)
+        # A directory's stamps change with the steps below it; a file that came in its place is somebody's.
+        return ABSENT if found is None or found.kind == "dir" else self.seen.get(path, ABSENT)
 
     def _carry_out(self, step: Step) -> bool:
         after, path = step.after, step.path

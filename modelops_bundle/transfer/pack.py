@@ -11,12 +11,13 @@ from typing import BinaryIO
 from modelops_bundle.disk.chunks import FileChunks
 from modelops_bundle.disk.files import write_all
 from modelops_bundle.disk.problems import translated
-from modelops_bundle.errors import NotFound
+from modelops_bundle.errors import NotFound, WorkspaceChanged
 from modelops_bundle.events import Run
 from modelops_bundle.model import packs
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.packs import Member, Pack
+from modelops_bundle.model.paths import display
 from modelops_bundle.model.ports import Chunks
 
 Contents = Callable[[str], Iterable[bytes]]
@@ -86,10 +87,25 @@ def seal(members: tuple[Member, ...], contents: Contents, run: Run, spool: Binar
     """Find the digest of the pack of `members` by making it once.
 
     :param spool: an empty file that takes the pack, so that it need not be made again.
-    :raises BundleError: whatever reading a member raises. :raises DiskFull: the spool cannot take it.
+    :raises WorkspaceChanged: a member is not what its entry says. :raises BundleError: whatever reading one raises.
+    :raises DiskFull: the spool cannot take it.
     """
+    entries = dict(members)
+
+    def checked(path: str) -> Iterator[bytes]:
+        # No registry sees the digest of a member: a wrong one would be found by those who pull it, too late.
+        hasher, size, entry = hashlib.sha256(), 0, entries[path]
+        for chunk in contents(path):
+            hasher.update(chunk)
+            size += len(chunk)
+            yield chunk
+        if size != entry.size or hasher.hexdigest() != entry.digest.hex:
+            raise WorkspaceChanged(
+                f"{display(path)} changed since it was hashed", hint="run the command again", path=display(path)
+            )
+
     hasher = hashlib.sha256()
-    for chunk in blob(members, contents):
+    for chunk in blob(members, checked):
         run.check()
         hasher.update(chunk)
         if spool is not None:

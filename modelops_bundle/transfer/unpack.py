@@ -19,7 +19,7 @@ from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.ports import Chunks, Reader
 from modelops_bundle.transfer.staging import Staging
-from modelops_bundle.transfer.verify import verified
+from modelops_bundle.transfer.verify import mismatch, verified
 
 SMALL_PACK = 256 * 1024
 """Bytes of a pack that one request brings as fast as a part of it."""
@@ -71,7 +71,10 @@ def fetch_members(
     :raises Corrupt: the pack holds other bytes there.
     """
     received = 0
-    for span in _spans(members):
+    for member in members:
+        if not member.size:
+            _stage(member, (), staging, run)
+    for span in _spans([member for member in members if member.size]):
         start, stop = span[0].raw[0], max(member.raw[1] for member in span)
         received += stop - start
         with store.open(pack, start, stop) as chunks:
@@ -110,11 +113,13 @@ def _counted(chunks: Iterable[bytes], progress: Callable[[int], None]) -> Iterat
 def _spans(members: Sequence[Member]) -> Iterator[list[Member]]:
     """Members that one request brings: near each other, and small enough together to be held in memory."""
     span: list[Member] = []
+    start = stop = 0
     for member in sorted(members, key=lambda member: member.offset):
         first, last = member.raw
-        if span and (first - span[-1].raw[1] > GAP or last - span[0].raw[0] > _SPAN):
+        if span and (first - stop > GAP or max(stop, last) - start > _SPAN):
             yield span
             span = []
+        start, stop = (start, max(stop, last)) if span else (first, last)
         span.append(member)
     if span:
         yield span
@@ -131,16 +136,24 @@ def _stage(member: Member, raw: Iterable[bytes], staging: Staging, run: Run) -> 
         out.commit(directory=False)
 
 
-def stage_large(pack: Descriptor, members: Iterable[Member], staging: Staging, run: Run) -> None:
-    """Take the large ones of `members` out of the staged pack, each into a staged file of its own.
+def take_out(pack: Descriptor, members: Sequence[Member], staging: Staging, run: Run) -> None:
+    """Look that the staged pack holds `members`, and take the large ones out, each into a staged file of its own.
+
+    The digest of a pack says nothing of its members: that its index tells the truth is found here, before anything is
+    written into the tree.
 
     :raises Corrupt: the pack holds other bytes there.
     """
-    for member in members:
-        if member.size > IN_MEMORY and not staging.has(member.content):
-            with open(staging.path(pack.digest), "rb", buffering=0) as source:
-                source.seek(member.raw[0])
-                _stage(member, iter(lambda: source.read(_BLOCK), b""), staging, run)
+    with Staged(staging, {member.digest: (pack.digest, member.offset) for member in members}) as staged_pack:
+        for member in members:
+            run.check()
+            if member.size <= IN_MEMORY:
+                if staged_pack.read(member.digest, member.size) is None:
+                    raise mismatch(member.content, f"{pack.digest} has other bytes at offset {member.offset}")
+            elif not staging.has(member.content):
+                with translated("read a pack"), open(staging.path(pack.digest), "rb", buffering=0) as source:
+                    source.seek(member.raw[0])
+                    _stage(member, iter(lambda: source.read(_BLOCK), b""), staging, run)
 
 
 class Staged:
@@ -165,8 +178,10 @@ class Staged:
         return digest in self._members
 
     def read(self, digest: Digest, size: int) -> bytes | None:
-        """The verified bytes of a small file; None when its pack is gone or damaged."""
+        """The verified bytes of a small file; None when its pack is gone or damaged, or the file is not small."""
         pack, offset = self._members[digest]
+        if size > IN_MEMORY:
+            return None
         first, last = Member(digest, size, offset).raw
         try:
             with translated("read a pack"):

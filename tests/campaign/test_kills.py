@@ -462,6 +462,6 @@ def test_a_pull_that_does_not_fit(noticed: str, world: World, zygote: Zygote, sm
 
 def plenty_of_space() -> None:
     """Let every disk say that it has room."""
-    from modelops_bundle.operations import pull
+    from modelops_bundle.operations import stage
 
-    pull.free_bytes = lambda _path: 1 << 60  # type: ignore[attr-defined]
+    stage.free_bytes = lambda _path: 1 << 60  # type: ignore[attr-defined]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from modelops_bundle.operations import pull
+from modelops_bundle.operations import stage
 from modelops_bundle.testing.actions import Refuse, Stall
 from modelops_bundle.testing.registry import Registry as Fake
 from tests.support.bundle import ROOT, Bundle, call
@@ -175,7 +175,7 @@ def test_each_exit_code_of_the_table(fake: Fake, tmp_path: Path, monkeypatch: py
         b.run("pull", expect=7)
     with answering(fake, Refuse(503, "UNAVAILABLE")):
         b.run("pull", expect=8)
-    monkeypatch.setattr(pull, "free_bytes", lambda _: 0)
+    monkeypatch.setattr(stage, "free_bytes", lambda _: 0)
     b.run("pull", expect=11)
     monkeypatch.undo()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from modelops_bundle.operations import pull as operation
+from modelops_bundle.operations import stage as operation
 from modelops_bundle.testing.actions import Cut, Long, Reset, Short
 from modelops_bundle.testing.registry import Registry as Fake
 from tests.support.bundle import Bundle, Node, call

@@ -416,7 +416,7 @@ def test_a_damaged_journal_is_corrupt_and_not_absent(tmp_path: Path, data: bytes
 
 
 def test_a_journal_cannot_lead_out_of_the_tree(tmp_path: Path) -> None:
-    value = {"version": 1, "steps": [{"path": "../x", "before": None, "after": None}], "commit": {}}
+    value = {"version": 1, "steps": [{"path": "../x", "before": None, "after": None}], "commit": {}, "packed": {}}
     (tmp_path / "j").write_bytes(canonical.dumps(value))
     with pytest.raises(UnsafePath):
         read_intent(tmp_path / "j")
