@@ -13,6 +13,7 @@ from itertools import groupby
 
 from modelops_bundle.disk.filesystems import tick_of
 from modelops_bundle.disk.problems import translated
+from modelops_bundle.disk.sync import sync_file_system
 from modelops_bundle.disk.tree import StatKey, Tree
 from modelops_bundle.errors import DiskError, WorkspaceChanged, WouldOverwrite
 from modelops_bundle.events import Advanced, Finished, ItemStarted, Run, Started
@@ -93,11 +94,11 @@ def _write_back(descriptor: int) -> None:
 
 
 def _write_all_back(descriptor: int) -> bool:
-    """Write back what is dirty on the file system of `descriptor` (syncfs(2)); False where that cannot be asked for."""
-    import ctypes  # noqa: PLC0415  for young files only
-
-    syncfs = getattr(ctypes.CDLL(None), "syncfs", None)
-    return syncfs is not None and syncfs(descriptor) == 0
+    """Write back what is dirty on the file system of `descriptor`; False where that cannot be done."""
+    try:
+        return sync_file_system(descriptor)
+    except DiskError:
+        return False
 
 
 class _WriteBack:
