@@ -15,6 +15,7 @@ from modelops_bundle.events import checkpoint
 from modelops_bundle.model.paths import TEMPORARY_PREFIX
 
 _NO_LINKS = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
+_COPY_BLOCK = 1024 * 1024
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -136,6 +137,36 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(descriptor, view) :]
+
+
+def copy(source: int, out: int) -> None:
+    """Copy all bytes between descriptors, sharing blocks where the file system can (copy_file_range reflinks)."""
+    copied = _copy_in_kernel(source, out)
+    if copied:
+        return
+    # From the start on both sides: the kernel may have moved a part before it stopped.
+    os.lseek(source, 0, os.SEEK_SET)
+    os.lseek(out, 0, os.SEEK_SET)
+    while block := os.read(source, _COPY_BLOCK):
+        write_all(out, block)
+
+
+def _copy_in_kernel(source: int, out: int) -> bool:
+    if not hasattr(os, "copy_file_range"):
+        return False
+    size = os.fstat(source).st_size
+    done = 0
+    try:
+        while done < size:
+            count = os.copy_file_range(source, out, size - done)
+            if count == 0:
+                break
+            done += count
+    except OSError:
+        if done:
+            raise
+        return False
+    return done == size
 
 
 def sync_directory(path: Path) -> None:

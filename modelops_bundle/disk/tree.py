@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 from unicodedata import normalize
 
-from modelops_bundle.disk.files import temporary_name, write_all
+from modelops_bundle.disk.files import copy, temporary_name
 from modelops_bundle.disk.problems import translate, translated
 from modelops_bundle.errors import DiskError, UnsafePath, Unsupported, WorkspaceChanged, WouldOverwrite
 from modelops_bundle.events import checkpoint
@@ -43,7 +43,6 @@ _STAYS = (
 )
 """Why a directory is not removed although nothing is broken: it has content, is gone, is in use, is not ours."""
 _NEVER = frozenset(["", ".", ".."])
-COPY_BLOCK = 1024 * 1024
 
 
 class StatKey(NamedTuple):
@@ -472,36 +471,6 @@ def _remove_empty(parent: int, name: str) -> None:
         # A directory that got content meanwhile is no empty directory; its content is not ours to remove.
         if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
             raise
-
-
-def copy(source: int, out: int) -> None:
-    """Copy all bytes between descriptors, sharing blocks where the file system can (copy_file_range reflinks)."""
-    copied = _copy_in_kernel(source, out)
-    if copied:
-        return
-    # From the start on both sides: the kernel may have moved a part before it stopped.
-    os.lseek(source, 0, os.SEEK_SET)
-    os.lseek(out, 0, os.SEEK_SET)
-    while block := os.read(source, COPY_BLOCK):
-        write_all(out, block)
-
-
-def _copy_in_kernel(source: int, out: int) -> bool:
-    if not hasattr(os, "copy_file_range"):
-        return False
-    size = os.fstat(source).st_size
-    done = 0
-    try:
-        while done < size:
-            count = os.copy_file_range(source, out, size - done)
-            if count == 0:
-                break
-            done += count
-    except OSError:
-        if done:
-            raise
-        return False
-    return done == size
 
 
 @lru_cache(maxsize=1)

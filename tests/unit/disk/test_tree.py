@@ -12,7 +12,8 @@ from unicodedata import normalize
 import pytest
 
 from modelops_bundle.disk import tree as module
-from modelops_bundle.disk.tree import ABSENT, Guard, StatKey, Tree, copy
+from modelops_bundle.disk.files import copy
+from modelops_bundle.disk.tree import ABSENT, Guard, StatKey, Tree
 from modelops_bundle.errors import DiskError, UnsafePath, Unsupported, WorkspaceChanged, WouldOverwrite
 from modelops_bundle.events import observe_checkpoints
 
