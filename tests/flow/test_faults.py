@@ -32,7 +32,7 @@ from tests.support.remote_check import damage, manifest_digest
 from tests.support.worlds import litter, torn
 
 BIG = "weights/model.bin"
-SIZE = 96 * 1024 * 1024
+SIZE = 72 * 1024 * 1024
 HALF = SIZE // 2
 RESUMED = SIZE * 3 // 4
 """Fewer bytes than this travel again when at least half had arrived."""
@@ -213,7 +213,7 @@ VERBS: dict[str, type[Verb]] = {"pull": Pull, "clone": Clone, "push": Push}
 
 @dataclass(frozen=True)
 class Fault:
-    """A misfortune, and how the command ends: 0, or one of `codes`, after which the same command succeeds.
+    """A misfortune, and how the command may end; after an error the same command succeeds.
 
     :param on: the requests; `big` is those that carry the large file's bytes.
     """
@@ -257,6 +257,8 @@ def retry_at_a_date(stage: Stage) -> Action:
 
 UNAVAILABLE = (8,)
 WRONG = (8, 9)
+RANGELESS = (0, 8, 9)
+"""Where a client may do without ranges."""
 STALL = ("--timeout", "1")
 
 BOTH: dict[str, Fault] = {
@@ -286,9 +288,9 @@ READING: dict[str, Fault] = {
     "shorter than said, always": Fault(lambda stage: faults.Misstate(1000), big, times=ALWAYS, codes=WRONG),
     "ranges ignored": Fault(an(faults.Whole), big_range, times=ALWAYS, cut_first=True),
     "another range": Fault(an(faults.Shift), big_range, cut_first=True),
-    "another range always": Fault(an(faults.Shift), big_range, times=ALWAYS, codes=WRONG, cut_first=True),
+    "another range always": Fault(an(faults.Shift), big_range, times=ALWAYS, codes=RANGELESS, cut_first=True),
     "416": Fault(status(416), big_range, cut_first=True),
-    "416 always": Fault(status(416), big_range, times=ALWAYS, codes=WRONG, cut_first=True),
+    "416 always": Fault(status(416), big_range, times=ALWAYS, codes=RANGELESS, cut_first=True),
     "reset before the manifest": Fault(an(faults.Reset), on("GET", "manifest"), times=2),
     "500 for the manifest": Fault(status(500), on("GET", "manifest")),
     "the manifest always a web page": Fault(an(faults.html), on("", "manifest"), times=ALWAYS, codes=UNAVAILABLE),
@@ -320,11 +322,9 @@ def test_a_fault(stage: Stage, tmp_path: Path, verb: str, name: str, fault: Faul
     rule = stage.proxy.fault(fault.on(stage, verb), fault.make(stage), at=fault.at, towards=towards, times=fault.times)
     result = command.run("--progress", "json", *fault.options, expect=None)
     assert rule.used, "the fault never struck"
-    if fault.codes == (0,):
-        assert result.code == 0, result
-        assert rule.used == fault.times or fault.times == ALWAYS
-    else:
-        assert result.code in fault.codes, result
+    assert result.code in fault.codes, result
+    assert fault.codes != (0,) or rule.used == fault.times or fault.times == ALWAYS
+    if result.code:
         assert "hint: " in result.err and "Traceback" not in result.err, result
         command.check_undamaged()
         stage.proxy.clear()

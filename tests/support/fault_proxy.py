@@ -342,6 +342,7 @@ class FaultProxy:
         host, _, port = upstream.rpartition(":")
         self.upstream = (host, int(port))
         self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
         self._open: set[socket.socket] = set()
         self._rules: tuple[Rule, ...] = ()
         self.counts = Counts()
@@ -388,6 +389,11 @@ class FaultProxy:
             for sock in self._open:
                 with contextlib.suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
+
+    def settle(self) -> None:
+        """Wait until no connection is open: what a client that is gone had asked for is done, or will never be."""
+        with self._idle:
+            assert self._idle.wait_for(lambda: not self._open, 60), "somebody still talks"
 
     def refuse(self) -> None:
         """Refuse connections until `listen` or `clear`, and end those that there are."""
@@ -443,6 +449,7 @@ class FaultProxy:
         finally:
             with self._lock:
                 self._open.difference_update(ends)
+                self._idle.notify_all()
             for sock in ends:
                 sock.close()
 
