@@ -1,0 +1,65 @@
+"""What a registry really holds, asked with nothing of ours: manifests and blobs by plain requests, hashed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import urllib.error
+import urllib.request
+from typing import Any
+
+_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+_BLOCK = 1024 * 1024
+
+
+def _open(url: str) -> Any:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    return opener.open(urllib.request.Request(url, headers={"Accept": _MANIFEST}), timeout=60)
+
+
+def _manifest(url: str, repository: str, name: str) -> bytes | None:
+    try:
+        with _open(f"{url}/v2/{repository}/manifests/{name}") as answer:
+            data: bytes = answer.read()
+            return data
+    except urllib.error.HTTPError as error:
+        with error:
+            if error.code == 404:
+                return None
+            raise
+
+
+def manifest_digest(url: str, repository: str, name: str) -> str | None:
+    """The digest of the manifest that a tag stands for, None when it is absent.
+
+    :param url: of the registry, without a slash at its end.
+    """
+    data = _manifest(url, repository, name)
+    return None if data is None else f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def damage(url: str, repository: str, name: str) -> list[str]:
+    """What is wrong with the content of a tag: blobs that cannot be read, or are not what the manifest says."""
+    data = _manifest(url, repository, name)
+    if data is None:
+        return [f"no manifest {name}"]
+    manifest = json.loads(data)
+    return [
+        f"{what['digest']}: {wrong}"
+        for what in (manifest["config"], *manifest["layers"])
+        if (wrong := _wrong(url, repository, what))
+    ]
+
+
+def _wrong(url: str, repository: str, what: dict[str, Any]) -> str:
+    hasher, size = hashlib.sha256(), 0
+    try:
+        with _open(f"{url}/v2/{repository}/blobs/{what['digest']}") as answer:
+            while block := answer.read(_BLOCK):
+                hasher.update(block)
+                size += len(block)
+    except OSError as error:
+        return f"cannot be read: {error}"
+    if (f"sha256:{hasher.hexdigest()}", size) != (what["digest"], what["size"]):
+        return f"{size} bytes of sha256:{hasher.hexdigest()}"
+    return ""
