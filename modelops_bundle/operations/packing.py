@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import zip_longest
-from tempfile import TemporaryFile
-from typing import BinaryIO
 
-from modelops_bundle.disk.files import free_bytes, require_directory
-from modelops_bundle.disk.problems import translated
+from modelops_bundle.disk.files import free_bytes
+from modelops_bundle.disk.spool import Spool
 from modelops_bundle.errors import ConfigError
 from modelops_bundle.events import Advanced, Finished, ItemStarted, Started
 from modelops_bundle.model import packs
@@ -74,12 +72,12 @@ def _make(
     cut: Sequence[tuple[Member, ...]],
     todo: Sequence[int],
     made: list[Pack | None],
-    spools: Sequence[BinaryIO],
+    spools: Sequence[Spool],
 ) -> None:
     run = session.run
     run.emit(Started("pack", len(todo), sum(packs.tar_size(cut[number]) for number in todo)))
 
-    def one(item: tuple[int, BinaryIO | None]) -> None:
+    def one(item: tuple[int, Spool | None]) -> None:
         number, spool = item
         members = cut[number]
         size, key = packs.tar_size(members), f"pack {number}"
@@ -94,16 +92,12 @@ def _make(
     engine.each(zip_longest(todo, spools), one, run)
 
 
-def _spools(session: Session, todo: Sequence[tuple[Member, ...]]) -> list[BinaryIO]:
+def _spools(session: Session, todo: Sequence[tuple[Member, ...]]) -> list[Spool]:
     """A file for each pack to be made; none when they would take much of what is free."""
     size = sum(packs.gzip_size(packs.tar_size(members)) for members in todo)
     if len(todo) > _MOST_SPOOLS or size * 4 > free_bytes(session.project.folder):
         return []
-    folder = session.project.parts
-    require_directory(folder)
-    with translated(f"write to {folder}"):
-        # They go with the process that made them, however it ends.
-        return [TemporaryFile(dir=folder, buffering=0) for _ in todo]
+    return [Spool(session.project.parts) for _ in todo]
 
 
 def label(members: tuple[Member, ...]) -> str:

@@ -337,6 +337,7 @@ def apply_push(session: Session, plan: PushPlan, *, saved: bool = False) -> Resu
         made = plan.artifact
         manifest, data = made.manifest.descriptor(), made.manifest.to_bytes()
         copied = send(session, plan, made, store, manifest, data)
+        session.spooled.clear()
         states = _move_tags(store, plan, manifest, data, run, note)
         checkpoint("tags moved")
         moved = {state["tag"] for state in states if state["state"] == "moved"}

@@ -6,9 +6,10 @@ import os
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from modelops_bundle.disk.files import read_file
+from modelops_bundle.disk.spool import Spool
 from modelops_bundle.disk.tree import Tree
 from modelops_bundle.errors import ConfigError, NotFound, Unavailable, Unsupported, UsageError
 from modelops_bundle.events import Run
@@ -68,7 +69,7 @@ class Session:
         """Manifests read during this session, so that none is fetched twice."""
         self.parsed: dict[Digest, Contents] = {}
         """What the manifests read or looked into during this session hold: parsing ten thousand rows takes a while."""
-        self.spooled: dict[Digest, BinaryIO] = {}
+        self.spooled: dict[Digest, Spool] = {}
         """Packs made for a push that follows, in files without a name."""
         self.fresh: dict[str, Sighting] = {}
         """By reference, what was read a moment ago and may be taken as current once."""

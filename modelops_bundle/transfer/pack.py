@@ -6,11 +6,9 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import BinaryIO
 
 from modelops_bundle.disk.chunks import FileChunks
-from modelops_bundle.disk.files import write_all
-from modelops_bundle.disk.problems import translated
+from modelops_bundle.disk.spool import Spool
 from modelops_bundle.errors import NotFound, WorkspaceChanged
 from modelops_bundle.events import Run
 from modelops_bundle.model import packs
@@ -23,7 +21,7 @@ from modelops_bundle.model.ports import Chunks
 Contents = Callable[[str], Iterable[bytes]]
 """The bytes of the member at a path, all of them."""
 
-Spooled = Mapping[Digest, BinaryIO]
+Spooled = Mapping[Digest, Spool]
 """Files without a name that hold packs."""
 
 
@@ -83,7 +81,7 @@ def _unchanged() -> None:
     """Nobody else knows the file: it has no name."""
 
 
-def seal(members: tuple[Member, ...], contents: Contents, run: Run, spool: BinaryIO | None = None) -> Pack:
+def seal(members: tuple[Member, ...], contents: Contents, run: Run, spool: Spool | None = None) -> Pack:
     """Find the digest of the pack of `members` by making it once.
 
     :param spool: an empty file that takes the pack, so that it need not be made again.
@@ -109,6 +107,5 @@ def seal(members: tuple[Member, ...], contents: Contents, run: Run, spool: Binar
         run.check()
         hasher.update(chunk)
         if spool is not None:
-            with translated("write a pack"):
-                write_all(spool.fileno(), chunk)
+            spool.write(chunk)
     return Pack(members, Digest("sha256", hasher.hexdigest()), packs.gzip_size(packs.tar_size(members)))

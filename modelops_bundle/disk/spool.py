@@ -1,0 +1,46 @@
+"""A file without a name: bytes that are needed again soon, and by nobody else."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from modelops_bundle.disk.files import require_directory, temporary_name, write_all
+from modelops_bundle.disk.problems import translated
+
+
+class Spool:
+    """Goes with the process that made it, however that ends.
+
+    :param folder: on whose file system it is; created.
+    :raises DiskError: it cannot be made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._descriptor = -1
+        require_directory(folder)
+        path = folder / temporary_name()
+        with translated(f"write to {folder}"):
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
+            self._descriptor = os.open(path, flags, 0o600)
+            path.unlink()
+
+    def fileno(self) -> int:
+        """Its descriptor."""
+        return self._descriptor
+
+    def write(self, data: bytes) -> None:
+        """Append `data`. :raises DiskFull: there is no room."""
+        with translated("write a temporary file"):
+            write_all(self._descriptor, data)
+
+    def close(self) -> None:
+        """Let go of it."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __del__(self) -> None:
+        with suppress(OSError):
+            self.close()
