@@ -72,6 +72,10 @@ class StagedFile:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._temporary, self._descriptor = _create_temporary(path.parent, mode)
 
+    def fileno(self) -> int:
+        """Its descriptor."""
+        return self._descriptor
+
     def write(self, data: bytes) -> None:
         """Append `data`."""
         with translated(f"write {self._path}"):

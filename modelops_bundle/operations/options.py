@@ -13,6 +13,8 @@ class Options:
     plain_http: bool = False
     ca_file: Path | None = None
     offline: bool = False
+    cache: Path | None = None
+    """The folder of blobs that working trees share."""
     timeout: float = 30.0
     """Seconds without a byte after which a transfer counts as stalled; there is no limit for the whole."""
     docker_config: Path | None = None

@@ -18,6 +18,7 @@ from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.ports import Lister, Store
 from modelops_bundle.model.reference import Reference, is_service_tag, parse
 from modelops_bundle.operations.options import Options
+from modelops_bundle.stores.cache import Cache
 from modelops_bundle.stores.schemes import open_store
 from modelops_bundle.transfer.hosts import Hosts
 from modelops_bundle.transfer.staging import Staging
@@ -108,6 +109,14 @@ class Session:
     def staging(self) -> Staging:
         """Downloads on their way into the working tree."""
         return Staging(self.project.parts, Hosts(most=self.run.limits.connections))
+
+    @cached_property
+    def cache(self) -> Cache | None:
+        """Blobs that working trees share, where the caller has a folder for them."""
+        wanted = self.project.config.get("cache")
+        if self.options.cache is None or wanted is False:
+            return None
+        return Cache(self.options.cache, copies=wanted is True)
 
     @cached_property
     def tree(self) -> Tree:

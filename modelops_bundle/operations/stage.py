@@ -18,6 +18,7 @@ from modelops_bundle.model.reference import parse
 from modelops_bundle.operations.local_state import keys_at
 from modelops_bundle.operations.session import Session
 from modelops_bundle.plan.pull import PullPlan, needs_bytes
+from modelops_bundle.stores.cache import Cache
 from modelops_bundle.transfer import engine
 from modelops_bundle.transfer.land import Packed
 from modelops_bundle.transfer.staging import Staging
@@ -71,7 +72,7 @@ def stage(session: Session, plan: PullPlan, staging: Staging) -> tuple[Counts, P
     run = session.run
     if blobs:
         run.emit(Started("download", len(blobs), sum(blob.size for blob in blobs)))
-        _fetch(session.store(parse(plan.reference)), run, staging, blobs, counts)
+        _fetch(session, session.store(parse(plan.reference)), staging, blobs, counts)
         _let_settle(run, [blob.what for blob in blobs if blob.is_file], staging)
     packed = {
         member.digest: (blob.what.digest, member.offset) for blob in blobs if blob.whole for member in blob.members
@@ -156,8 +157,10 @@ def _copy_local(session: Session, staging: Staging, member: Member, path: str | 
         os.close(source)
 
 
-def _fetch(store: Reader, run: Run, staging: Staging, blobs: Iterable[_Blob], counts: Counts) -> None:
-    sizes: list[int] = []
+def _fetch(session: Session, store: Reader, staging: Staging, blobs: Iterable[_Blob], counts: Counts) -> None:
+    run, cache = session.run, session.cache
+    sizes: list[tuple[int, bool]] = []
+    """Bytes that came, and whether the blob was here."""
 
     def one(blob: _Blob) -> None:
         key = str(blob.what.digest)
@@ -168,18 +171,28 @@ def _fetch(store: Reader, run: Run, staging: Staging, blobs: Iterable[_Blob], co
         run.emit(ItemStarted(key, blob.label, blob.size))
         if not blob.whole:
             size = fetch_members(blob.what, blob.members, store, staging, run, progress)
-        elif staging.has(blob.what):
+        elif staging.has(blob.what) or (cache is not None and _from_cache(cache, blob.what, staging)):
             size = 0
             progress(blob.what.size)
         else:
             size = staging.fetch(blob.what, store, run, progress)
+            if cache is not None:
+                cache.keep(blob.what, staging.path(blob.what.digest))
         if blob.whole:
             take_out(blob.what, blob.members, staging, run)
-        run.emit(Finished(key, "copied" if size else "exists"))
-        sizes.append(size)
+        here = not size and blob.what.size > 0
+        run.emit(Finished(key, "linked" if here else "copied"))
+        sizes.append((size, here))
 
     engine.each(sorted(blobs, key=lambda blob: -blob.size), one, run)
-    counts.fetched, counts.size = len(sizes), sum(sizes)
+    counts.size = sum(size for size, _ in sizes)
+    counts.fetched = sum(1 for _, here in sizes if not here)
+    counts.reused += len(sizes) - counts.fetched
+
+
+def _from_cache(cache: Cache, what: Descriptor, staging: Staging) -> bool:
+    with cache.open(what) as source:
+        return source is not None and staging.adopt(what, source)
 
 
 def _let_settle(run: Run, staged: Sequence[Descriptor], staging: Staging) -> None:

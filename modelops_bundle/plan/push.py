@@ -134,6 +134,7 @@ class PushPlan:
         """Paths of the base that this push no longer has."""
         return tuple(path for path in self.base if path not in self.snapshot)
 
+    @cached_property
     def changes(self) -> tuple[tuple[str, Action, Entry | None], ...]:
         """What differs from the base: path, action, the entry afterwards."""
         listed = []

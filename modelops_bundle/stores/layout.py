@@ -18,6 +18,7 @@ from typing import Any, Literal
 from modelops_bundle.disk.files import read_file, require_directory, staged, sweep, sync_directory, write_file
 from modelops_bundle.disk.locks import exclusive
 from modelops_bundle.disk.problems import translated
+from modelops_bundle.disk.reflink import reflink
 from modelops_bundle.errors import BundleError, Corrupt, NotFound, UnsafePath, Unsupported
 from modelops_bundle.events import Run
 from modelops_bundle.model import canonical, media
@@ -114,6 +115,24 @@ class LayoutStore:
                 raise Corrupt(f"{name} has {'more than' if left < 0 else 'fewer than'} {size} bytes")
             out.commit(directory=False, name=hasher.hexdigest())
         return Digest("sha256", hasher.hexdigest())
+
+    def open_file(self, what: Descriptor) -> int | None:
+        """A descriptor of the file that holds the content, for the caller to close; None when it is not there."""
+        return self._open_blob(what.digest) if self.has(what) else None
+
+    def share(self, what: Descriptor, source: int) -> bool:
+        """Store the content of the open file `source`, verified by the caller, without copying it.
+
+        :returns: False where the file system cannot share blocks between files.
+        """
+        if self.has(what):
+            return True
+        self._ensure()
+        with staged(self._path(what.digest)) as out:
+            if not reflink(source, out.fileno()):
+                return False
+            out.commit(directory=False)
+        return True
 
     # --- names
 

@@ -72,6 +72,7 @@ KEYS: Mapping[str, Callable[[str], Any]] = {
     "limits.timeout": _seconds,
     "plain_http": _boolean,
     "ca_file": _text,
+    "cache": _boolean,
     "offline": _boolean,
     "pack": _one_of("auto", "always", "never"),
     "progress": _one_of("auto", "plain", "json", "none"),

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 def options(context: Context) -> Options:
     """How to reach remotes: settings, and what the environment says about logins and proxies."""
     settings = context.settings
+    from platformdirs import user_cache_path
+
     docker = os.environ.get("DOCKER_CONFIG")
     folder = Path(docker) if docker else Path.home() / ".docker"
     no_proxy = _variable("no_proxy") or ""
@@ -31,6 +33,7 @@ def options(context: Context) -> Options:
         ca_file=settings.resolve(str(settings.ca_file)) if settings.ca_file else None,
         offline=settings.offline,
         timeout=settings.timeout,
+        cache=user_cache_path("modelops-bundle", appauthor=False),
         docker_config=folder / "config.json",
         username=os.environ.get("BUNDLE_USERNAME"),
         password=os.environ.get("BUNDLE_PASSWORD"),

@@ -84,7 +84,7 @@ def _document(plan: PushPlan) -> dict[str, object]:
         "place": plan.place,
         "tags": [move.to_json() for move in plan.tags],
         "digest": None if plan.open else str(plan.artifact.digest),
-        "changes": [{"path": path, "action": str(action)} for path, action, _ in plan.changes()],
+        "changes": [{"path": path, "action": str(action)} for path, action, _ in plan.changes],
         "dropped": list(plan.dropped),
         "losses": [loss.to_json() for loss in plan.losses],
         "upload_bytes": plan.upload_size,
@@ -94,7 +94,7 @@ def _document(plan: PushPlan) -> dict[str, object]:
 def plan_lines(plan: PushPlan) -> list[Line]:
     """The plan for people."""
     names = ", ".join(move.tag for move in plan.tags)
-    changes = plan.changes()
+    changes = plan.changes
     lines: list[Line] = [f"Push to {plan.place}:{names}" + ("" if plan.open else f" as {plan.artifact.digest}")]
     lines += [f"  {action:<9} {path}" for path, action, _ in changes[:_MOST]]
     if len(changes) > _MOST:
