@@ -14,6 +14,7 @@ from modelops_bundle.operations.local_state import Scan
 from modelops_bundle.operations.session import Session
 from modelops_bundle.plan.changes import Change, Rename, Side, compare, renames
 from modelops_bundle.workspace import layout
+from modelops_bundle.workspace.survey import no_collections
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +89,13 @@ def status(session: Session, text: str | None = None, *, untracked: bool = True,
     remote, why = ask(session, reference)
     mine = scan.finish()
     sighting = session.seen.get(remote_state.key(reference))
-    if remote is None or remote.digest == at.digest:
-        # Nothing there, or what this tree was synced with: then the base is all there is to compare.
-        base, here = mine.state.against(at.columns)
-        changes = compare(base, here, base)
-    else:
-        changes = compare(at.snapshot, mine.here, remote.contents.snapshot)
+    with no_collections():
+        if remote is None or remote.digest == at.digest:
+            # Nothing there, or what this tree was synced with: then the base is all there is to compare.
+            base, here = mine.state.against(at.columns)
+            changes = compare(base, here, base)
+        else:
+            changes = compare(at.snapshot, mine.here, remote.contents.snapshot)
     lost = losses.report(session, remote) if remote is not None and why is None else ()
     return Status(
         str(reference),

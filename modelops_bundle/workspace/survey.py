@@ -124,7 +124,7 @@ class Surveyor:
         :raises UnsafePath: a tracked path is a FIFO, socket or device.
         :raises WorkspaceChanged: one vanished meanwhile, and somebody would take that for a deletion.
         """
-        with _no_collections():
+        with no_collections():
             if self._glance is not None:
                 found = self._quick(self._glance, self._tracked, ignore)
                 if found is not None:
@@ -194,7 +194,7 @@ def _lines(tracked: bytes) -> list[str]:
 
 
 @contextmanager
-def _no_collections() -> Iterator[None]:
+def no_collections() -> Iterator[None]:
     """Objects come by the hundred thousand, and none of them in cycles: counting them is work for nothing."""
     was = gc.isenabled()
     gc.disable()
