@@ -55,7 +55,7 @@ def _directory_name(source: Reference) -> str:
 
 def _prepare(session: Session, root: Path, source: Reference) -> Session:
     if (root / layout.FOLDER / layout.VERSION).is_file():
-        inside = Session(Project(root), session.run, session.options, cwd=root)
+        inside = _inside(session, root)
         at = inside.project.at()
         if inside.remote_of(source) is None or (at.digest is not None and at.reference != remote_state.key(source)):
             raise WouldOverwrite(f"{root} is another bundle already", hint="clone into another directory")
@@ -63,4 +63,10 @@ def _prepare(session: Session, root: Path, source: Reference) -> Session:
     if root.exists() and (not root.is_dir() or (any(root.iterdir()) and not (root / layout.FOLDER).is_dir())):
         raise WouldOverwrite(f"{root} exists and is not empty", hint="clone into another directory")
     made = init.init(session, root, str(source.at(source.tag)))
-    return Session(Project(made.root), session.run, session.options, cwd=root)
+    return _inside(session, made.root)
+
+
+def _inside(session: Session, root: Path) -> Session:
+    project = Project(root)
+    project.surround(*session.around)
+    return Session(project, session.run, session.options, cwd=root)

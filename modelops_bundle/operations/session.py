@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from modelops_bundle.disk.files import read_file
 from modelops_bundle.disk.spool import Spool
@@ -57,11 +58,27 @@ def local_place(reference: Reference, cwd: Path) -> Reference:
     return replace(reference, place=os.path.normpath(cwd / reference.place))
 
 
-class Session:
-    """`project` is None for commands that need no bundle (`tags REPO`, `clone`)."""
+Surrounding = tuple[Mapping[str, Any], Mapping[str, str]]
+"""Settings of the user below a bundle's own, and those of one invocation above them."""
 
-    def __init__(self, project: Project | None, run: Run, options: Options | None = None, *, cwd: Path) -> None:
+
+class Session:
+    """`project` is None for commands that need no bundle (`tags REPO`, `clone`).
+
+    :param around: the settings below and above those of a bundle, for one that is made meanwhile.
+    """
+
+    def __init__(
+        self,
+        project: Project | None,
+        run: Run,
+        options: Options | None = None,
+        *,
+        cwd: Path,
+        around: Surrounding = ({}, {}),
+    ) -> None:
         self._project = project
+        self.around = around
         self.run = run
         self.options = options or Options()
         self.cwd = cwd

@@ -42,6 +42,22 @@ def test_equal_files_travel_once(full: tuple[Bundle, str], tmp_path: Path) -> No
     assert done["fetched_blobs"] == 7  # 8 files, two of them equal
 
 
+def test_blobs_of_the_shared_cache_do_not_travel_again(full: tuple[Bundle, str], tmp_path: Path, home: Path) -> None:
+    a, remote = full
+    first = call("--json", "--config", "cache=true", "clone", remote, str(tmp_path / "b")).json
+    again = call("--json", "--config", "cache=true", "clone", remote, str(tmp_path / "c")).json
+    assert (first["reused_blobs"], first["fetched_bytes"] > 0) == (0, True)
+    assert (again["fetched_blobs"], again["fetched_bytes"], again["reused_blobs"]) == (1, 0, first["fetched_blobs"] - 1)
+    assert Bundle(tmp_path / "c").tree() == a.tree()
+    # A damaged copy is found out, and another one fetched.
+    blobs = list((home / ".cache" / "modelops-bundle" / "blobs" / "sha256").iterdir())
+    assert len(blobs) == first["fetched_blobs"]
+    for blob in blobs:
+        blob.write_bytes(b"x" * blob.stat().st_size)
+    call("--config", "cache=true", "clone", remote, str(tmp_path / "d"))
+    assert Bundle(tmp_path / "d").tree() == a.tree()
+
+
 def test_a_clone_of_a_tag_goes_on_with_that_tag(full: tuple[Bundle, str], tmp_path: Path) -> None:
     a, remote = full
     b = Bundle.clone(f"{remote}:v1", tmp_path / "b")

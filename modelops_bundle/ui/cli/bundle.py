@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from modelops_bundle.errors import ConfigError, NotABundle
 from modelops_bundle.operations.options import Options
@@ -63,21 +63,27 @@ def session(
     :raises NotABundle: there is none, and the command needs one.
     """
     project: Project | None = None
+    around = surrounding(context)
     try:
         project = Project.find(context.settings.directory)
         if configure:
-            project.surround(context.settings.user_config, _given(context))
+            project.surround(*around)
             context.configure(project.config.values)
     except NotABundle:
         if need_bundle:
             raise
     with context.run(progress=progress) as run:
-        here = Session(project, run, options(context), cwd=context.settings.directory)
+        here = Session(project, run, options(context), cwd=context.settings.directory, around=around)
         if after is not None:
             here.read.update(after.read)
             here.parsed.update(after.parsed)
             here.spooled.update(after.spooled)
         yield here
+
+
+def surrounding(context: Context) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+    """The user's settings, which stand below a bundle's own, and those of this invocation, which stand above them."""
+    return context.settings.user_config, _given(context)
 
 
 def _given(context: Context) -> dict[str, str]:

@@ -6,7 +6,7 @@ import click
 
 from modelops_bundle.operations import clone as operation
 from modelops_bundle.operations.session import Session
-from modelops_bundle.ui.cli.bundle import options
+from modelops_bundle.ui.cli.bundle import options, surrounding
 from modelops_bundle.ui.cli.command import Context, command
 from modelops_bundle.ui.cli.pull import result_lines
 
@@ -17,6 +17,6 @@ from modelops_bundle.ui.cli.pull import result_lines
 def clone(context: Context, reference: str, into: str | None) -> None:
     """Make a new directory that holds a version and tracks it. REF may be the directory of another bundle."""
     with context.run() as run:
-        here = Session(None, run, options(context), cwd=context.settings.directory)
+        here = Session(None, run, options(context), cwd=context.settings.directory, around=surrounding(context))
         root, done = operation.clone(here, reference, into)
     context.out.result({"root": str(root), **done.to_json()}, [f"Cloned into {root}", *result_lines(done)])
