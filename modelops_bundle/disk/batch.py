@@ -69,8 +69,8 @@ class Batch:
         except (DiskError, WouldOverwrite) as error:
             self._refuse(path, error)
             return
-        checkpoint("written beside")
         self._written.append(_Written(path, temporary, guard, key))
+        checkpoint("written beside")
 
     def _write(self, temporary: str, parent: int, data: bytes, mode: int) -> StatKey:
         out = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=parent)

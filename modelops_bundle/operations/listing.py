@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -85,15 +85,30 @@ def _describe(name: str, what: Descriptor) -> Tag:
         manifest = Manifest.from_bytes(what.data or b"", what.media_type)
     except BundleError:
         return Tag(name, what.digest, None, None, None, what.media_type)
-    files = [layer for layer in manifest.layers if layer.annotations.get(media.FILEPATH) != artifact.INDEX_PATH]
+    layers = [layer for layer in manifest.layers if layer.annotations.get(media.FILEPATH) != artifact.INDEX_PATH]
     return Tag(
         name,
         what.digest,
-        sum(layer.size for layer in files),
-        len(files),
+        sum(layer.size for layer in layers),
+        _files(manifest, layers),
         manifest.annotations.get(media.CREATED),
         _kind(manifest),
     )
+
+
+def _files(manifest: Manifest, layers: Sequence[Descriptor]) -> int | None:
+    """How many files there are, as far as the manifest itself tells it: packs hold many, and large indexes are apart."""
+    if not any(layer.annotations.get(media.FILEPATH, "").startswith(artifact.PACKS_PATH) for layer in layers):
+        return len(layers)
+    try:
+        snapshot = artifact.read(manifest, _not_fetched).snapshot
+    except BundleError:
+        return None
+    return sum(1 for entry in snapshot.values() if entry.kind == "file")
+
+
+def _not_fetched(what: Descriptor) -> bytes:
+    raise NotFound(f"{what.digest} is not in the manifest")
 
 
 def _kind(manifest: Manifest) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Set
 
 from modelops_bundle.errors import NotFound
 from modelops_bundle.model.artifact import Place
@@ -14,6 +14,7 @@ from modelops_bundle.operations import remote_state
 from modelops_bundle.operations.local_state import entries_at, obstacles
 from modelops_bundle.operations.pull import apply_pull
 from modelops_bundle.operations.recover import recover
+from modelops_bundle.operations.remote_state import Remote
 from modelops_bundle.operations.select import require_all
 from modelops_bundle.operations.session import Session
 from modelops_bundle.plan.pull import PullPlan, Step, needs_bytes
@@ -38,7 +39,7 @@ def plan_restore(session: Session, words: Sequence[str], source: str | None = No
         reference, wanted = parse(at.reference), at.snapshot
         sighting = session.seen.get(at.reference)
         digest = at.digest or (sighting.digest if sighting else None)
-        places = _places(session, reference, at)
+        places = {}
     else:
         remote = remote_state.require(session, session.reference(source))
         reference, wanted, digest = remote.reference, remote.contents.snapshot, remote.digest
@@ -46,21 +47,39 @@ def plan_restore(session: Session, words: Sequence[str], source: str | None = No
     chosen = require_all(session, words, wanted.keys(), "path of that version")
     now = entries_at(session, chosen)
     steps = tuple(Step(path, now.get(path), wanted[path]) for path in chosen if now.get(path) != wanted[path])
+    if source is None:
+        places = _places(session, reference, at, {step.path for step in steps if needs_bytes(step)})
     return _plan(session, reference, digest or wanted.content, steps, places, at.snapshot)
 
 
-def _places(session: Session, reference: Reference, at: At) -> dict[str, Place]:
-    """Where the content of the merge base is: in the version this clone last saw, and before that in a blob each."""
-    places = {p: Place(Descriptor(_ANY, e.digest, e.size)) for p, e in at.snapshot.items() if e.kind == "file"}
+def _places(session: Session, reference: Reference, at: At, needed: Set[str]) -> dict[str, Place]:
+    """Where the content of `needed` paths of the merge base is: in a version this tree was synced with, else, as far as
+    anybody knows, in a blob each.
+    """
+    base = at.snapshot
+    places = {path: Place(Descriptor(_ANY, base[path].digest, base[path].size)) for path in needed}
+    for remote in _versions(session, reference, at) if needed else ():
+        contents = remote.contents
+        found = {path for path in needed if contents.snapshot.get(path) == base[path]}
+        places.update((path, contents.places[path]) for path in found)
+        needed = needed - found
+        if not needed:
+            break
+    return places
+
+
+def _versions(session: Session, reference: Reference, at: At) -> Iterator[Remote]:
+    """The versions the merge base is from: one, or two while a merge is not settled."""
     sighting = session.seen.get(remote_state.key(reference))
     if sighting is not None and at.digest in (None, sighting.digest):
-        contents = remote_state.from_sighting(session, reference, sighting).contents
-    elif at.digest is not None:
-        contents = remote_state.require(session, reference.at(None, at.digest)).contents
-    else:
-        return places
-    same = {path for path, entry in contents.snapshot.items() if entry == at.snapshot.get(path)}
-    return places | {path: place for path, place in contents.places.items() if path in same}
+        yield remote_state.from_sighting(session, reference, sighting)
+    if at.digest is not None:
+        yield remote_state.require(session, reference.at(None, at.digest))
+        return
+    pulls = (row["digest"] for row in reversed(session.project.history()) if row.get("reference") == at.reference)
+    merged = next((digest for digest in pulls if isinstance(digest, str)), None)
+    if merged is not None:
+        yield remote_state.require(session, reference.at(None, Digest.parse(merged)))
 
 
 def _plan(

@@ -74,6 +74,10 @@ class Repository:
                 return []
             raise
 
+    def blob(self, digest: str) -> bytes:
+        """The bytes of a blob, whatever they are."""
+        return self._ask("GET", f"{self._base}/blobs/{digest}")[1]
+
     def put_blob(self, data: bytes) -> str:
         """Store a blob; its digest."""
         headers, _ = self._ask("POST", f"{self._base}/blobs/uploads/", b"")

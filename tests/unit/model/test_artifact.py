@@ -10,8 +10,8 @@ import jsonschema
 import pytest
 
 from modelops_bundle.errors import Corrupt, NotFound, UnsafePath, Unsupported, UsageError
-from modelops_bundle.model import artifact, canonical, media
-from modelops_bundle.model.artifact import INDEX_PATH, Artifact, Place, build, read
+from modelops_bundle.model import artifact, canonical, media, packs
+from modelops_bundle.model.artifact import INDEX_PATH, Artifact, build, read
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.manifest import Manifest
@@ -245,11 +245,100 @@ def test_an_index_of_a_newer_kind_is_unsupported(field: dict[str, Any]) -> None:
         read(forged({**BLOBS, **rows({**ROW, **field})}), never)
 
 
+PACKED = Snapshot(
+    {
+        "README.md": file("hi", role="doc"),
+        "bin/a": file("#!", executable=True),
+        "bin/b": file("", executable=True),
+        "l": Entry.link("bin/a"),
+        "logs": Entry.directory(),
+        "src/x.py": file("x" * 3000),
+    }
+)
+
+
+def packing(tree: Snapshot, mode: packs.Mode = "always") -> tuple[packs.Pack, ...]:
+    """The packs of `tree`, with digests that were not looked for."""
+    return tuple(
+        packs.Pack(members, packs.listing(members), packs.gzip_size(packs.tar_size(members)))
+        for members in packs.cut(tree, mode)
+    )
+
+
+def test_a_packed_tree_reads_back_with_every_place() -> None:
+    made = build(PACKED, packed=packing(PACKED))
+    contents = reread(made)
+    files, links = packing(PACKED)
+    assert contents.snapshot == PACKED
+    assert contents.snapshot.content == build(PACKED).snapshot.content
+    offsets = packs.offsets(files.members)
+    assert {path: place.offset for path, place in contents.places.items()} == {"README.md": None, **offsets}
+    assert {contents.places[path].blob.digest for path in offsets} == {files.digest}
+    assert [path for path, _ in links.members] == ["l"]
+
+
+def test_packs_look_to_others_like_documents_and_to_oras_like_the_root() -> None:
+    packed = packing(PACKED)
+    layers = {layer.digest: layer for layer in build(PACKED, packed=packed).manifest.layers}
+    numbers = sorted(range(len(packed)), key=lambda number: packed[number].digest.hex)
+    for title, number in enumerate(numbers):
+        layer = layers[packed[number].digest]
+        assert layer.media_type == "application/vnd.cncf.model.doc.v1.raw"
+        assert layer.size == packed[number].size
+        assert layer.annotations == {
+            "org.cncf.model.filepath": f".bundle/packs/{layer.digest.hex}.tar.gz",
+            "org.opencontainers.image.title": packs.title(title),
+            "io.deis.oras.content.unpack": "true",
+        }
+
+
+def test_no_two_titles_are_equal_and_layers_stand_by_filepath() -> None:
+    tree = Snapshot({f"d/{number}": file(str(number) * 500_000) for number in range(10)} | {"l": Entry.link("d/1")})
+    members = [*packs._cut(list(tree.items())[:10], 1 << 20), (("l", tree["l"]),)]
+    packed = tuple(packs.Pack(m, packs.listing(m), 1) for m in members)
+    layers = build(tree, packed=packed).manifest.layers
+    assert len(packed) > 4
+    assert len({layer.annotations[media.TITLE] for layer in layers}) == len(layers)
+    paths = [layer.annotations[media.FILEPATH] for layer in layers]
+    assert paths == sorted(paths)
+    assert build(tree, packed=packed[::-1]).digest == build(tree, packed=packed).digest
+
+
+def test_the_content_digest_does_not_know_of_packs() -> None:
+    digests = {
+        (made.manifest.annotations[media.CONTENT], made.digest)
+        for made in (
+            build(PACKED),
+            build(PACKED, packed=packing(PACKED)),
+            build(PACKED, packed=packing(PACKED, "auto")),
+        )
+    }
+    assert len({content for content, _ in digests}) == 1
+    assert len({digest for _, digest in digests}) == 3
+
+
+def inside(offset: int, *, blob_size: int = 1 << 20) -> artifact.Contents:
+    """What is read of a file of two bytes that is said to be in a blob at `offset`."""
+    layer = Descriptor(media.layer_type("doc"), Digest.of(b"pack"), blob_size, {media.TITLE: "."})
+    row = {"kind": "file", "path": "x", "size": 2, "mode": "0644", "role": "code", "sha256": file("hi").digest.hex}
+    index = canonical.dumps({"blobs": [str(layer.digest)], **rows({**row, "at": [0, offset]})})
+    first = Descriptor.of(media.layer_type("doc"), index, {media.TITLE: INDEX_PATH}, inline=True)
+    annotations = {
+        media.VERSION: "0",
+        media.INDEX: str(first.digest),
+        media.CONTENT: str(Snapshot({"x": file("hi")}).content),
+    }
+    return read(Manifest(Descriptor.of(media.MODEL_CONFIG, b"{}"), (first, layer), annotations), never)
+
+
 def test_a_place_inside_a_pack_is_read() -> None:
-    layer = build(TREE).manifest.layers[1]
-    change = {"blobs": [str(layer.digest)], **rows({**ROW, "at": [0, 1536]})}
-    honest = Snapshot({"x": file("hi")})
-    assert read(forged(change, {media.CONTENT: str(honest.content)}), never).places["x"] == Place(layer, 1536)
+    assert inside(1536).places["x"].offset == 1536
+
+
+@pytest.mark.parametrize("offset", [-1, (1 << 20) - 2, (1 << 20) - 20, 1 << 20, 1 << 70, 1.0, True, "1", None])
+def test_a_place_that_no_pack_of_that_size_can_have_is_corrupt(offset: Any) -> None:
+    with pytest.raises(Corrupt):
+        inside(offset)
 
 
 @pytest.mark.parametrize("content", ["", str(Digest.of(b"else"))])

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from modelops_bundle.disk import batch
 from modelops_bundle.disk.hashing import Hashed
-from modelops_bundle.disk.tree import StatKey, Tree
-from modelops_bundle.errors import Corrupt, UnsafePath, WorkspaceChanged
+from modelops_bundle.disk.tree import Guard, StatKey, Tree
+from modelops_bundle.errors import Corrupt, DiskFull, UnsafePath, WorkspaceChanged
 from modelops_bundle.events import Event, Run, Started, observe_checkpoints
-from modelops_bundle.model import canonical
+from modelops_bundle.model import canonical, packs
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.snapshot import Entry, Snapshot
 from modelops_bundle.plan.pull import Step
-from modelops_bundle.transfer import land
-from modelops_bundle.transfer.land import Intent, check_unchanged, forget_intent, read_intent, write_intent
+from modelops_bundle.transfer import land, pack
+from modelops_bundle.transfer.land import Intent, Packed, check_unchanged, forget_intent, read_intent, write_intent
 from modelops_bundle.transfer.staging import Staging
 from modelops_bundle.workspace.index import Index
 from modelops_bundle.workspace.scan import Digester, look
@@ -44,16 +47,37 @@ class Forgetful(Index):
         pass
 
 
-class World:
-    """A tree on disk, a staging folder that holds every content, and the way to look at them."""
+def staged_pack(staging: Staging, texts: Collection[str]) -> Packed:
+    """Stage one pack that holds every text, and nothing else."""
+    listed = tuple(Snapshot({f"t/{number}": file(text) for number, text in enumerate(texts)}).items())
+    contents = {f"t/{number}": [text.encode()] for number, text in enumerate(texts)}
+    made = pack.seal(listed, contents.__getitem__, Run())
+    staging.path(made.digest).write_bytes(b"".join(pack.blob(listed, contents.__getitem__)))
+    offsets = packs.offsets(listed)
+    return {entry.digest: (made.digest, offsets[path]) for path, entry in listed}
 
-    def __init__(self, base: Path, entries: Mapping[str, Entry], texts: Collection[str] = (A, B, C, "")) -> None:
+
+class World:
+    """A tree on disk, a staging folder that holds every content, and the way to look at them.
+
+    `in_pack`: the contents are in a staged pack, not staged one by one.
+    """
+
+    def __init__(
+        self,
+        base: Path,
+        entries: Mapping[str, Entry],
+        texts: Collection[str] = (A, B, C, ""),
+        *,
+        in_pack: bool = False,
+    ) -> None:
         self.root = base / "tree"
         self.root.mkdir(parents=True)
         self.staging = Staging(base / "parts")
         (base / "parts").mkdir()
         self.texts = {file(text).digest: text for text in texts}
-        for digest, text in self.texts.items():
+        self.packed: Packed = staged_pack(self.staging, texts) if in_pack else {}
+        for digest, text in () if in_pack else self.texts.items():
             self.staging.path(digest).write_text(text)
         for path, entry in entries.items():
             self.make(path, entry)
@@ -77,7 +101,7 @@ class World:
     def apply(self, steps: tuple[Step, ...]) -> tuple[Step, ...]:
         land.sweep(self.tree, [step.path for step in steps])
         keys = self.keys if self.guarded else None
-        return land.apply(self.tree, self.staging, steps, self.look, Run(), keys=keys)
+        return land.apply(self.tree, self.staging, steps, self.look, Run(), packed=self.packed, keys=keys)
 
     def keys(self, wanted: Collection[str]) -> Mapping[str, StatKey]:
         return {path: item.key for path, item in look(self.tree, wanted).items()}
@@ -147,6 +171,7 @@ def change(request: pytest.FixtureRequest) -> tuple[dict[str, Entry], dict[str, 
 
 
 Change = tuple[dict[str, Entry], dict[str, Entry]]
+EITHER_WAY = pytest.mark.parametrize("in_pack", [False, True], ids=["staged", "in-pack"])
 
 
 class Stopped(Exception):
@@ -166,11 +191,11 @@ def stop_at(number: int) -> tuple[Callable[[], None], list[str]]:
 
 
 def stops(
-    base: Path, before: Mapping[str, Entry], steps: tuple[Step, ...], *, guarded: bool = True
+    base: Path, before: Mapping[str, Entry], steps: tuple[Step, ...], *, guarded: bool = True, in_pack: bool = False
 ) -> Iterator[tuple[int, World]]:
     """A world for every checkpoint, stopped there; ends with the first that none stops."""
     for number in range(1000):
-        world = World(base / str(number), before)
+        world = World(base / str(number), before, in_pack=in_pack)
         world.guarded = guarded
         stop, _ = stop_at(number)
         try:
@@ -188,41 +213,47 @@ def stops(
 # --- applying --------------------------------------------------------------------------------------------------------
 
 
+@EITHER_WAY
 @pytest.mark.parametrize("guarded", [True, False])
-def test_the_steps_make_the_tree(tmp_path: Path, change: Change, guarded: bool) -> None:
+def test_the_steps_make_the_tree(tmp_path: Path, change: Change, guarded: bool, in_pack: bool) -> None:
     before, after = change
-    world = World(tmp_path, before)
+    world = World(tmp_path, before, in_pack=in_pack)
     world.guarded = guarded
     assert world.listing() == before
     assert world.apply(steps_between(before, after)) == ()
     assert world.listing() == after
 
 
-def test_applying_twice_is_applying_once(tmp_path: Path, change: Change) -> None:
+@EITHER_WAY
+def test_applying_twice_is_applying_once(tmp_path: Path, change: Change, in_pack: bool) -> None:
     before, after = change
-    world = World(tmp_path, before)
+    world = World(tmp_path, before, in_pack=in_pack)
     steps = steps_between(before, after)
     world.apply(steps)
     assert world.apply(steps) == ()
     assert world.listing() == after
 
 
+@EITHER_WAY
 @pytest.mark.parametrize("guarded", [True, False])
-def test_after_a_stop_at_any_checkpoint_applying_again_converges(tmp_path: Path, change: Change, guarded: bool) -> None:
+def test_after_a_stop_at_any_checkpoint_applying_again_converges(
+    tmp_path: Path, change: Change, guarded: bool, in_pack: bool
+) -> None:
     before, after = change
     steps = steps_between(before, after)
     count = 0
-    for number, world in stops(tmp_path, before, steps, guarded=guarded):
+    for number, world in stops(tmp_path, before, steps, guarded=guarded, in_pack=in_pack):
         count += 1
         assert world.apply(steps) == (), number
         assert world.listing() == after, number
     assert count >= len(steps)
 
 
-def test_after_two_stops_applying_again_converges(tmp_path: Path, change: Change) -> None:
+@EITHER_WAY
+def test_after_two_stops_applying_again_converges(tmp_path: Path, change: Change, in_pack: bool) -> None:
     before, after = change
     steps = steps_between(before, after)
-    for number, world in stops(tmp_path, before, steps):
+    for number, world in stops(tmp_path, before, steps, in_pack=in_pack):
         stop, _ = stop_at(number % 3)
         try:
             world.apply(steps)
@@ -234,19 +265,21 @@ def test_after_two_stops_applying_again_converges(tmp_path: Path, change: Change
         assert world.listing() == after, number
 
 
-def test_at_every_stop_each_path_is_wholly_old_or_wholly_new(tmp_path: Path, change: Change) -> None:
+@EITHER_WAY
+def test_at_every_stop_each_path_is_wholly_old_or_wholly_new(tmp_path: Path, change: Change, in_pack: bool) -> None:
     before, after = change
     steps = steps_between(before, after)
-    for number, world in stops(tmp_path, before, steps):
+    for number, world in stops(tmp_path, before, steps, in_pack=in_pack):
         for path, entry in world.listing().items():
             if entry.kind != "dir":
                 assert entry in (before.get(path), after.get(path)), (number, path)
 
 
-def test_an_edit_after_a_stop_is_left_alone(tmp_path: Path, change: Change) -> None:
+@EITHER_WAY
+def test_an_edit_after_a_stop_is_left_alone(tmp_path: Path, change: Change, in_pack: bool) -> None:
     before, after = change
     steps = steps_between(before, after)
-    for number, world in stops(tmp_path, before, steps):
+    for number, world in stops(tmp_path, before, steps, in_pack=in_pack):
         edited = []
         for step in steps:
             native = world.root / step.path
@@ -260,11 +293,12 @@ def test_an_edit_after_a_stop_is_left_alone(tmp_path: Path, change: Change) -> N
         assert {step.path for step in left} >= set(edited), number
 
 
-def test_an_edit_between_the_look_and_the_step_is_left_alone(tmp_path: Path, change: Change) -> None:
+@EITHER_WAY
+def test_an_edit_between_the_look_and_the_step_is_left_alone(tmp_path: Path, change: Change, in_pack: bool) -> None:
     """Somebody saves a file while the pull is under way: after it was looked at, before it is replaced."""
     before, after = change
     for number, step in enumerate(steps_between(before, after)):
-        world = World(tmp_path / str(number), before)
+        world = World(tmp_path / str(number), before, in_pack=in_pack)
         world.guarded = True
         native = world.root / step.path
         done = False
@@ -290,6 +324,70 @@ def test_without_their_bytes_steps_are_left(tmp_path: Path) -> None:
     steps = (Step("a", file(A), file(B)), Step("b", None, link("a")))
     assert world.apply(steps) == (steps[0],)
     assert world.listing() == {"a": file(A), "b": link("a")}
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "other bytes"])
+def test_what_a_damaged_pack_does_not_hold_is_left(tmp_path: Path, damage: str) -> None:
+    """A crash of the machine, or a disk, may spoil what was staged: the bytes are believed by their digest only."""
+    world = World(tmp_path, {"a": file(A)}, in_pack=True)
+    digest, offset = world.packed[file(B).digest]
+    staged = world.staging.path(digest)
+    data = staged.read_bytes()
+    at = packs.position(offset)
+    if damage == "gone":
+        staged.unlink()
+    else:
+        staged.write_bytes(data[: at + 3] + (b"" if damage == "cut" else b"?" + data[at + 4 :]))
+    steps = (Step("a", file(A), file(B)), Step("b", None, file(B)), Step("l", None, link("a")))
+    assert world.apply(steps) == steps[:2]
+    assert world.listing() == {"a": file(A), "l": link("a")}
+
+
+def test_a_pack_that_is_also_a_file_of_the_tree_serves_both(tmp_path: Path) -> None:
+    world = World(tmp_path, {}, in_pack=True)
+    digest, _ = world.packed[file(A).digest]
+    data = world.staging.path(digest).read_bytes()
+    steps = (Step("a", None, file(A)), Step("kept.tar.gz", None, file(data)), Step("z", None, file(B)))
+    assert world.apply(steps) == ()
+    assert world.listing() == {"a": file(A), "kept.tar.gz": file(data), "z": file(B)}
+
+
+def test_a_file_that_came_where_a_directory_was_is_left_alone(tmp_path: Path) -> None:
+    for number, in_pack in enumerate((False, True)):
+        world = World(tmp_path / str(number), {"d": DIRECTORY}, in_pack=in_pack)
+        world.guarded = True
+        remove = world.tree.remove
+
+        def race(path: str, guard: Guard | None = None, world: World = world, remove: Any = remove) -> None:
+            (world.root / path).rmdir()
+            (world.root / path).write_text("the user's own work")
+            remove(path, guard)
+
+        world.tree.remove = race  # type: ignore[method-assign]
+        step = Step("d", DIRECTORY, file(A))
+        assert world.apply((step,)) == (step,)
+        assert (world.root / "d").read_text() == "the user's own work"
+
+
+def test_nothing_stays_beside_when_the_disk_fills_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path, {}, in_pack=True)
+    written = 0
+
+    def fill_up(out: int, data: bytes) -> None:
+        nonlocal written
+        written += 1
+        if written == 20:
+            raise OSError(errno.ENOSPC, "full")
+        os.write(out, data)
+
+    monkeypatch.setattr(batch, "write_all", fill_up)
+    steps = tuple(Step(f"d{number}/f", None, file(A)) for number in range(30))
+    with pytest.raises(DiskFull):
+        world.apply(steps)
+    assert not [name for _, _, names in os.walk(world.root) for name in names]
+    monkeypatch.undo()
+    assert world.apply(steps) == ()
+    assert len(world.listing()) == 30
 
 
 def test_changed_paths_are_left(tmp_path: Path) -> None:
@@ -389,7 +487,8 @@ def test_any_other_tree_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_the_intent_round_trip(tmp_path: Path, change: Change) -> None:
-    intent = Intent(steps_between(*change), {"reference": "r", "nested": {"a": [1, None]}})
+    packed = {file(A).digest: (file(B).digest, 512)}
+    intent = Intent(steps_between(*change), {"reference": "r", "nested": {"a": [1, None]}}, packed)
     write_intent(tmp_path / "journal/landing.json", intent)
     assert read_intent(tmp_path / "journal/landing.json") == intent
     forget_intent(tmp_path / "journal/landing.json")
@@ -406,6 +505,28 @@ def test_the_intent_round_trip(tmp_path: Path, change: Change) -> None:
         b"{}",
         canonical.dumps({"version": 1, "steps": {}, "commit": {}}),
         canonical.dumps({"version": 1, "steps": [], "commit": []}),
+        canonical.dumps({"version": 1, "steps": [], "commit": {}}),
+        canonical.dumps({"version": 1, "steps": [], "commit": {}, "packed": []}),
+        canonical.dumps({"version": 1, "steps": [], "commit": {}, "packed": {"x": [str(Digest.of(b"")), 1]}}),
+        *(
+            canonical.dumps(
+                {
+                    "version": 1,
+                    "steps": [],
+                    "commit": {},
+                    "packed": {str(Digest.of(b"")): place},
+                }
+            )
+            for place in (
+                1,
+                [],
+                ["x", 1],
+                [str(Digest.of(b"")), -1],
+                [str(Digest.of(b"")), "1"],
+                [str(Digest.of(b"")), True],
+                [str(Digest.of(b"")), 1 << 80],
+            )
+        ),
         canonical.dumps({"version": 1, "steps": [{"path": "a", "before": 1, "after": None}], "commit": {}}),
     ],
 )

@@ -1,0 +1,262 @@
+"""Files out of packs: whole packs, ranges, and no byte believed before it was verified."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from modelops_bundle.errors import Corrupt, Interrupted
+from modelops_bundle.events import Run
+from modelops_bundle.model import packs
+from modelops_bundle.model.artifact import Place
+from modelops_bundle.model.descriptor import Descriptor
+from modelops_bundle.model.digest import Digest
+from modelops_bundle.model.ports import Chunks
+from modelops_bundle.model.snapshot import Snapshot
+from modelops_bundle.transfer import pack
+from modelops_bundle.transfer.staging import Staging
+from modelops_bundle.transfer.unpack import (
+    IN_MEMORY,
+    SMALL_PACK,
+    Member,
+    Staged,
+    fetch_members,
+    reading,
+    take_out,
+    wants_whole,
+)
+from tests.support.things import blob, file
+
+RANDOM = Random(7)
+BLOCK = 65535
+SIZES = [0, 1, 511, 512, 513, BLOCK - 1, BLOCK, BLOCK + 1, 200_000, 3 * BLOCK, 400_000, 0, 90_000, IN_MEMORY + 1]
+DATA = {f"f/{number:02}": RANDOM.randbytes(size) for number, size in enumerate(SIZES)}
+
+
+class Remote:
+    """Serves one pack in pieces of a size; notes the ranges it was asked for."""
+
+    def __init__(self, contents: Mapping[str, bytes], piece: int = 10_000) -> None:
+        self.listed = tuple(Snapshot({path: file(data) for path, data in contents.items()}).items())
+        self.data = b"".join(pack.blob(self.listed, lambda path: [contents[path]]))
+        self.what = blob(self.data)
+        self.piece = piece
+        self.asked: list[tuple[int, int]] = []
+        offsets = packs.offsets(self.listed)
+        self.members = {path: Member(entry.digest, entry.size, offsets[path]) for path, entry in self.listed}
+
+    def has(self, what: Descriptor) -> bool:
+        return what == self.what
+
+    @contextmanager
+    def open(self, what: Descriptor, start: int = 0, stop: int | None = None) -> Iterator[Chunks]:
+        end = len(self.data) if stop is None else stop
+        self.asked.append((start, end))
+        yield (self.data[at : min(at + self.piece, end)] for at in range(start, end, self.piece))
+
+
+@pytest.fixture
+def remote() -> Remote:
+    return Remote(DATA)
+
+
+@pytest.fixture
+def staging(tmp_path: Path) -> Staging:
+    (tmp_path / "parts").mkdir()
+    return Staging(tmp_path / "parts")
+
+
+def fetch(remote: Remote, staging: Staging, *paths: str) -> int:
+    told: list[int] = []
+    chosen = [remote.members[path] for path in paths]
+    received = fetch_members(remote.what, chosen, remote, staging, Run(), told.append)
+    assert sum(told) == received == sum(stop - start for start, stop in remote.asked)
+    return received
+
+
+# --- ranges ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("piece", [1_000, 65_535, 65_540, 10**9])
+def test_every_member_alone(staging: Staging, piece: int) -> None:
+    remote = Remote(DATA, piece)
+    for path, data in DATA.items():
+        remote.asked.clear()
+        received = fetch(remote, staging, path)
+        assert staging.path(remote.members[path].digest).read_bytes() == data
+        assert len(remote.asked) == (1 if data else 0)
+        assert received <= len(data) + 5 * (len(data) // BLOCK + 1)
+
+
+def test_near_members_come_by_one_request_and_far_ones_by_two(remote: Remote, staging: Staging) -> None:
+    fetch(remote, staging, "f/01", "f/02", "f/04")
+    assert len(remote.asked) == 1
+    remote.asked.clear()
+    fetch(remote, staging, "f/01", "f/12")
+    assert len(remote.asked) == 2
+
+
+def test_all_of_them_in_any_order(remote: Remote, staging: Staging) -> None:
+    fetch(remote, staging, *sorted(DATA, reverse=True))
+    for path, data in DATA.items():
+        assert staging.path(remote.members[path].digest).read_bytes() == data
+
+
+def test_empty_files_ask_nobody(remote: Remote, staging: Staging) -> None:
+    assert fetch(remote, staging, "f/00", "f/11") == 0
+    assert remote.asked == []
+    assert staging.path(Digest.of(b"")).read_bytes() == b""
+
+
+def test_no_index_makes_us_hold_much_in_memory(remote: Remote, staging: Staging) -> None:
+    """A row that spans the whole pack with others inside it is received as a stream by itself."""
+    huge = Remote({"a": RANDOM.randbytes(9_000_000), "b": b"b" * 100})
+    inner = Member(Digest.of(huge.data[2_000:2_010]), 10, 2_000)
+    with pytest.raises(Corrupt):
+        fetch_members(huge.what, [huge.members["a"], inner], huge, staging, Run(), lambda _: None)
+    assert len(huge.asked) == 2
+
+
+def wrong(member: Member, **changes: int) -> Member:
+    return Member(member.digest, changes.get("size", member.size), changes.get("offset", member.offset))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"offset": 0}, {"offset": 600}, {"size": 512}, {"size": 2_000_000}, {"offset": 10**7}, {"offset": 1 << 70}],
+)
+def test_a_place_that_is_not_that_of_the_file_is_corrupt(
+    remote: Remote, staging: Staging, changes: dict[str, int]
+) -> None:
+    member = wrong(remote.members["f/04"], **changes)
+    with pytest.raises(Corrupt):
+        fetch_members(remote.what, [member], remote, staging, Run(), lambda _: None)
+    assert staging.names() == frozenset()
+
+
+def test_members_at_one_offset_are_believed_by_their_digests(remote: Remote, staging: Staging) -> None:
+    good = remote.members["f/02"]
+    other = Member(Digest.of(b"?"), 511, good.offset)
+    for members in ([good, other], [other, good]):
+        with pytest.raises(Corrupt):
+            fetch_members(remote.what, members, remote, staging, Run(), lambda _: None)
+    assert not staging.path(other.digest).exists()
+
+
+def test_a_pack_that_is_another_one_or_cut_short_is_corrupt(remote: Remote, staging: Staging) -> None:
+    for data in (bytes(len(remote.data)), remote.data[:1_000], b""):
+        remote.data = data
+        with pytest.raises(Corrupt):
+            fetch_members(remote.what, [remote.members["f/08"]], remote, staging, Run(), lambda _: None)
+    assert staging.names() == frozenset()
+
+
+def test_a_stop_leaves_nothing_half(remote: Remote, staging: Staging) -> None:
+    run = Run()
+    run.cancelled.set()
+    with pytest.raises(Interrupted):
+        fetch_members(remote.what, [remote.members["f/08"]], remote, staging, run, lambda _: None)
+    assert staging.names() == frozenset()
+
+
+# --- whole packs -----------------------------------------------------------------------------------------------------
+
+
+def stage(remote: Remote, staging: Staging) -> None:
+    staging.path(remote.what.digest).write_bytes(remote.data)
+
+
+def test_small_packs_and_those_of_which_most_is_wanted_come_whole(remote: Remote) -> None:
+    members = remote.members
+    assert not wants_whole(remote.what, [members["f/08"]])
+    assert wants_whole(remote.what, members.values())
+    small = Descriptor("x", remote.what.digest, SMALL_PACK)
+    assert wants_whole(small, [members["f/01"]])
+
+
+def test_large_members_are_taken_out_and_small_ones_looked_at(remote: Remote, staging: Staging) -> None:
+    stage(remote, staging)
+    take_out(remote.what, list(remote.members.values()), staging, Run())
+    large = remote.members["f/13"]
+    assert staging.names() == {remote.what.digest.hex, large.digest.hex}
+    assert staging.path(large.digest).read_bytes() == DATA["f/13"]
+
+
+@pytest.mark.parametrize("path", ["f/04", "f/13"])
+@pytest.mark.parametrize("changes", [{"offset": 0}, {"offset": 10**8}, {"size": 3}])
+def test_an_index_that_lies_of_a_whole_pack_is_found_before_the_tree_is_touched(
+    remote: Remote, staging: Staging, path: str, changes: dict[str, int]
+) -> None:
+    stage(remote, staging)
+    members = [*remote.members.values(), wrong(remote.members[path], **changes)]
+    if path == "f/13" and "offset" in changes:
+        members.pop(-2)
+    with pytest.raises(Corrupt):
+        take_out(remote.what, members, staging, Run())
+
+
+def staged(remote: Remote, staging: Staging) -> Staged:
+    return Staged(staging, {m.digest: (remote.what.digest, m.offset) for m in remote.members.values()})
+
+
+def test_staged_packs_are_read_by_digest(remote: Remote, staging: Staging) -> None:
+    stage(remote, staging)
+    before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").is_dir() else 0
+    with staged(remote, staging) as source:
+        for path, data in DATA.items():
+            member = remote.members[path]
+            assert source.has(member.digest)
+            assert source.read(member.digest, member.size) == (data if len(data) <= IN_MEMORY else None)
+        assert not source.has(Digest.of(b"?"))
+    assert before == (len(os.listdir("/proc/self/fd")) if before else 0)
+
+
+def test_a_staged_pack_that_was_damaged_gives_nothing(remote: Remote, staging: Staging) -> None:
+    member = remote.members["f/08"]
+    at = member.raw[0] + 7
+    spoiled = remote.data[:at] + bytes([remote.data[at] ^ 1]) + remote.data[at + 1 :]
+    for data in (spoiled, remote.data[:at], b""):
+        staging.path(remote.what.digest).write_bytes(data)
+        with staged(remote, staging) as source:
+            assert source.read(member.digest, member.size) is None
+    staging.path(remote.what.digest).unlink()
+    with staged(remote, staging) as source:
+        assert source.read(member.digest, member.size) is None
+
+
+# --- one file --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", DATA)
+def test_reading_one_file(remote: Remote, path: str) -> None:
+    member = remote.members[path]
+    with reading(remote, Place(remote.what, member.offset), member.size) as chunks:
+        assert b"".join(chunks) == DATA[path]
+    assert len(remote.asked) <= 1
+
+
+def test_reading_a_blob_of_its_own(remote: Remote) -> None:
+    with reading(remote, Place(remote.what), remote.what.size) as chunks:
+        assert b"".join(chunks) == remote.data
+
+
+def test_threads_may_stage_from_one_pack(remote: Remote, staging: Staging) -> None:
+    """Two packs may hold the same content: both stage it, and it is whole."""
+    threads = [
+        threading.Thread(
+            target=fetch_members, args=(remote.what, [remote.members["f/10"]], remote, staging, Run(), lambda _: None)
+        )
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert staging.path(remote.members["f/10"].digest).read_bytes() == DATA["f/10"]
+    assert staging.names() == {remote.members["f/10"].digest.hex}
