@@ -27,7 +27,7 @@ from modelops_bundle.workspace.layout import FOLDER
 from tests.support.campaign import rounds
 from tests.support.fault_proxy import Call, FaultProxy, Flip, Status, Where
 from tests.support.registry_process import Registry
-from tests.support.remote_check import damage, manifest_digest
+from tests.support.remote_check import damage, make_room, manifest_digest
 from tests.support.worlds import Tree, file, litter, look, torn, write
 from tests.support.zygote import Outcome, Zygote
 
@@ -107,6 +107,8 @@ class Killer:
         self._drop = moment.drop
         self._known = threading.Event()
         self._pid = 0
+        self.moved = 0
+        """Bytes of all bodies, both ways."""
         action = Call(self._strike, after=moment.answered)
         if moment.kind == "byte":
             proxy.fault(Where(), action, at=moment.at, towards="both")
@@ -119,7 +121,7 @@ class Killer:
         self._known.set()
         outcome = child.wait()
         self._proxy.settle()
-        self._proxy.clear()
+        self.moved = self._proxy.clear().total()
         return outcome
 
     def _strike(self) -> None:
@@ -161,6 +163,10 @@ class Story:
         self.published: Tree = {}
         self.tally: Counter[str] = Counter()
         self.requests: dict[str, int] = {}
+        self.moved: Counter[str] = Counter()
+        """Bytes on the wire by verb, those of killed commands included."""
+        self.large: list[str] = []
+        """The large files of all versions."""
         self._begin()
 
     def _begin(self) -> None:
@@ -182,6 +188,7 @@ class Story:
         write_version(self.author, self.seed, self.version)
         self.zygote.ok(["add", "."], cwd=self.author)
         self.published = look(self.author)
+        self.large.append(self.published[BIG][1])
 
     # --- rounds
 
@@ -193,7 +200,15 @@ class Story:
         else:
             verb = "clone" if number % 8 == 7 else "pull"
             wrong = self._pull(random, verb)
+            make_room(self.registry.root, self.repository, self.large[:-1])
+        self.tally[verb] += 1
+        self.proxy.clear()
         return [f"seed {self.seed}, round {number} ({verb}): {what}" for what in wrong]
+
+    def told(self) -> str:
+        """The tally, and how often the bytes of a version travelled until it had arrived."""
+        times = {verb: round(moved / SIZE / self.tally[verb], 2) for verb, moved in self.moved.items()}
+        return f"{dict(self.tally)}, bytes moved per byte that had to: {times}"
 
     def _start(self, verb: str) -> Child:
         if verb == "clone":
@@ -206,7 +221,9 @@ class Story:
         for attempt in range(2 if random.random() < 0.35 else 1):
             moment = moments(random, SIZE >> attempt, max(1, self.requests[verb] >> attempt))
             told.append(str(moment))
-            outcome = Killer(self.proxy, moment).end(self._start(verb))
+            killer = Killer(self.proxy, moment)
+            outcome = killer.end(self._start(verb))
+            self.moved[verb] += killer.moved
             self.tally["kills"] += outcome.killed
             self.tally["second kills"] += outcome.killed and attempt
             self.tally["ended before"] += not outcome.killed
@@ -244,7 +261,9 @@ class Story:
 
     def _push_again(self, edit: str | None) -> list[str]:
         expected = look(self.author)
+        self.proxy.clear()
         again = self.zygote.run(["push"], cwd=self.author)
+        self.moved["push"] += self.proxy.clear().total()
         if again.code == 5 and edit:
             # Killed after the tag had moved, and now there is something else to push: what we sent counts as unseen.
             self.tally["pushes refused until a pull"] += 1
@@ -286,7 +305,9 @@ class Story:
 
     def _pull_again(self, verb: str, edit: str | None) -> list[str]:
         kept = (self.reader / edit).read_bytes() if edit else b""
+        self.proxy.clear()
         outcome = self._start(verb).wait()
+        self.moved[verb] += self.proxy.clear().total()
         if outcome.code == 4 and edit:
             self.tally["conflicts"] += 1
             outcome = self.zygote.run(["pull", "--merge"], cwd=self.reader)
@@ -350,7 +371,7 @@ def test_killed_at_random(
         wrong = story.round(number)
         if wrong:
             break  # the next round starts from where this one was to end
-    figure(f"{count} rounds, seed {SEED}: {dict(story.tally)}, {len(wrong)} wrong")
+    figure(f"{count} rounds, seed {SEED}: {story.told()}; {len(wrong)} wrong")
     assert not wrong, "\n".join(wrong)
     assert story.tally["kills"] >= count * 3 // 4, "too many commands ended before their moment"
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -25,10 +25,10 @@ from pathlib import Path
 import pytest
 
 from tests.support import fault_proxy as faults
-from tests.support.bundle import FOLDER, ROOT, Bundle, Node, Result, call, tree
+from tests.support.bundle import FOLDER, ROOT, Bundle, Node, Result, tree
 from tests.support.fault_proxy import ALWAYS, Action, FaultProxy, Where
 from tests.support.registry_process import Registry
-from tests.support.remote_check import damage, manifest_digest
+from tests.support.remote_check import damage, make_room, manifest_digest
 from tests.support.worlds import litter, torn
 
 BIG = "weights/model.bin"
@@ -100,6 +100,7 @@ def shared(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Iter
     with FaultProxy(registry.host) as proxy:
         yield Stage(registry, proxy, base)
     shutil.rmtree(base)
+    make_room(registry.root, "faults/*")
 
 
 @pytest.fixture
@@ -123,9 +124,21 @@ class Verb:
         self.bundle = Bundle(where / "work")
 
     words: tuple[str, ...]
+    towards: faults.Towards
+    """Where its large file's bytes go."""
 
     def run(self, *options: str, expect: int | None = 0) -> Result:
         return self.bundle.run(*options, *self.words, expect=expect)
+
+    def start(self, *options: str, stdout: int = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+        """It in a process of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "modelops_bundle", "-C", str(self.bundle.root), *options, *self.words],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+        )
 
     def check_undamaged(self) -> None:
         """After an error."""
@@ -135,8 +148,7 @@ class Verb:
 
 
 class Pull(Verb):
-    name = "pull"
-    large = "GET", "down"
+    towards: faults.Towards = "down"
 
     def __init__(self, stage: Stage, where: Path) -> None:
         super().__init__(stage, where)
@@ -148,8 +160,7 @@ class Pull(Verb):
         return self.stage.old
 
     def check_undamaged(self) -> None:
-        now = tree(self.bundle.root) if self.bundle.root.exists() else {}
-        now = {path: node for path, node in now.items() if ".~bundle-" not in path}
+        now = {path: node for path, node in tree(self.bundle.root).items() if ".~bundle-" not in path}
         assert torn(now, self.there, self.stage.new) == []
         assert now == self.there, "nothing was to be changed yet"
 
@@ -160,23 +171,18 @@ class Pull(Verb):
 
 
 class Clone(Pull):
-    name = "clone"
-
     def __init__(self, stage: Stage, where: Path) -> None:
         Verb.__init__(self, stage, where)
-        self.words = ("clone", f"{stage.remote}:latest", str(self.bundle.root))
+        self.bundle.root.mkdir()
+        self.words = ("clone", f"{stage.remote}:latest", ".")
 
     @property
     def there(self) -> dict[str, Node]:
         return {}
 
-    def run(self, *options: str, expect: int | None = 0) -> Result:
-        return call(*options, *self.words, expect=expect)
-
 
 class Push(Verb):
-    name = "push"
-    large = "", "up"
+    towards: faults.Towards = "up"
 
     def __init__(self, stage: Stage, where: Path) -> None:
         super().__init__(stage, where)
@@ -276,7 +282,7 @@ BOTH: dict[str, Fault] = {
     "wrong bytes always": Fault(an(faults.Flip), big, HALF, ALWAYS, WRONG),
     "503 always": Fault(status(503), big, times=ALWAYS, codes=UNAVAILABLE),
     "reset always from halfway": Fault(an(faults.Reset), big, HALF, ALWAYS, UNAVAILABLE),
-    "registry restarts halfway": Fault(lambda stage: faults.Call(stage.registry.restart), big, HALF),
+    "registry restarts halfway": Fault(lambda stage: stage.proxy.restarting(stage.registry.restart), big, HALF),
     "refused from halfway": Fault(lambda stage: faults.Call(stage.proxy.refuse), big, HALF, codes=UNAVAILABLE),
     "a late answer": Fault(lambda stage: faults.Late(0.4), big, options=STALL),
     "a web page": Fault(an(faults.html), big),
@@ -298,13 +304,17 @@ READING: dict[str, Fault] = {
 WRITING: dict[str, Fault] = {
     "reset before the first": Fault(an(faults.Reset), on("", ""), times=2),
     "no session at first": Fault(status(503), on("POST", "upload"), times=2),
-    "a session that is a web page": Fault(an(faults.html), on("POST", "upload")),
+    "a session that is a web page": Fault(an(faults.html), on("POST", "upload"), codes=(0, 8)),
     "the answer to the large file is lost": Fault(an(faults.Lost), big),
     "the answer to the manifest is lost": Fault(an(faults.Lost), on("PUT", "manifest")),
     "the answer to the second manifest is lost": Fault(an(faults.Lost), on("PUT", "manifest", 2)),
+    "a web page for the manifest": Fault(an(faults.html), on("PUT", "manifest"), codes=(0, 8)),
+    "web pages for the manifest always": Fault(an(faults.html), on("PUT", "manifest"), times=ALWAYS, codes=UNAVAILABLE),
     "500 for the manifest": Fault(status(500), on("PUT", "manifest")),
     "500 for the manifest always": Fault(status(500), on("PUT", "manifest"), times=ALWAYS, codes=UNAVAILABLE),
-    "restart before the manifest": Fault(lambda stage: faults.Call(stage.registry.restart), on("PUT", "manifest")),
+    "restart before the manifest": Fault(
+        lambda stage: stage.proxy.restarting(stage.registry.restart), on("PUT", "manifest")
+    ),
 }
 CASES = [
     *((verb, name, fault) for name, fault in BOTH.items() for verb in VERBS),
@@ -313,10 +323,12 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("verb", "name", "fault"), CASES, ids=[f"{verb}-{name}" for verb, name, _ in CASES])
-def test_a_fault(stage: Stage, tmp_path: Path, verb: str, name: str, fault: Fault) -> None:
+@pytest.mark.parametrize(
+    ("verb", "fault"), [pytest.param(verb, fault, id=f"{verb}-{name}") for verb, name, fault in CASES]
+)
+def test_a_fault(stage: Stage, tmp_path: Path, verb: str, fault: Fault) -> None:
     command = VERBS[verb](stage, tmp_path)
-    towards: faults.Towards = "up" if verb == "push" else "down"
+    towards = command.towards
     if fault.cut_first:
         stage.proxy.fault(big(stage, verb), faults.Reset(), at=HALF, towards=towards)
     rule = stage.proxy.fault(fault.on(stage, verb), fault.make(stage), at=fault.at, towards=towards, times=fault.times)
@@ -375,28 +387,11 @@ def test_a_push_sends_only_what_is_missing(stage: Stage, tmp_path: Path) -> None
 # --- stopped from outside
 
 
-class Stopping:
-    """A command in a process of its own that stands still at a byte of the large file."""
-
-    def __init__(self, command: Verb, at: int, *options: str, stdout: int = subprocess.PIPE) -> None:
-        stage, towards = command.stage, "up" if isinstance(command, Push) else "down"
-        name = "push" if isinstance(command, Push) else "pull"
-        # ALWAYS: from there on no connection gets anything more.
-        self.rule = stage.proxy.fault(big(stage, name), faults.Stall(), at=at, towards=towards, times=ALWAYS)
-        where = () if isinstance(command, Clone) else ("-C", str(command.bundle.root))
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "modelops_bundle", *where, *options, *command.words],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=subprocess.PIPE,
-        )
-        assert self.rule.struck.wait(60), self.process.communicate()
-
-    def end(self) -> tuple[int, str]:
-        """Its exit code and what it said."""
-        _, err = self.process.communicate(timeout=60)
-        return self.process.returncode, err.decode()
+def stop(process: subprocess.Popen[bytes], number: int) -> tuple[int, str]:
+    """Send the signal; the exit code, and what was said."""
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    return process.returncode, err.decode()
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -404,9 +399,13 @@ class Stopping:
 def test_stopped_by_a_signal(stage: Stage, tmp_path: Path, verb: str, number: int, code: int) -> None:
     """While nothing arrives: it ends at once, says how to go on, and does so."""
     command = VERBS[verb](stage, tmp_path)
-    stopping = Stopping(command, SIZE * 2 // 3)
-    stopping.process.send_signal(number)
-    assert stopping.end()[0] == code
+    # ALWAYS: from there on no connection of the large file gets anything more.
+    rule = stage.proxy.fault(big(stage, verb), faults.Stall(), at=SIZE * 2 // 3, towards=command.towards, times=ALWAYS)
+    process = command.start()
+    assert rule.struck.wait(60), process.communicate()
+    ended, err = stop(process, number)
+    assert ended == code
+    assert "run the same command again" in err and "Traceback" not in err
     before = stage.proxy.clear()
     assert before.down() + before.up() < SIZE, "it waited for the rest"
     command.check_undamaged()
@@ -419,19 +418,12 @@ def test_stopped_by_a_signal(stage: Stage, tmp_path: Path, verb: str, number: in
 @pytest.mark.parametrize("verb", ["pull", "push"])
 def test_stopped_while_the_rate_is_limited(stage: Stage, tmp_path: Path, verb: str) -> None:
     command = VERBS[verb](stage, tmp_path)
-    gone_by = stage.proxy.fault(big(stage, verb), faults.Action(), at=1_000_000, towards=command.large[1])
-    process = subprocess.Popen(
-        [sys.executable, "-m", "modelops_bundle", "-C", str(command.bundle.root), "--limit-rate", "2M", *command.words],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
-    assert gone_by.struck.wait(60)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "run the same command again" in err.decode() and "Traceback" not in err.decode()
+    rule = stage.proxy.fault(big(stage, verb), faults.Action(), at=1_000_000, towards=command.towards)
+    process = command.start("--limit-rate", "2M")
+    assert rule.struck.wait(60), process.communicate()
+    ended, err = stop(process, signal.SIGINT)
+    assert ended == 130
+    assert "run the same command again" in err and "Traceback" not in err
     before = stage.proxy.clear()
     assert before.down() + before.up() < HALF, "it waited for the rest"
     command.check_undamaged()
@@ -439,45 +431,37 @@ def test_stopped_while_the_rate_is_limited(stage: Stage, tmp_path: Path, verb: s
     command.check_done()
 
 
-def test_nobody_reads_what_a_pull_prints(stage: Stage, tmp_path: Path) -> None:
-    """Standard output and standard error are closed in the middle: the pull is done, in silence."""
+@pytest.fixture
+def halfway(stage: Stage) -> Iterator[threading.Event]:
+    """Pulls wait halfway until it is set."""
+    goes_on = threading.Event()
+    stage.proxy.fault(big(stage, "pull"), faults.Call(goes_on.wait), at=HALF)
+    yield goes_on
+    goes_on.set()
+
+
+def test_nobody_reads_the_result(stage: Stage, tmp_path: Path, halfway: threading.Event) -> None:
+    """Standard output is closed in the middle: the pull is done, and the end is silent."""
     command = Pull(stage, tmp_path)
-    waiting = faults.Stall()
-    stage.proxy.fault(big(stage, "pull"), faults.Call(waiting.released.wait), at=HALF)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "modelops_bundle", "-C", str(command.bundle.root), "--json", "pull"],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stdout is not None and process.stderr is not None
-    process.stdout.close()
-    waiting.released.set()
-    err = process.stderr.read()
-    process.stderr.close()
-    assert process.wait(60) == 141
-    assert err == b""
+    with command.start("--json", stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        halfway.set()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
     command.check_done()
-    assert json.loads(command.bundle.run("--json", "pull").out)["changed"] is False
+    assert command.bundle.json("pull")["changed"] is False
 
 
-def test_nobody_reads_the_progress(stage: Stage, tmp_path: Path) -> None:
+def test_nobody_reads_the_progress(stage: Stage, tmp_path: Path, halfway: threading.Event) -> None:
+    """Standard error is closed in the middle, and the pull is done."""
     command = Pull(stage, tmp_path)
-    waiting = faults.Stall()
-    stage.proxy.fault(big(stage, "pull"), faults.Call(waiting.released.wait), at=HALF)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "modelops_bundle", "-C", str(command.bundle.root), "--progress", "json", "pull"],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stderr is not None
-    process.stderr.readline()
-    process.stderr.close()
-    waiting.released.set()
-    assert process.wait(60) in (0, 141)
+    with command.start("--progress", "json") as process:
+        assert process.stderr is not None
+        process.stderr.readline()
+        process.stderr.close()
+        halfway.set()
+    assert process.returncode == 0
     command.check_done()
 
 

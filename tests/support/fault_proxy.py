@@ -345,6 +345,8 @@ class FaultProxy:
         self._idle = threading.Condition(self._lock)
         self._open: set[socket.socket] = set()
         self._rules: tuple[Rule, ...] = ()
+        self._reachable = threading.Event()
+        self._reachable.set()
         self.counts = Counts()
         self._listener: socket.socket | None = None
         self._port = 0
@@ -390,6 +392,18 @@ class FaultProxy:
                 with contextlib.suppress(OSError):
                     sock.shutdown(socket.SHUT_RDWR)
 
+    def restarting(self, restart: Callable[[], None]) -> Call:
+        """Restart the registry: every connection to it breaks, and new ones wait until it is there again."""
+
+        def do() -> None:
+            self._reachable.clear()
+            try:
+                restart()
+            finally:
+                self._reachable.set()
+
+        return Call(do)
+
     def settle(self) -> None:
         """Wait until no connection is open: what a client that is gone had asked for is done, or will never be."""
         with self._idle:
@@ -434,6 +448,7 @@ class FaultProxy:
         try:
             with self._lock:
                 self._open.add(client)
+            self._reachable.wait()
             server = socket.create_connection(self.upstream)
             ends.append(server)
             with self._lock:

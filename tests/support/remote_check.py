@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import urllib.error
 import urllib.request
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -63,3 +66,19 @@ def _wrong(url: str, repository: str, what: dict[str, Any]) -> str:
     if (f"sha256:{hasher.hexdigest()}", size) != (what["digest"], what["size"]):
         return f"{size} bytes of sha256:{hasher.hexdigest()}"
     return ""
+
+
+def make_room(root: Path | None, prefix: str, blobs: Iterable[str] = ()) -> None:
+    """Remove what nobody will ask for any more from a registry's storage: a campaign would fill the disk.
+
+    :param root: its storage directory, None when it is out of reach.
+    :param prefix: of the repositories whose unfinished uploads go.
+    :param blobs: digests, in hex, of blobs that go from all repositories.
+    """
+    if root is None:
+        return
+    base = root / "docker/registry/v2"
+    for uploads in (base / "repositories").glob(f"{prefix}/_uploads"):
+        shutil.rmtree(uploads, ignore_errors=True)
+    for digest in blobs:
+        shutil.rmtree(base / "blobs/sha256" / digest[:2] / digest, ignore_errors=True)
