@@ -178,7 +178,10 @@ class Staged:
         return digest in self._members
 
     def read(self, digest: Digest, size: int) -> bytes | None:
-        """The verified bytes of a small file; None when its pack is gone or damaged, or the file is not small."""
+        """The verified bytes of a small file; None when its pack is gone or damaged, or the file is not small.
+
+        :raises DiskError: the pack cannot be read.
+        """
         pack, offset = self._members[digest]
         if size > IN_MEMORY:
             return None
@@ -188,7 +191,9 @@ class Staged:
                 if pack not in self._open:
                     self._open[pack] = os.open(self._staging.path(pack), os.O_RDONLY | os.O_CLOEXEC)
                 raw = os.pread(self._open[pack], last - first, first)
-        except DiskError:
-            return None
+        except DiskError as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return None
+            raise
         data = raw if last - first == size else b"".join(packs.unframed([raw], offset, offset + size))
         return data if len(data) == size and hashlib.sha256(data).hexdigest() == digest.hex else None
