@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from modelops_bundle.disk.files import require_directory, staged
-from modelops_bundle.disk.problems import translated
-from modelops_bundle.errors import DiskError
+from modelops_bundle.disk.problems import translate, translated
 from modelops_bundle.events import Run
 from modelops_bundle.model import packs
 from modelops_bundle.model.artifact import Place
@@ -178,17 +177,23 @@ class Staged:
         return digest in self._members
 
     def read(self, digest: Digest, size: int) -> bytes | None:
-        """The verified bytes of a small file; None when its pack is gone or damaged, or the file is not small."""
-        pack, offset = self._members[digest]
+        """The verified bytes of a small file; None when its pack is gone or damaged, or the file is not small.
+
+        :raises DiskError: the pack cannot be read.
+        """
         if size > IN_MEMORY:
             return None
-        first, last = Member(digest, size, offset).raw
+        pack, offset = self._members[digest]
+        first = packs.position(offset)
+        stop = packs.position(offset + size - 1) + 1 if size else first
         try:
-            with translated("read a pack"):
-                if pack not in self._open:
-                    self._open[pack] = os.open(self._staging.path(pack), os.O_RDONLY | os.O_CLOEXEC)
-                raw = os.pread(self._open[pack], last - first, first)
-        except DiskError:
+            if pack not in self._open:
+                self._open[pack] = os.open(self._staging.path(pack), os.O_RDONLY | os.O_CLOEXEC)
+            data = os.pread(self._open[pack], stop - first, first)
+        except FileNotFoundError:
             return None
-        data = raw if last - first == size else b"".join(packs.unframed([raw], offset, offset + size))
+        except OSError as error:
+            raise translate(error, "read a pack") from error
+        if stop - first != size:
+            data = b"".join(packs.unframed([data], offset, offset + size))
         return data if len(data) == size and hashlib.sha256(data).hexdigest() == digest.hex else None

@@ -36,6 +36,7 @@ from tests.support.worlds import (
     torn,
     write,
     write_first,
+    write_many,
     write_second,
 )
 from tests.support.zygote import CHANGING, READING, SPACE, Outcome, Trap, Zygote
@@ -154,6 +155,35 @@ def _for_restore(world: World) -> None:
     )
 
 
+def _packed(make: Callable[[Path], None], text: str) -> Callable[[Path], None]:
+    """The tree of `make`, and many small files."""
+
+    def both(root: Path) -> None:
+        make(root)
+        write_many(root, text)
+
+    return both
+
+
+def _for_packed_pull(world: World) -> None:
+    world.publish_first(packed=True)
+    world.publish_second(packed=True)
+    _edited(world.work)
+
+
+def _for_packed_clone(world: World) -> None:
+    world.publish_first(packed=True)
+    world.publish_second(packed=True)
+    shutil.rmtree(world.work)
+
+
+def _for_packed_push(world: World) -> None:
+    world.publish_first(packed=True)
+    write_second(world.work)
+    write_many(world.work, "two")
+    world.zygote.ok(["add", "."], cwd=world.work)
+
+
 SCENARIOS = (
     Scenario("push", ("push",), _for_push, _second, _second, sends=True),
     Scenario(
@@ -165,10 +195,22 @@ SCENARIOS = (
     Scenario("add", ("add", "."), _for_add, write_first, write_first),
     Scenario("rm --delete", ("rm", "--delete", "d/old.txt", "x"), World.publish_first, write_first, _removed),
     Scenario("restore --yes", ("restore", "--yes", "."), _for_restore, _spoiled, _restored),
+    Scenario(
+        "push, packed",
+        ("push", "--pack", "always"),
+        _for_packed_push,
+        _packed(_second, "two"),
+        _packed(_second, "two"),
+        sends=True,
+    ),
+    Scenario(
+        "pull, packed", ("pull",), _for_packed_pull, _packed(_first_edited, "one"), _packed(_second_edited, "two")
+    ),
+    Scenario("clone, packed", ("clone", "REMOTE:latest", "work"), _for_packed_clone, _nothing, _packed(_second, "two")),
 )
 
 
-TWICE = ("push", "pull", "clone")
+TWICE = ("push", "pull", "clone", "pull, packed", "clone, packed")
 """Verbs that are also killed while they go on after a kill."""
 
 
@@ -213,7 +255,7 @@ class Campaign:
     def command(self, trap: Trap | None = None, prepare: str = "") -> Outcome:
         """Run the command of the scenario, one thing at a time, so that moment n is the same moment in every trial."""
         words = [word.replace("REMOTE", self.world.remote) for word in self.scenario.command]
-        where = self.world.root if self.scenario.verb == "clone" else self.world.work
+        where = self.world.root if self.scenario.verb.startswith("clone") else self.world.work
         return self.world.zygote.run([*words, "--jobs", "1"], cwd=where, trap=trap, prepare=prepare)
 
     def count(self, trap: Trap) -> tuple[str, ...]:

@@ -139,6 +139,11 @@ def write_second(root: Path) -> None:
     (root / "keep/same.txt").chmod(0o755)
 
 
+def write_many(root: Path, text: str) -> None:
+    """So many small files that they are made durable together."""
+    write(root, {f"many/{number:02}.txt": f"{text} {number}".encode() for number in range(20)})
+
+
 class World:
     """A directory `root` with the working directory `work` in it, and a remote: an OCI layout inside, or a repository.
 
@@ -198,19 +203,27 @@ class World:
         finally:
             shutil.rmtree(target)
 
-    def publish_first(self) -> None:
-        """Push the first version from `work`."""
+    def publish_first(self, *, packed: bool = False) -> None:
+        """Push the first version from `work`; `packed`: with many small files, all of them in packs."""
         self.work.mkdir()
         write_first(self.work)
-        self.zygote.ok(["init", self.remote], ["add", "."], ["push"], cwd=self.work)
+        if packed:
+            write_many(self.work, "one")
+        self.zygote.ok(["init", self.remote], ["add", "."], _push(packed), cwd=self.work)
 
-    def publish_second(self) -> None:
+    def publish_second(self, *, packed: bool = False) -> None:
         """Push the second version from a clone that then disappears."""
         other = self.root / "other"
         self.zygote.ok(["clone", f"{self.remote}:latest", str(other)], cwd=self.root)
         write_second(other)
-        self.zygote.ok(["add", "."], ["push", "--yes"], cwd=other)
+        if packed:
+            write_many(other, "two")
+        self.zygote.ok(["add", "."], [*_push(packed), "--yes"], cwd=other)
         shutil.rmtree(other)
+
+
+def _push(packed: bool) -> list[str]:
+    return ["push", "--pack", "always"] if packed else ["push"]
 
 
 def moments(total: int, wanted: int, random: Random) -> Iterator[int]:

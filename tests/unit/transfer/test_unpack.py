@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Iterator, Mapping
@@ -11,7 +12,7 @@ from random import Random
 
 import pytest
 
-from modelops_bundle.errors import Corrupt, Interrupted
+from modelops_bundle.errors import Corrupt, DiskError, Interrupted
 from modelops_bundle.events import Run
 from modelops_bundle.model import packs
 from modelops_bundle.model.artifact import Place
@@ -228,6 +229,20 @@ def test_a_staged_pack_that_was_damaged_gives_nothing(remote: Remote, staging: S
     staging.path(remote.what.digest).unlink()
     with staged(remote, staging) as source:
         assert source.read(member.digest, member.size) is None
+
+
+def test_a_disk_that_cannot_be_read_is_no_damage(
+    remote: Remote, staging: Staging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage(remote, staging)
+    member = remote.members["f/08"]
+
+    def fail(*_: object) -> bytes:
+        raise OSError(errno.EIO, "bad sector")
+
+    monkeypatch.setattr(os, "pread", fail)
+    with staged(remote, staging) as source, pytest.raises(DiskError):
+        source.read(member.digest, member.size)
 
 
 # --- one file --------------------------------------------------------------------------------------------------------
