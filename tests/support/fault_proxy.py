@@ -20,18 +20,16 @@ import struct
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal, Self
 
-PIECE = 256 * 1024
+from tests.support.http_wire import PIECE, Gone, Head, Wire
+
 ALWAYS = 1_000_000_000
 """As `times`: until `clear`."""
-_HEAD = 64 * 1024
 
 Towards = Literal["up", "down", "both"]
 """To the registry (bodies of requests), to the client (bodies of answers)."""
-
-_KINDS = (("upload", "/blobs/uploads/"), ("blob", "/blobs/"), ("manifest", "/manifests/"), ("tags", "/tags/"))
 
 
 class _Reset(Exception):
@@ -40,59 +38,6 @@ class _Reset(Exception):
 
 class _Close(Exception):
     """End both connections by FIN."""
-
-
-class _Gone(Exception):
-    """Who was to get bytes takes none any more."""
-
-
-@dataclass(frozen=True)
-class Head:
-    """The first line of a request or an answer, and its header fields, names in lower case."""
-
-    first: str
-    fields: Mapping[str, str]
-
-    @property
-    def method(self) -> str:
-        """Of a request."""
-        return self.first.split(" ")[0]
-
-    @property
-    def target(self) -> str:
-        """Of a request."""
-        return self.first.split(" ")[1]
-
-    @property
-    def status(self) -> int:
-        """Of an answer."""
-        return int(self.first.split(" ")[1])
-
-    @property
-    def kind(self) -> str:
-        """What a request is about: upload, blob, manifest, tags, else ping."""
-        return next((kind for kind, part in _KINDS if part in self.target), "ping")
-
-    @property
-    def length(self) -> int:
-        """Content-Length, 0 when it says none."""
-        return int(self.fields.get("content-length", "0"))
-
-    @property
-    def chunked(self) -> bool:
-        """Whether the body is in chunks (RFC 9112 §7.1)."""
-        return self.fields.get("transfer-encoding", "").lower() == "chunked"
-
-    def having(self, **fields: str | None) -> Head:
-        """With these fields (underscores for dashes); None removes one."""
-        changed = {name.replace("_", "-"): value for name, value in fields.items()}
-        kept = {name: value for name, value in self.fields.items() if name not in changed}
-        return replace(self, fields=kept | {name: value for name, value in changed.items() if value is not None})
-
-    def to_bytes(self) -> bytes:
-        """As it goes over the wire."""
-        lines = [self.first, *(f"{name}: {value}" for name, value in self.fields.items())]
-        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
 @dataclass(frozen=True)
@@ -453,11 +398,11 @@ class FaultProxy:
             ends.append(server)
             with self._lock:
                 self._open.add(server)
-            _Conversation(self, _Wire(client), _Wire(server)).run()
+            _Conversation(self, Wire(client), Wire(server)).run()
         except _Close:
             with contextlib.suppress(OSError):
                 client.shutdown(socket.SHUT_WR)
-        except (_Reset, _Gone, OSError):
+        except (_Reset, Gone, OSError):
             for sock in ends:
                 with contextlib.suppress(OSError):
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -473,66 +418,10 @@ class FaultProxy:
         return [rule for rule in self._rules if rule.meets(asked)]
 
 
-class _Wire:
-    """A socket with what was read of it too early."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
-        self._ahead = b""
-
-    def send(self, data: bytes) -> None:
-        try:
-            self.sock.sendall(data)
-        except OSError as error:
-            raise _Gone from error
-
-    def head(self) -> Head | None:
-        """The next head, None at the end of the connection."""
-        while b"\r\n\r\n" not in self._ahead:
-            more = self.sock.recv(_HEAD)
-            if not more:
-                return None
-            self._ahead += more
-        text, _, self._ahead = self._ahead.partition(b"\r\n\r\n")
-        first, *lines = text.decode("latin-1").split("\r\n")
-        pairs = (line.split(":", 1) for line in lines)
-        return Head(first, {name.strip().lower(): value.strip() for name, value in pairs})
-
-    def body(self, head: Head) -> Iterator[bytes]:
-        """The body, in chunks with their framing as it came."""
-        if not head.chunked:
-            yield from self._exactly(head.length)
-            return
-        size = -1
-        while size != 0:
-            line = self._line()
-            size = int(line.split(b";")[0], 16)
-            yield line
-            yield from self._exactly(size + 2)
-
-    def _exactly(self, size: int) -> Iterator[bytes]:
-        while size:
-            piece, self._ahead = self._ahead[:size], self._ahead[size:]
-            piece = piece or self.sock.recv(min(PIECE, size))
-            if not piece:
-                raise ConnectionAbortedError("ended in a body")
-            size -= len(piece)
-            yield piece
-
-    def _line(self) -> bytes:
-        while b"\r\n" not in self._ahead:
-            more = self.sock.recv(PIECE)
-            if not more:
-                raise ConnectionAbortedError("ended in a chunk")
-            self._ahead += more
-        line, _, self._ahead = self._ahead.partition(b"\r\n")
-        return line + b"\r\n"
-
-
 class _Conversation:
     """One client's connection, and the one to the registry that belongs to it."""
 
-    def __init__(self, proxy: FaultProxy, client: _Wire, server: _Wire) -> None:
+    def __init__(self, proxy: FaultProxy, client: Wire, server: Wire) -> None:
         self._proxy = proxy
         self._client = client
         self._server = server
@@ -577,14 +466,14 @@ class _Conversation:
         try:
             self._server.send(request.to_bytes())
             self._relay(body, self._server, "up", request.kind, rules, counts)
-        except _Gone:
+        except Gone:
             return False
         return True
 
     def _relay(
         self,
         body: Iterator[bytes],
-        to: _Wire,
+        to: Wire,
         towards: Towards,
         kind: str,
         rules: list[Rule],
