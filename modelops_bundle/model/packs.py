@@ -69,7 +69,7 @@ def listing(members: Sequence[Member]) -> Digest:
 # --- what is packed, and how it is cut
 
 
-def cut(snapshot: Mapping[str, Entry], mode: Mode, layers: int | None = None) -> tuple[tuple[Member, ...], ...]:
+def cut(snapshot: Mapping[str, Entry], mode: str, layers: int | None = None) -> tuple[tuple[Member, ...], ...]:
     """The members of each pack of `snapshot`: one sequence for the whole tree, links in a last one of their own.
 
     Where a pack ends is decided by the hash of a path, so that an edit, an addition or a deletion changes one pack
@@ -86,7 +86,7 @@ def cut(snapshot: Mapping[str, Entry], mode: Mode, layers: int | None = None) ->
     return tuple(packs)
 
 
-def _chosen(snapshot: Mapping[str, Entry], mode: Mode, layers: int | None) -> list[Member]:
+def _chosen(snapshot: Mapping[str, Entry], mode: str, layers: int | None) -> list[Member]:
     if mode == "never":
         return []
     small = _threshold(snapshot, mode, layers)
@@ -102,7 +102,7 @@ def may_pack(path: str, entry: Entry) -> bool:
     return entry.role != "weight" and ("/" in path or _WELL_KNOWN.fullmatch(path) is None)
 
 
-def _threshold(snapshot: Mapping[str, Entry], mode: Mode, layers: int | None) -> int:
+def _threshold(snapshot: Mapping[str, Entry], mode: str, layers: int | None) -> int:
     """The size in bytes below which a file is packed for being small, 0 when none is."""
     raw = [
         (entry.size, len(path.encode()) * 2 + _DESCRIPTOR, may_pack(path, entry))

@@ -7,12 +7,11 @@ from itertools import zip_longest
 
 from modelops_bundle.disk.files import free_bytes
 from modelops_bundle.disk.spool import Spool
-from modelops_bundle.errors import ConfigError
 from modelops_bundle.events import Advanced, Finished, ItemStarted, Started
 from modelops_bundle.model import packs
 from modelops_bundle.model.artifact import PACKS_PATH, Contents
 from modelops_bundle.model.media import FILEPATH
-from modelops_bundle.model.packs import Member, Mode, Pack
+from modelops_bundle.model.packs import Member, Pack
 from modelops_bundle.model.snapshot import Snapshot
 from modelops_bundle.operations.remote_state import Remote
 from modelops_bundle.operations.session import Session
@@ -25,23 +24,11 @@ _MOST_SPOOLS = 256
 """Files that are held open at once."""
 
 
-def mode(session: Session, wanted: str | None) -> Mode:
-    """What to pack: as this call wants it, else as the bundle's settings say.
-
-    :raises ConfigError: the settings say something else.
-    """
-    said = wanted or session.project.config.get("pack") or "auto"
-    found = next((known for known in packs.MODES if known == said), None)
-    if found is None:
-        raise ConfigError(f"pack cannot be {said!r}", hint=f"one of {', '.join(packs.MODES)}")
-    return found
-
-
 def seal(
     session: Session,
     snapshot: Snapshot,
     keys: Mapping[str, tuple[int, ...]],
-    how: Mode,
+    how: str,
     layers: int | None = None,
     *,
     keep: bool = False,
@@ -109,7 +96,7 @@ def label(members: tuple[Member, ...]) -> str:
 def remember(session: Session, remote: Remote) -> None:
     """Learn the digests of a version's packs from its index, so that nothing is packed only to find them."""
     if any(layer.annotations.get(FILEPATH, "").startswith(PACKS_PATH) for layer in remote.manifest.layers):
-        cut = packs.cut(remote.contents.snapshot, mode(session, None))
+        cut = packs.cut(remote.contents.snapshot, session.project.config.pack)
         found = [known for members in cut if (known := _known(members, remote.contents)) is not None]
         PackCache(session.project.folder / layout.PACKS).save(found)
 

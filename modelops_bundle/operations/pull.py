@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelops_bundle.disk.files import supports_links
 from modelops_bundle.disk.hashing import Hashed
@@ -18,13 +18,13 @@ from modelops_bundle.model.paths import display
 from modelops_bundle.model.reference import parse
 from modelops_bundle.operations import losses, remote_state
 from modelops_bundle.operations.local_state import Local, Scan, entries_at, keys_at, obstacles
-from modelops_bundle.operations.recover import commit_of, journal_of, record, recover
 from modelops_bundle.operations.session import Session
-from modelops_bundle.operations.stage import Counts, stage
 from modelops_bundle.plan.pull import PLAIN, Choices, PullPlan, plan_pull
-from modelops_bundle.transfer import land
 from modelops_bundle.workspace.index import tick
 from modelops_bundle.workspace.seen import Sighting
+
+if TYPE_CHECKING:
+    from modelops_bundle.operations.stage import Counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +78,11 @@ class Look:
 
     def __init__(self, session: Session, text: str | None) -> None:
         self._session = session
-        with session.project.locked():
-            recover(session)
+        if session.project.is_landing:
+            from modelops_bundle.operations.recover import recover  # all of a pull's machinery
+
+            with session.project.locked():
+                recover(session)
         reference = session.current(text)
         # Before the network: it may go on in a process of its own, which only one without threads can start.
         self._scan = Scan(session, strict=True)
@@ -136,6 +139,10 @@ def apply_pull(session: Session, plan: PullPlan) -> Result:
     :raises DiskFull: there is no room; found before the first byte.
     :raises PartialFailure: a merge left conflicts, which are listed; the rest is done.
     """
+    from modelops_bundle.operations.recover import commit_of, journal_of, record, recover
+    from modelops_bundle.operations.stage import Counts, stage
+    from modelops_bundle.transfer import land
+
     plan.check()
     with session.project.locked():
         recover(session)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelops_bundle import __version__
 from modelops_bundle.errors import (
@@ -29,20 +29,20 @@ from modelops_bundle.model.manifest import Manifest
 from modelops_bundle.model.ports import Lister, Store
 from modelops_bundle.model.reference import Reference, check_tag, is_service_tag, parse
 from modelops_bundle.model.snapshot import Snapshot
-from modelops_bundle.operations import losses, packing, remote_state
+from modelops_bundle.operations import losses, remote_state
 from modelops_bundle.operations.local_state import Local, Scan, keys_at
-from modelops_bundle.operations.recover import journal_of, recover
-from modelops_bundle.operations.send import send, send_files
 from modelops_bundle.operations.session import Session
 from modelops_bundle.plan import push as rules
 from modelops_bundle.plan import semver
 from modelops_bundle.plan.changes import difference
 from modelops_bundle.plan.push import PushPlan, TagMove
 from modelops_bundle.stores.registries import ORDINARY, check_limits, profile_of
-from modelops_bundle.transfer import publish
 from modelops_bundle.workspace import layout
 from modelops_bundle.workspace.project import At
 from modelops_bundle.workspace.seen import Pushed, Sighting
+
+if TYPE_CHECKING:
+    from modelops_bundle.transfer.publish import Note
 
 OPEN = 8 * 1024 * 1024
 """Bytes from which a new file of a direct push is hashed while it is sent."""
@@ -111,7 +111,7 @@ class Look:
         if self._reference.digest is not None:
             raise UsageError("push to a tag, not to a digest", hint="the digest is the result of a push")
         self._annotations = {**session.project.config.annotations(), **(request.annotations or {})}
-        self._pack = packing.mode(session, request.pack)
+        self._pack = request.pack or session.project.config.pack
         self._profile = profile_of(self._reference.host) if self._reference.scheme == "oci" else ORDINARY
         # Before the network: it may go on in a process of its own, which only one without threads can start.
         self._scan = Scan(session, strict=True, leave=self._may_leave_open if request.direct else None)
@@ -144,7 +144,7 @@ class Look:
         Nothing is read and no manifest made: the tree is as it was last synced, and the recipe is the same.
         """
         session, at = self._session, self._session.project.at()
-        if at.digest is None or at.recipe != self._recipe or journal_of(session).exists():
+        if at.digest is None or at.recipe != self._recipe or session.project.is_landing:
             return None
         for tag, digest in self._standing.items():
             sighting = session.seen.get(remote_state.key(self._reference.at(tag)))
@@ -160,6 +160,8 @@ class Look:
         :raises NoMatch: nothing is tracked. :raises UnsafePath: a path that nobody could pull.
         :raises Unsupported: the registry takes no such blobs.
         """
+        from modelops_bundle.operations import packing  # a push of nothing new comes without
+
         session, here, reference = self._session, self._here.here, self._reference
         if not self._here.tracked:
             raise NoMatch("nothing is tracked", hint="bundle add PATH")
@@ -320,6 +322,10 @@ def apply_push(session: Session, plan: PushPlan, *, saved: bool = False) -> Resu
     :raises TagMoved: refused by the lease, or overtaken. :raises WorkspaceChanged: files changed since the plan.
     :raises PartialFailure: some of several tags failed; the list tells each one's state.
     """
+    from modelops_bundle.operations.recover import recover
+    from modelops_bundle.operations.send import send, send_files
+    from modelops_bundle.transfer import publish
+
     plan.check()
     reference = parse(plan.place)
     project, run = session.project, session.run
@@ -370,8 +376,10 @@ def _recheck(session: Session, plan: PushPlan) -> None:
 
 
 def _move_tags(
-    store: Store, plan: PushPlan, manifest: Descriptor, data: bytes, run: Run, note: publish.Note
+    store: Store, plan: PushPlan, manifest: Descriptor, data: bytes, run: Run, note: Note
 ) -> list[dict[str, Any]]:
+    from modelops_bundle.transfer import publish
+
     wishes = [publish.Wish(move.tag, move.found, manifest, data, plan.force) for move in plan.tags]
     if len(wishes) > 1:
         for wish in wishes:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelops_bundle.disk.files import read_file
-from modelops_bundle.disk.spool import Spool
 from modelops_bundle.disk.tree import Tree
 from modelops_bundle.errors import ConfigError, NotFound, Unavailable, Unsupported, UsageError
 from modelops_bundle.events import Run
@@ -19,10 +18,7 @@ from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.ports import Lister, Store
 from modelops_bundle.model.reference import Reference, is_service_tag, parse
 from modelops_bundle.operations.options import Options
-from modelops_bundle.stores.cache import Cache
 from modelops_bundle.stores.schemes import open_store
-from modelops_bundle.transfer.hosts import Hosts
-from modelops_bundle.transfer.staging import Staging
 from modelops_bundle.workspace import layout
 from modelops_bundle.workspace.config import Remote
 from modelops_bundle.workspace.ignore import Ignore
@@ -31,7 +27,10 @@ from modelops_bundle.workspace.project import Project
 from modelops_bundle.workspace.seen import Seen, Sighting
 
 if TYPE_CHECKING:
+    from modelops_bundle.disk.spool import Spool
     from modelops_bundle.net.client import Client
+    from modelops_bundle.stores.cache import Cache
+    from modelops_bundle.transfer.staging import Staging
 
 
 def remote_place(text: str, cwd: Path) -> Reference:
@@ -125,15 +124,19 @@ class Session:
     @cached_property
     def staging(self) -> Staging:
         """Downloads on their way into the working tree."""
-        return Staging(self.project.parts, Hosts(most=self.run.limits.connections))
+        from modelops_bundle.transfer import hosts, staging  # commands that move nothing come without
+
+        return staging.Staging(self.project.parts, hosts.Hosts(most=self.run.limits.connections))
 
     @cached_property
     def cache(self) -> Cache | None:
         """Blobs that working trees share, where the caller has a folder for them."""
+        from modelops_bundle.stores import cache
+
         wanted = self.project.config.get("cache")
         if self.options.cache is None or wanted is False:
             return None
-        return Cache(self.options.cache, copies=wanted is True)
+        return cache.Cache(self.options.cache, copies=wanted is True)
 
     @cached_property
     def tree(self) -> Tree:

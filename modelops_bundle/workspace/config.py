@@ -237,6 +237,11 @@ class Config:
         return str(self.get("default_remote") or DEFAULT_REMOTE)
 
     @property
+    def pack(self) -> str:
+        """When pushes pack small files."""
+        return str(self.get("pack") or "auto")
+
+    @property
     def default_tag(self) -> str:
         """Tag of references without one."""
         return str(self.get("default_tag") or DEFAULT_TAG)

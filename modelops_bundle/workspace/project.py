@@ -119,6 +119,11 @@ class Project:
         """Directory of downloads under way."""
         return self.folder / layout.PARTS
 
+    @property
+    def is_landing(self) -> bool:
+        """Whether a pull is changing the tree, or was killed while it did."""
+        return (self.folder / layout.JOURNAL / layout.LANDING).exists()
+
     def tracked(self) -> set[str]:
         """The tracked paths."""
         return {line for line in self.tracked_lines().decode("utf-8", "surrogateescape").split("\n") if line}
