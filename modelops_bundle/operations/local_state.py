@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modelops_bundle.disk.problems import translated
 from modelops_bundle.disk.tree import StatKey
@@ -14,10 +15,12 @@ from modelops_bundle.events import Started
 from modelops_bundle.model.paths import parents
 from modelops_bundle.model.snapshot import Entry, Snapshot
 from modelops_bundle.operations.session import Session
-from modelops_bundle.workspace.ignore import Ignore, Rule
 from modelops_bundle.workspace.project import At
 from modelops_bundle.workspace.scan import Digester, Found, Leave, Walk, look, refuse_special
 from modelops_bundle.workspace.survey import State, Surveyor
+
+if TYPE_CHECKING:
+    from modelops_bundle.workspace.ignore import Ignore, Rule
 
 
 class Local:
@@ -175,4 +178,6 @@ def _content_of(session: Session, path: str) -> set[str]:
 
 def nothing_ignored() -> Ignore:
     """Rules for `add --force`: only what can never be added stays out."""
+    from modelops_bundle.workspace.ignore import Ignore
+
     return Ignore(lambda _path: None, defaults=False, extra=("/.modelops-bundle", ".git"))

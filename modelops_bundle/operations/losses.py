@@ -5,7 +5,6 @@ from __future__ import annotations
 from modelops_bundle.model.paths import display
 from modelops_bundle.operations.remote_state import Remote, key
 from modelops_bundle.operations.session import Session
-from modelops_bundle.plan import changes
 
 
 def lost_paths(session: Session, remote: Remote) -> tuple[str, ...]:
@@ -15,6 +14,8 @@ def lost_paths(session: Session, remote: Remote) -> tuple[str, ...]:
     pushed = session.seen.pushed(key(remote.reference))
     if pushed is None or pushed.digest == remote.digest:
         return ()
+    from modelops_bundle.plan import changes
+
     return changes.lost(pushed.changes, remote.contents.snapshot)
 
 

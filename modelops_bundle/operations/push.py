@@ -21,8 +21,7 @@ from modelops_bundle.errors import (
     WorkspaceChanged,
 )
 from modelops_bundle.events import Run, checkpoint
-from modelops_bundle.model import artifact, canonical, media, paths
-from modelops_bundle.model.artifact import Artifact
+from modelops_bundle.model import canonical, media, paths
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.manifest import Manifest
@@ -32,16 +31,15 @@ from modelops_bundle.model.snapshot import Snapshot
 from modelops_bundle.operations import losses, remote_state
 from modelops_bundle.operations.local_state import Local, Scan, keys_at
 from modelops_bundle.operations.session import Session
-from modelops_bundle.plan import push as rules
-from modelops_bundle.plan import semver
-from modelops_bundle.plan.changes import difference
-from modelops_bundle.plan.push import PushPlan, TagMove
-from modelops_bundle.stores.registries import ORDINARY, check_limits, profile_of
 from modelops_bundle.workspace import layout
 from modelops_bundle.workspace.project import At
 from modelops_bundle.workspace.seen import Pushed, Sighting
 
 if TYPE_CHECKING:
+    # A push of nothing new comes without, here and below.
+    from modelops_bundle.model.artifact import Artifact
+    from modelops_bundle.plan.push import Loss, PushPlan, TagMove
+    from modelops_bundle.plan.semver import Part
     from modelops_bundle.transfer.publish import Note
 
 OPEN = 8 * 1024 * 1024
@@ -54,7 +52,7 @@ class PushRequest:
 
     reference: str | None = None
     tags: Sequence[str] = ()
-    bump: semver.Part | None = None
+    bump: Part | None = None
     expect: str | None = None
     force: bool = False
     annotations: Mapping[str, str] | None = None
@@ -112,7 +110,6 @@ class Look:
             raise UsageError("push to a tag, not to a digest", hint="the digest is the result of a push")
         self._annotations = {**session.project.config.annotations(), **(request.annotations or {})}
         self._pack = request.pack or session.project.config.pack
-        self._profile = profile_of(self._reference.host) if self._reference.scheme == "oci" else ORDINARY
         # Before the network: it may go on in a process of its own, which only one without threads can start.
         self._scan = Scan(session, strict=True, leave=self._may_leave_open if request.direct else None)
         self._tags = _tags(session, self._reference, request)
@@ -131,11 +128,16 @@ class Look:
         }
 
     @property
+    def _host(self) -> str:
+        """The registry, the empty text for other stores."""
+        return self._reference.host if self._reference.scheme == "oci" else ""
+
+    @property
     def _recipe(self) -> str:
         """Says what the manifest is made of besides the tree."""
         config = self._session.project.config
-        layers, versions = self._profile.layers, [artifact.FORMAT_VERSION, __version__]
-        parts = [self._annotations, config.roles(), self._pack, layers, versions]
+        # The host, because what it takes decides what is packed.
+        parts = [self._annotations, config.roles(), self._pack, self._host, __version__]
         return Digest.of(canonical.dumps(parts)).hex
 
     def unchanged(self) -> Result | None:
@@ -160,7 +162,9 @@ class Look:
         :raises NoMatch: nothing is tracked. :raises UnsafePath: a path that nobody could pull.
         :raises Unsupported: the registry takes no such blobs.
         """
-        from modelops_bundle.operations import packing  # a push of nothing new comes without
+        from modelops_bundle.operations import packing
+        from modelops_bundle.plan.push import PushPlan
+        from modelops_bundle.stores.registries import profile_of
 
         session, here, reference = self._session, self._here.here, self._reference
         if not self._here.tracked:
@@ -168,7 +172,8 @@ class Look:
         paths.validate_tree(here)
         _refuse_escaping_links(here)
         keys = {path: tuple(key) for path, key in self._here.keys.items()}
-        packed = packing.seal(session, here, keys, self._pack, self._profile.layers, keep=self._request.direct)
+        layers = profile_of(self._host).layers
+        packed = packing.seal(session, here, keys, self._pack, layers, keep=self._request.direct)
         opened = self._here.open
         if any(path in opened for pack in packed for path, _ in pack.members):
             # Only where thousands of layers would not fit: the index of a pack needs every digest.
@@ -192,23 +197,25 @@ class Look:
         return plan if opened else plan.sharing(draft)
 
     def _moves(self, ours: Digest | None) -> list[TagMove]:
+        from modelops_bundle.plan.push import TagMove, standing
+
         expected = _expected(self._request)
         moves = []
         for tag, found in self._standing.items():
             sighting = self._session.seen.get(remote_state.key(self._reference.at(tag)))
             seen = sighting.digest if sighting else None
-            moves.append(TagMove(tag, found, rules.standing(found, seen, ours, expected), expected or seen))
+            moves.append(TagMove(tag, found, standing(found, seen, ours, expected), expected or seen))
         if self._request.bump and moves[0].found is not None and moves[0].standing != "adopted":
             raise TagMoved(f"the next release {moves[0].tag} exists already", hint="run the command again")
         return moves
 
     def _refuse_limits(self, plan: PushPlan) -> None:
         """:raises Unsupported: the registry is known to refuse a blob of this push; nothing was sent."""
-        if self._reference.scheme != "oci":
-            return
         inside = {path for pack in plan.packed for path, _ in pack.members}
         raw = [(path, e.size) for path, e in plan.snapshot.items() if e.kind == "file" and path not in inside]
-        for refusal in check_limits(self._reference.host, [*raw, *(("a pack", pack.size) for pack in plan.packed)]):
+        from modelops_bundle.stores.registries import check_limits
+
+        for refusal in check_limits(self._host, [*raw, *(("a pack", pack.size) for pack in plan.packed)]):
             raise Unsupported(refusal.message, hint=refusal.hint, file=refusal.file, limit=refusal.limit)
 
     def _may_leave_open(self, size: int) -> bool:
@@ -274,6 +281,8 @@ def _tags(session: Session, reference: Reference, request: PushRequest) -> list[
         store = session.store(reference, create=True)
         if not isinstance(store, Lister):
             raise Unsupported("this store cannot list tags, so there is no next release", hint="push --tag VERSION")
+        from modelops_bundle.plan import semver
+
         tags.insert(0, semver.bump((tag for tag in store.tags() if not is_service_tag(tag)), request.bump))
     if not tags:
         tags.append(reference.tag or session.project.config.default_tag)
@@ -303,8 +312,10 @@ def _read(session: Session, reference: Reference, found: Digest) -> remote_state
 
 def _losses(
     session: Session, here: Snapshot, moves: Sequence[TagMove], found: Mapping[str, remote_state.Remote | None]
-) -> tuple[rules.Loss, ...]:
-    listed: dict[str, rules.Loss] = {}
+) -> tuple[Loss, ...]:
+    from modelops_bundle.plan import push as rules
+
+    listed: dict[str, Loss] = {}
     at = session.project.at()
     for move in moves:
         remote = found[move.tag]
@@ -398,6 +409,8 @@ def _move_tags(
 
 def _record(session: Session, plan: PushPlan, made: Artifact) -> None:
     """The lease, the merge base and the list of tracked paths after a push, in an order that a kill may cut."""
+    from modelops_bundle.model import artifact
+
     data = made.manifest.to_bytes()
     index = made.index if artifact.index_descriptor(made.manifest).data is None else None
     for move in plan.tags:
@@ -414,6 +427,8 @@ def _record(session: Session, plan: PushPlan, made: Artifact) -> None:
 
 def _note_pushed(session: Session, key: str, plan: PushPlan, *, adopted: bool) -> None:
     """Remember what this push changed, so that its loss can be told."""
+    from modelops_bundle.plan.changes import difference
+
     digest = plan.artifact.digest
     known = session.seen.pushed(key)
     if known is not None and known.digest == digest:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from modelops_bundle.errors import Corrupt, NotFound
-from modelops_bundle.model import artifact
-from modelops_bundle.model.artifact import Contents
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.manifest import Manifest
@@ -16,6 +15,9 @@ from modelops_bundle.model.reference import Reference
 from modelops_bundle.operations.session import Session
 from modelops_bundle.transfer.verify import read_small
 from modelops_bundle.workspace.seen import Sighting
+
+if TYPE_CHECKING:
+    from modelops_bundle.model.artifact import Contents
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Remote:
         :raises Corrupt: the kept copy is damaged. :raises UnsafePath: a path that must not be created.
         """
         if self.digest not in self.shared:
+            from modelops_bundle.model import artifact  # what was seen before is not read again
+
             self.shared[self.digest] = artifact.read(self.manifest, self._kept_index)
         return self.shared[self.digest]
 
@@ -124,6 +128,8 @@ def read(session: Session, reference: Reference, found: Descriptor, store: Store
         raise Corrupt(f"the manifest of {reference} does not match its digest")
     if reference.digest is not None and reference.digest != found.digest:
         raise Corrupt(f"asked for {reference.digest}, was given {found.digest}")
+    from modelops_bundle.model import artifact
+
     manifest = Manifest.from_bytes(data, found.media_type)
     index = None
     if artifact.is_ours(manifest):

@@ -13,7 +13,6 @@ from modelops_bundle.disk.files import read_file
 from modelops_bundle.disk.tree import Tree
 from modelops_bundle.errors import ConfigError, NotFound, Unavailable, Unsupported, UsageError
 from modelops_bundle.events import Run
-from modelops_bundle.model.artifact import Contents
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.ports import Lister, Store
 from modelops_bundle.model.reference import Reference, is_service_tag, parse
@@ -21,16 +20,17 @@ from modelops_bundle.operations.options import Options
 from modelops_bundle.stores.schemes import open_store
 from modelops_bundle.workspace import layout
 from modelops_bundle.workspace.config import Remote
-from modelops_bundle.workspace.ignore import Ignore
 from modelops_bundle.workspace.index import Index
 from modelops_bundle.workspace.project import Project
 from modelops_bundle.workspace.seen import Seen, Sighting
 
 if TYPE_CHECKING:
     from modelops_bundle.disk.spool import Spool
+    from modelops_bundle.model.artifact import Contents
     from modelops_bundle.net.client import Client
     from modelops_bundle.stores.cache import Cache
     from modelops_bundle.transfer.staging import Staging
+    from modelops_bundle.workspace.ignore import Ignore
 
 
 def remote_place(text: str, cwd: Path) -> Reference:
@@ -146,8 +146,10 @@ class Session:
     @cached_property
     def ignore(self) -> Ignore:
         """The ignore rules of the working tree."""
+        from modelops_bundle.workspace import ignore
+
         defaults = self.project.config.get("ignore.defaults")
-        return Ignore(self._read_ignore, defaults=defaults is not False)
+        return ignore.Ignore(self._read_ignore, defaults=defaults is not False)
 
     def _read_ignore(self, path: str) -> bytes | None:
         native = self.project.root / path

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 from unicodedata import normalize
 
 from modelops_bundle.disk.hashing import Hashed, hash_files
@@ -20,10 +21,12 @@ from modelops_bundle.model import paths
 from modelops_bundle.model.paths import RESERVED_DIRECTORIES, TEMPORARY_PREFIX
 from modelops_bundle.model.roles import role_of
 from modelops_bundle.model.snapshot import Entry, Snapshot
-from modelops_bundle.plan.push import stand_in
 from modelops_bundle.workspace.glance import Glance
-from modelops_bundle.workspace.ignore import Ignore, Rule
 from modelops_bundle.workspace.index import Index
+
+if TYPE_CHECKING:
+    # Commands that only look at tracked paths come without.
+    from modelops_bundle.workspace.ignore import Ignore, Rule
 
 Leave = Callable[[int], bool]
 """Whether the digest of a file of so many bytes may be left open."""
@@ -290,6 +293,8 @@ class Digester:
         # Executables travel in packs, whose index needs every digest.
         if self._leave is None or item.executable or not self._leave(item.key.size):
             return False
+        from modelops_bundle.plan.push import stand_in  # noqa: PLC0415  (pushes only)
+
         self.open.add(path)
         self.keys[path] = item.key
         entries[path] = Entry(

@@ -12,7 +12,6 @@ from pathlib import Path
 from modelops_bundle.disk.files import read_file, remove_file, version, write_file
 from modelops_bundle.errors import Corrupt, UsageError
 from modelops_bundle.model import canonical, media
-from modelops_bundle.model.artifact import MAX_INDEX
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.reference import parse
 from modelops_bundle.model.snapshot import Entry
@@ -65,6 +64,10 @@ class _Kept(Sighting):
     @cached_property
     def index(self) -> bytes | None:  # type: ignore[override]
         return read_file(self._folder / _INDEX)
+
+
+_LIMIT = 1 << 28
+"""Bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +177,7 @@ def _text(path: Path) -> str | None:
 
 
 def _pushed(data: bytes) -> Pushed:
-    value = canonical.loads(data, "the push record", limit=MAX_INDEX)
+    value = canonical.loads(data, "the push record", limit=_LIMIT)
     changes = value.get("changes")
     if not isinstance(changes, dict) or not all(_is_pair(pair) for pair in changes.values()):
         raise Corrupt("the push record cannot be read")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from modelops_bundle.disk.hashing import Hashed
 from modelops_bundle.disk.tree import StatKey, Tree
@@ -15,9 +16,11 @@ from modelops_bundle.model.roles import role_of
 from modelops_bundle.model.snapshot import Entry, Snapshot
 from modelops_bundle.workspace.columns import Columns, kind_of
 from modelops_bundle.workspace.glance import Glance
-from modelops_bundle.workspace.ignore import Ignore
 from modelops_bundle.workspace.index import Index, Row
 from modelops_bundle.workspace.scan import Digester, Leave, Walk, Walker, directories_above, refuse_special
+
+if TYPE_CHECKING:
+    from modelops_bundle.workspace.ignore import Ignore
 
 
 class State:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from modelops_bundle.errors import UsageError
-from modelops_bundle.model import packs
 from modelops_bundle.operations import push as operation
-from modelops_bundle.plan.push import PushPlan, drops_most
-from modelops_bundle.plan.semver import Part
 from modelops_bundle.ui import text
 from modelops_bundle.ui.cli.bundle import only_shown, session, source_date_epoch
 from modelops_bundle.ui.cli.command import Context, command
 from modelops_bundle.ui.text import Line, Paint
+
+if TYPE_CHECKING:
+    # A push of nothing new comes without.
+    from modelops_bundle.plan.push import PushPlan
+    from modelops_bundle.plan.semver import Part
 
 _MOST = 50
 
@@ -27,7 +30,9 @@ _MOST = 50
 @click.option("--force", is_flag=True, help="Replace whatever the tag holds; what that drops is listed.")
 @click.option("--annotation", "annotations", multiple=True, metavar="KEY=VALUE", help="Annotate the manifest.")
 @click.option(
-    "--pack", type=click.Choice(packs.MODES), help="Pack small files: when there are many (auto), always, or never."
+    "--pack",
+    type=click.Choice(["auto", "always", "never"]),
+    help="Pack small files: when there are many (auto), always, or never.",
 )
 @click.option("--dry-run", "-n", is_flag=True, help="Show the plan and do nothing.")
 @click.option("--plan-out", metavar="FILE", help="Save the plan (- is stdout) and do nothing else.")
@@ -110,6 +115,8 @@ def plan_lines(plan: PushPlan) -> list[Line]:
 
 
 def _confirm(context: Context, plan: PushPlan, shown: list[Line]) -> None:
+    from modelops_bundle.plan.push import drops_most
+
     if plan.strays_from is not None:
         context.out.confirm(f"this tree is at {plan.strays_from}; replace {plan.place}:{plan.tags[0].tag}?", shown)
     if drops_most(plan.base, plan.snapshot):
