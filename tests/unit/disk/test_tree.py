@@ -665,6 +665,7 @@ def opens(monkeypatch: pytest.MonkeyPatch) -> list[object]:
         return real(path, *words, **names)  # type: ignore[call-overload, no-any-return]
 
     monkeypatch.setattr(os, "open", watched)
+    monkeypatch.setattr(os, "supports_dir_fd", {*os.supports_dir_fd, watched})
     return called
 
 
