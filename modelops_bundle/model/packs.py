@@ -159,9 +159,13 @@ def _ends_pack(path: str, room: int, mean: int) -> bool:
     return draw * mean < (1 << room.bit_length()) << 64
 
 
+def room(size: int) -> int:
+    """Bytes that a member of `size` bytes takes in its tar, about: directories and long names are not counted."""
+    return _BLOCK + _padded(size)
+
+
 def _room(entry: Entry) -> int:
-    """Bytes that a member takes in its tar, about: directories and long names are not counted."""
-    return _BLOCK + _padded(_content(entry))
+    return room(_content(entry))
 
 
 def _users_first(links: Mapping[str, Entry]) -> list[str]:

@@ -52,8 +52,8 @@ class Member:
 
 
 def wants_whole(pack: Descriptor, members: Iterable[Member]) -> bool:
-    """Whether to bring the whole pack for `members`."""
-    return pack.size <= SMALL_PACK or 2 * sum(member.size for member in members) >= pack.size
+    """Whether to bring the whole pack for `members`: a range leaves out what lies between files, their headers too."""
+    return pack.size <= SMALL_PACK or 2 * sum(packs.room(member.size) for member in members) >= pack.size
 
 
 def fetch_members(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from unicodedata import normalize
@@ -648,3 +649,78 @@ def test_the_exact_spelling_is_preferred(box: Sandbox) -> None:
 def test_new_names_are_written_as_they_are(box: Sandbox) -> None:
     box.place(f"{NAME}/{NAME}")
     assert box.files() == [NAME, f"{NAME}/{NAME}"]
+
+
+# --- kept handles ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def opens(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What `os.open` was called with."""
+    called: list[object] = []
+    real = os.open
+
+    def watched(path: object, *words: object, **names: object) -> int:
+        called.append(path)
+        return real(path, *words, **names)  # type: ignore[call-overload, no-any-return]
+
+    monkeypatch.setattr(os, "open", watched)
+    monkeypatch.setattr(os, "supports_dir_fd", {*os.supports_dir_fd, watched})
+    return called
+
+
+def test_many_paths_of_one_directory_open_it_once(tmp_path: Path, opens: list[object]) -> None:
+    (tmp_path / "a/b").mkdir(parents=True)
+    with Tree(tmp_path) as tree:
+        opens.clear()
+        with tree.keeping(), tree.keeping():
+            for number in range(10):
+                assert tree.lstat(f"a/b/{number}") is None
+        assert opens == [".", "a", "b"]
+        assert tree.lstat("a/b/x") is None
+        assert len(opens) == 6
+
+
+def test_what_was_made_meanwhile_is_seen_through_a_kept_handle(tmp_path: Path) -> None:
+    with Tree(tmp_path) as tree, tree.keeping():
+        assert tree.lstat("d/x") is None
+        with tree.parent("d/x", create=True) as (parent, name):
+            os.close(os.open(name, os.O_CREAT | os.O_WRONLY, 0o600, dir_fd=parent))
+        assert tree.lstat("d/x") is not None
+
+
+def test_each_thread_keeps_its_own_handle(tmp_path: Path) -> None:
+    """A generator that was dropped may end in another thread than it began: that one loses nothing by it."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    with Tree(tmp_path) as tree:
+        other = tree.keeping()
+
+        def begin() -> None:
+            other.__enter__()
+            tree.lstat("a/x")
+
+        thread = threading.Thread(target=begin)
+        thread.start()
+        thread.join()
+        with tree.keeping():
+            with tree.parent("b/x") as (mine, _):
+                pass
+            other.__exit__(None, None, None)
+            with tree.parent("b/y") as (again, _):
+                assert again == mine
+                assert os.fstat(again).st_ino == (tmp_path / "b").stat().st_ino
+
+
+def test_no_handle_is_left_when_a_directory_cannot_be_opened(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "l").symlink_to("a")
+    fds = Path("/proc/self/fd")
+    if not fds.is_dir():
+        pytest.skip("no /proc")
+    with Tree(tmp_path) as tree:
+        before = len(list(fds.iterdir()))
+        with tree.keeping():
+            for path in ("a/x", "l/x", "none/x", "a/y"):
+                tree.lstat(path)
+        assert len(list(fds.iterdir())) == before

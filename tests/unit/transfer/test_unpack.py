@@ -181,6 +181,15 @@ def test_small_packs_and_those_of_which_most_is_wanted_come_whole(remote: Remote
     assert wants_whole(small, [members["f/01"]])
 
 
+def test_a_pack_of_tiny_files_comes_whole_when_all_are_wanted() -> None:
+    """Most of it is headers and padding then; taken one by one, each would be synced by itself."""
+    tiny = Remote({f"t/{number:04}": b"%d" % number for number in range(600)})
+    assert tiny.what.size > 2 * SMALL_PACK
+    members = list(tiny.members.values())
+    assert wants_whole(tiny.what, members)
+    assert not wants_whole(tiny.what, members[:250])
+
+
 def test_large_members_are_taken_out_and_small_ones_looked_at(remote: Remote, staging: Staging) -> None:
     stage(remote, staging)
     take_out(remote.what, list(remote.members.values()), staging, Run())
