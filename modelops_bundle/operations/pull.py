@@ -19,12 +19,13 @@ from modelops_bundle.model.reference import parse
 from modelops_bundle.operations import losses, remote_state
 from modelops_bundle.operations.local_state import Local, Scan, entries_at, keys_at, obstacles
 from modelops_bundle.operations.session import Session
-from modelops_bundle.plan.pull import PLAIN, Choices, PullPlan, plan_pull
 from modelops_bundle.workspace.index import tick
 from modelops_bundle.workspace.seen import Sighting
 
 if TYPE_CHECKING:
+    # A pull of nothing new comes without, here and below.
     from modelops_bundle.operations.stage import Counts
+    from modelops_bundle.plan.pull import Choices, PullPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class Result:
         }
 
 
-def make_plan(session: Session, text: str | None, choices: Choices = PLAIN) -> PullPlan:
+def make_plan(session: Session, text: str | None, choices: Choices | None = None) -> PullPlan:
     """Decide a pull: the manifest is fixed here and never resolved again; local files are hashed where needed.
 
     :raises NotFound: the reference is absent. :raises UnsafePath: it holds a path nobody may create.
@@ -102,11 +103,13 @@ class Look:
             return None
         return Result(self._reference, digest, changed=False)
 
-    def plan(self, choices: Choices = PLAIN) -> PullPlan:
+    def plan(self, choices: Choices | None = None) -> PullPlan:
         """Decide the pull.
 
         :raises UnsafePath: it holds a path nobody may create. :raises NoMatch: a path to settle is not in question.
         """
+        from modelops_bundle.plan.pull import PLAIN, plan_pull
+
         session, mine = self._session, self._here
         losses.report(session, self._remote)
         contents = self._remote.contents
@@ -127,7 +130,7 @@ class Look:
             untracked=elsewhere,
             obstacles=obstacles(session, there, {**elsewhere, **mine.here}),
             places=contents.places,
-            choices=choices,
+            choices=choices or PLAIN,
         )
 
 

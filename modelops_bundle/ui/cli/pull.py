@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 import click
 
 from modelops_bundle.operations import pull as operation
-from modelops_bundle.operations.select import relative
-from modelops_bundle.plan.pull import PLAIN, Choices, PullPlan
 from modelops_bundle.ui import text
 from modelops_bundle.ui.cli.bundle import only_shown, session
 from modelops_bundle.ui.cli.command import Context, command
 from modelops_bundle.ui.text import Line, Paint
+
+if TYPE_CHECKING:
+    # A pull of nothing new comes without.
+    from modelops_bundle.operations.session import Session
+    from modelops_bundle.plan.pull import Choices, PullPlan
 
 _MOST = 50
 
@@ -39,15 +45,9 @@ def pull(
     All or nothing: one path that both sides changed, or an untracked file in the way, stops it.
     """
     with session(context) as here:
-        choices = Choices(
-            merge,
-            overwrite,
-            tuple(relative(here, word) for word in ours),
-            tuple(relative(here, word) for word in theirs),
-        )
         look = operation.Look(here, reference)
-        direct = choices == PLAIN and not (dry_run or plan_out)
-        plan = (look.unchanged() if direct else None) or look.plan(choices)
+        plain = not (merge or overwrite or ours or theirs or dry_run or plan_out)
+        plan = (look.unchanged() if plain else None) or look.plan(_choices(here, merge, overwrite, ours, theirs))
     if isinstance(plan, operation.Result):
         context.out.result(plan.to_json(), result_lines(plan))
         return
@@ -60,6 +60,14 @@ def pull(
     with session(context, after=here) as here:
         done = operation.apply_pull(here, plan)
     context.out.result(done.to_json(), result_lines(done))
+
+
+def _choices(here: Session, merge: bool, overwrite: bool, ours: Sequence[str], theirs: Sequence[str]) -> Choices:
+    from modelops_bundle.operations.select import relative
+    from modelops_bundle.plan.pull import Choices
+
+    kept, taken = (tuple(relative(here, word) for word in words) for words in (ours, theirs))
+    return Choices(merge, overwrite, kept, taken)
 
 
 def _document(plan: PullPlan) -> dict[str, object]:
