@@ -16,7 +16,7 @@ from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.manifest import Manifest
 from modelops_bundle.model.packs import Pack
-from modelops_bundle.model.ports import Atomic, Chunks, Store
+from modelops_bundle.model.ports import Atomic, Chunks, Mounter, Store
 from modelops_bundle.model.reference import parse
 from modelops_bundle.operations import remote_state
 from modelops_bundle.operations.session import Session
@@ -68,7 +68,8 @@ def send(
         if str(what.digest) not in known
     ]
     likely = plan.known | _likely(session, plan.place)
-    copied = copy.copy_blobs(wanted, source, store, session.run, likely=likely)
+    mounts = _elsewhere(session, plan.place) if wanted and isinstance(store, Mounter) else {}
+    copied = copy.copy_blobs(wanted, source, store, session.run, likely=likely, mounts=mounts)
     checkpoint("blobs sent")
     try:
         store.put(manifest, [data])
@@ -93,6 +94,17 @@ def _likely(session: Session, place: str) -> frozenset[str]:
         if str(parse(sighting.reference).at()) == place:
             known |= remote_state.blob_digests(Manifest.from_bytes(sighting.manifest))
     return frozenset(known)
+
+
+def _elsewhere(session: Session, place: str) -> dict[str, list[str]]:
+    """Per blob, the other repositories of the same registry in which this clone ever saw it."""
+    here, found = parse(place), dict[str, list[str]]()
+    for sighting in session.seen.all():
+        other = parse(sighting.reference)
+        if other.scheme == here.scheme and other.host == here.host and other.repository != here.repository:
+            for digest in remote_state.blob_digests(Manifest.from_bytes(sighting.manifest)):
+                found.setdefault(digest, []).append(other.repository)
+    return found
 
 
 class _Source:

@@ -13,6 +13,7 @@ from modelops_bundle.events import Advanced, Event, Run, Started
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.operations.push import OPEN
 from tests.support.bundle import Bundle, Result
+from tests.support.registry_process import Registry
 
 LARGE = os.urandom(OPEN + 12_345)
 
@@ -112,3 +113,13 @@ def test_several_are_sent_side_by_side(bundle: Bundle, remote: str, tmp_path: Pa
     done = push(bundle)
     assert done.json["sent_bytes"] >= 4 * OPEN
     assert Bundle.clone(remote, tmp_path / "b").tree() == bundle.tree()
+
+
+def test_another_repository_of_the_registry_takes_them_over(registry: Registry, tmp_path: Path) -> None:
+    first, second = (f"{registry.host}/team/{name}-{os.urandom(4).hex()}" for name in ("first", "second"))
+    bundle = Bundle.create(tmp_path / "a", first, {"large.bin": LARGE, "small.txt": "small\n"})
+    bundle.push()
+    bundle.run("remote", "add", "other", second)
+    done = bundle.json("push", "other:latest")
+    assert done["sent_bytes"] < len(LARGE)
+    assert Bundle.clone(second, tmp_path / "b").tree() == bundle.tree()
