@@ -142,8 +142,8 @@ def test_a_push_of_one_edit_sends_one_pack_and_a_pull_of_it_little(fake: Fake, t
 def test_packs_are_made_once(remote: str, tmp_path: Path, packed_from: list[str]) -> None:
     made = make(tmp_path / "a", remote)
     made.push()
-    # To find the digest, and to send it.
-    assert len(packed_from) == 2 * len(set(packed_from))
+    # To find the digest; what is sent was kept meanwhile.
+    assert len(packed_from) == len(set(packed_from)) == 151
     packed_from.clear()
     clone = Bundle.clone(f"{remote}:latest", tmp_path / "b")
     assert clone.json("push")["changed"] is False
