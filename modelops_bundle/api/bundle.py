@@ -107,12 +107,15 @@ class Bundle:
     def push(self, reference: str | None = None, *, tags: Sequence[str] = ()) -> push.Result:
         """Plan and apply a push."""
         session = self._fresh()
-        return push.apply_push(session, push.plan_push(session, push.PushRequest(reference, tags, direct=True)))
+        look = push.Look(session, push.PushRequest(reference, tags, direct=True))
+        return look.unchanged() or push.apply_push(session, look.plan())
 
     def pull(self, reference: str | None = None, choices: Choices = PLAIN) -> pull.Result:
         """Plan and apply a pull."""
         session = self._fresh()
-        return pull.apply_pull(session, pull.make_plan(session, reference, choices))
+        look = pull.Look(session, reference)
+        unchanged = look.unchanged() if choices == PLAIN else None
+        return unchanged or pull.apply_pull(session, look.plan(choices))
 
     def _fresh(self) -> Session:
         # A session reads each state file once; every call here sees the disk as it is now.

@@ -9,11 +9,8 @@ from modelops_bundle.disk.files import free_bytes
 from modelops_bundle.disk.spool import Spool
 from modelops_bundle.events import Advanced, Finished, ItemStarted, Started
 from modelops_bundle.model import packs
-from modelops_bundle.model.artifact import PACKS_PATH, Contents
-from modelops_bundle.model.media import FILEPATH
 from modelops_bundle.model.packs import Member, Pack
 from modelops_bundle.model.snapshot import Snapshot
-from modelops_bundle.operations.remote_state import Remote
 from modelops_bundle.operations.session import Session
 from modelops_bundle.transfer import engine, pack
 from modelops_bundle.workspace import layout
@@ -91,22 +88,3 @@ def label(members: tuple[Member, ...]) -> str:
     """What people are told of a pack."""
     first, last = members[0][0], members[-1][0]
     return first if len(members) == 1 else f"{first} … {last} ({len(members)} packed)"
-
-
-def remember(session: Session, remote: Remote) -> None:
-    """Learn the digests of a version's packs from its index, so that nothing is packed only to find them."""
-    if any(layer.annotations.get(FILEPATH, "").startswith(PACKS_PATH) for layer in remote.manifest.layers):
-        cut = packs.cut(remote.contents.snapshot, session.project.config.pack)
-        found = [known for members in cut if (known := _known(members, remote.contents)) is not None]
-        PackCache(session.project.folder / layout.PACKS).save(found)
-
-
-def _known(members: tuple[Member, ...], contents: Contents) -> Pack | None:
-    """The pack of `members` if the version has exactly that one."""
-    offsets = packs.offsets(members)
-    places = [contents.places[path] for path in offsets]
-    if not places or [place.offset for place in places] != list(offsets.values()):
-        return None
-    blob, size = places[0].blob, packs.gzip_size(packs.tar_size(members))
-    alone = all(place.blob is blob for place in places)
-    return Pack(members, blob.digest, size) if alone and blob.size == size else None

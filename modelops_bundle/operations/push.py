@@ -146,7 +146,7 @@ class Look:
         Nothing is read and no manifest made: the tree is as it was last synced, and the recipe is the same.
         """
         session, at = self._session, self._session.project.at()
-        if at.digest is None or at.recipe != self._recipe or session.project.is_landing:
+        if at.digest is None or session.project.is_landing or not self._is_same_recipe(at):
             return None
         for tag, digest in self._standing.items():
             sighting = session.seen.get(remote_state.key(self._reference.at(tag)))
@@ -155,6 +155,22 @@ class Look:
         if not self._here.is_at(at) or self._here.gone:
             return None
         return Result(str(self._reference.at()), tuple(self._tags), at.digest, changed=False)
+
+    def _is_same_recipe(self, at: At) -> bool:
+        """Whether the present settings ask for no other manifest of the same tree than the one it was synced with.
+
+        One that came by a pull was made by settings of others: theirs stay unless somebody says something else here.
+        """
+        if at.recipe is not None:
+            return at.recipe == self._recipe
+        config, request = self._session.project.config, self._request
+        if config.roles() or config.get("pack") or request.pack or request.annotations:
+            return False
+        sighting = self._session.seen.get(at.reference or "")
+        if sighting is None or sighting.digest != at.digest:
+            return False
+        manifest = Manifest.from_bytes(sighting.manifest)
+        return media.VERSION in manifest.annotations and self._annotations.items() <= manifest.annotations.items()
 
     def plan(self) -> PushPlan:
         """Decide the push.

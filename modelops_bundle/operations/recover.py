@@ -9,9 +9,7 @@ from typing import Any
 
 from modelops_bundle.errors import Corrupt, Locked, UnsafePath
 from modelops_bundle.model.digest import Digest
-from modelops_bundle.model.reference import parse
 from modelops_bundle.model.snapshot import Snapshot
-from modelops_bundle.operations import packing, remote_state
 from modelops_bundle.operations.local_state import entries_at, keys_at
 from modelops_bundle.operations.session import Session
 from modelops_bundle.plan.pull import PullPlan, Step
@@ -113,5 +111,4 @@ def record(session: Session, commit: Mapping[str, Any], left: Sequence[Step]) ->
         sighting = Sighting(reference, commit["manifest"].encode(), index.encode() if index is not None else None)
         session.seen.put(sighting)
         session.seen.forget_pushed(reference)
-        packing.remember(session, remote_state.from_sighting(session, parse(reference), sighting))
     project.log("pull", reference, Digest.parse(commit["digest"]))
