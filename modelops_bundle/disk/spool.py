@@ -24,7 +24,8 @@ class Spool:
         with translated(f"write to {folder}"):
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
             self._descriptor = os.open(path, flags, 0o600)
-            path.unlink()
+            # Another command may have swept it just now.
+            path.unlink(missing_ok=True)
 
     def fileno(self) -> int:
         """Its descriptor."""

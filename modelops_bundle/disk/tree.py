@@ -189,6 +189,14 @@ class Tree:
             return None
         return last.handle, self._native(last.handle, above + slash, name)
 
+    def at(self, path: str, *, create: bool = False) -> tuple[int, str]:
+        """As `parent`, inside `keeping`: good until the next call for another directory."""
+        held = self._held(path)
+        if held is None:
+            with self.parent(path, create=create) as opened:
+                held = opened
+        return held
+
     def read_small(self, path: str, size: int) -> tuple[bytes, os.stat_result]:
         """The first `size` bytes of the regular file `path`, and its facts after they were read."""
         held = self._held(path)

@@ -59,12 +59,12 @@ def _make(
     spools: Sequence[Spool],
 ) -> None:
     run = session.run
-    run.emit(Started("pack", len(todo), sum(packs.tar_size(cut[number]) for number in todo)))
+    run.emit(Started("pack", len(todo), sum(_size(cut[number]) for number in todo)))
 
     def one(item: tuple[int, Spool | None]) -> None:
         number, spool = item
         members = cut[number]
-        size, key = packs.tar_size(members), f"pack {number}"
+        size, key = _size(members), f"pack {number}"
         run.emit(ItemStarted(key, label(members), size))
         with session.tree.keeping():
             made[number] = sealed = pack.seal(members, tree.content, run, spool)
@@ -78,10 +78,15 @@ def _make(
 
 def _spools(session: Session, todo: Sequence[tuple[Member, ...]]) -> list[Spool]:
     """A file for each pack to be made; none when they would take much of what is free."""
-    size = sum(packs.gzip_size(packs.tar_size(members)) for members in todo)
+    size = sum(_size(members) for members in todo)
     if len(todo) > _MOST_SPOOLS or size * 4 > free_bytes(session.project.folder):
         return []
     return [Spool(session.project.parts) for _ in todo]
+
+
+def _size(members: tuple[Member, ...]) -> int:
+    """Bytes of the members' content: what people watch."""
+    return sum(entry.size for _, entry in members)
 
 
 def label(members: tuple[Member, ...]) -> str:

@@ -101,6 +101,7 @@ class Look:
         known = (at.digest, at.reference, sighting.digest if sighting else None)
         if known != (digest, self._reference, digest) or not self._here.is_at(at) or self._here.gone:
             return None
+        session.project.sweep()
         return Result(self._reference, digest, changed=False)
 
     def plan(self, choices: Choices | None = None) -> PullPlan:
@@ -166,9 +167,11 @@ def apply_pull(session: Session, plan: PullPlan) -> Result:
             checkpoint("intent written")
         placed: dict[str, StatKey] = {}
         keys = partial(keys_at, session)
-        left = land.apply(session.tree, staging, plan.steps, look, session.run, packed=packed, keys=keys, placed=placed)
+        left = land.apply(
+            session.tree, staging, plan.steps, look, session.run, packed=packed, verified=True, keys=keys, placed=placed
+        )
         _remember_digests(session, plan, placed)
-        record(session, commit, left)
+        record(session, commit, left, None if plan.keep_base else plan.base)
         checkpoint("pull recorded")
         land.forget_intent(journal)
         staging.clear()

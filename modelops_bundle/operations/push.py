@@ -154,6 +154,7 @@ class Look:
                 return None
         if not self._here.is_at(at) or self._here.gone:
             return None
+        session.project.sweep()
         return Result(str(self._reference.at()), tuple(self._tags), at.digest, changed=False)
 
     def _is_same_recipe(self, at: At) -> bool:
@@ -342,10 +343,11 @@ def _losses(
     return tuple(listed[path] for path in sorted(listed))
 
 
-def apply_push(session: Session, plan: PushPlan, *, saved: bool = False) -> Result:
+def apply_push(session: Session, plan: PushPlan, *, saved: bool = False, fresh: bool = False) -> Result:
     """Carry a plan out: blobs, manifest by digest, then the tags.
 
     :param saved: the plan comes from a file, so even one with nothing to do is checked against the world again.
+    :param fresh: it was made a moment ago: what is sent is looked at anyway, what is there already need not be.
     :raises TagMoved: refused by the lease, or overtaken. :raises WorkspaceChanged: files changed since the plan.
     :raises PartialFailure: some of several tags failed; the list tells each one's state.
     """
@@ -364,7 +366,8 @@ def apply_push(session: Session, plan: PushPlan, *, saved: bool = False) -> Resu
         if plan.nothing and not saved:
             _record(session, plan, plan.artifact)
             return Result(plan.place, tuple(m.tag for m in plan.tags), plan.artifact.digest, changed=False)
-        _recheck(session, plan)
+        if not fresh:
+            _recheck(session, plan)
         opened = [plan.snapshot[path].size for path in plan.open]
         plan = send_files(session, plan, store)
         made = plan.artifact

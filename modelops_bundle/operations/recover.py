@@ -94,14 +94,17 @@ def check_commit(commit: Mapping[str, Any]) -> None:
         raise Corrupt("its record cannot be read")
 
 
-def record(session: Session, commit: Mapping[str, Any], left: Sequence[Step]) -> None:
-    """Move the merge base, the list of tracked paths and, when nothing is left, the lease."""
+def record(session: Session, commit: Mapping[str, Any], left: Sequence[Step], known: Snapshot | None = None) -> None:
+    """Move the merge base, the list of tracked paths and, when nothing is left, the lease.
+
+    :param known: the merge base that `commit` tells, when it need not be read from there.
+    """
     project, reference = session.project, commit["reference"]
     # A difference, not a list: what was added since the plan was made stays.
     project.write_tracked((project.tracked() | set(commit["track"])) - set(commit["untrack"]))
     if commit["base"] is None:
         return
-    base = Snapshot.from_json(commit["base"])
+    base = Snapshot.from_json(commit["base"]) if known is None else known
     if left:
         base = base.replaced({step.path: step.before for step in left})
     settled = commit["manifest"] is not None and not left

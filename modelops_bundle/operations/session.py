@@ -271,7 +271,7 @@ class Session:
                 root=root,
                 run=self.run,
                 create=create,
-                journal=self._project.folder / layout.UPLOADS if self._project is not None else None,
+                journal=self._project.folder / layout.JOURNAL / layout.UPLOADS if self._project is not None else None,
             )
         return self._stores[key]
 

@@ -169,9 +169,10 @@ def _fetch(session: Session, store: Reader, staging: Staging, blobs: Iterable[_B
             run.emit(Advanced(key, amount))
 
         run.emit(ItemStarted(key, blob.label, blob.size))
+        here = blob.whole and (staging.has(blob.what) or (cache is not None and _from_cache(cache, blob.what, staging)))
         if not blob.whole:
             size = fetch_members(blob.what, blob.members, store, staging, run, progress)
-        elif staging.has(blob.what) or (cache is not None and _from_cache(cache, blob.what, staging)):
+        elif here:
             size = 0
             progress(blob.what.size)
         else:
@@ -180,7 +181,6 @@ def _fetch(session: Session, store: Reader, staging: Staging, blobs: Iterable[_B
                 cache.keep(blob.what, staging.path(blob.what.digest))
         if blob.whole:
             take_out(blob.what, blob.members, staging, run)
-        here = not size and blob.what.size > 0
         run.emit(Finished(key, "linked" if here else "copied"))
         sizes.append((size, here))
 

@@ -134,9 +134,12 @@ class PushPlan:
         """Paths of the base that this push no longer has."""
         return tuple(path for path in self.base if path not in self.snapshot)
 
-    @cached_property
     def changes(self) -> tuple[tuple[str, Action, Entry | None], ...]:
         """What differs from the base: path, action, the entry afterwards."""
+        return self._changes
+
+    @cached_property
+    def _changes(self) -> tuple[tuple[str, Action, Entry | None], ...]:
         listed = []
         for path in sorted(self.base.keys() | self.snapshot.keys()):
             what = action(self.base.get(path), self.snapshot.get(path))

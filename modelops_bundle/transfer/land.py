@@ -103,12 +103,14 @@ def apply(
     run: Run,
     *,
     packed: Packed = MappingProxyType({}),
+    verified: bool = False,
     keys: Keys | None = None,
     placed: dict[str, StatKey] | None = None,
 ) -> tuple[Step, ...]:
     """Carry the steps out, skipping those already done.
 
     :param packed: the small files whose bytes are in staged packs.
+    :param verified: they were looked at a moment ago, by this process.
     :param keys: the stat keys at paths now; with them each path is looked at once more right before it is changed.
     :param placed: takes the keys of files whose content they prove.
     :returns: steps that were not carried out because somebody changed their path, or their bytes are gone.
@@ -126,7 +128,7 @@ def apply(
             left.append(step)
         elif state == "before" or _is_repeatable(step):
             todo.append(step)
-    landing = _Landing(tree, staging, _uses(todo, packed), now, seen, {} if placed is None else placed)
+    landing = _Landing(tree, staging, _uses(todo, packed), now, seen, {} if placed is None else placed, verified)
     small = landing.small(todo, packed)
     batch = {step.path for step in small}
     left += [step for step in sorted(todo, key=_order) if step.path not in batch and not landing.attempt(step)]
@@ -202,6 +204,7 @@ class _Landing:
     now: Mapping[str, Entry]
     seen: Mapping[str, StatKey] | None
     placed: dict[str, StatKey]
+    verified: bool
 
     def attempt(self, step: Step) -> bool:
         """Carry one step out; False when something that was put there meanwhile stands in its way."""
@@ -228,13 +231,14 @@ class _Landing:
         """Carry out steps that bring small files from staged packs; returns those that were not."""
         left = [step for step in steps if not self._tried(self._make_room, step)]
         ready = sorted((step for step in steps if step not in left), key=lambda step: step.path)
-        with Staged(self.staging, packed) as staged, self.tree.keeping(), Batch(self.tree, len(ready)) as batch:
+        with Staged(self.staging, packed) as staged, Batch(self.tree, len(ready)) as batch:
             for step in ready:
-                data = staged.read(step.after.digest, step.after.size) if step.after is not None else None
-                if step.after is None or data is None:
+                after = step.after
+                data = None if after is None else staged.read(after.digest, after.size, verify=not self.verified)
+                if after is None or data is None:
                     left.append(step)
                     continue
-                batch.write(step.path, data, executable=step.after.executable, guard=self._guard(step.path))
+                batch.write(step.path, data, executable=after.executable, guard=self._guard(step.path))
             batch.commit()
         self.placed.update(batch.placed)
         refused = set(batch.refused)

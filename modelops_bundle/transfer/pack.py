@@ -102,10 +102,10 @@ def seal(members: tuple[Member, ...], contents: Contents, run: Run, spool: Spool
                 f"{display(path)} changed since it was hashed", hint="run the command again", path=display(path)
             )
 
-    hasher = hashlib.sha256()
-    for chunk in blob(members, checked):
+    hasher, size = hashlib.sha256(), packs.tar_size(members)
+    for chunk in packs.framed(_tar(members, checked), size):
         run.check()
         hasher.update(chunk)
         if spool is not None:
             spool.write(chunk)
-    return Pack(members, Digest("sha256", hasher.hexdigest()), packs.gzip_size(packs.tar_size(members)))
+    return Pack(members, Digest("sha256", hasher.hexdigest()), packs.gzip_size(size))

@@ -176,8 +176,10 @@ class Staged:
         """Whether the file is in one of the packs."""
         return digest in self._members
 
-    def read(self, digest: Digest, size: int) -> bytes | None:
-        """The verified bytes of a small file; None when its pack is gone or damaged, or the file is not small.
+    def read(self, digest: Digest, size: int, *, verify: bool = True) -> bytes | None:
+        """The bytes of a small file; None when its pack is gone or damaged, or the file is not small.
+
+        :param verify: False after `take_out` looked at the file.
 
         :raises DiskError: the pack cannot be read.
         """
@@ -196,4 +198,5 @@ class Staged:
             raise translate(error, "read a pack") from error
         if stop - first != size:
             data = b"".join(packs.unframed([data], offset, offset + size))
-        return data if len(data) == size and hashlib.sha256(data).hexdigest() == digest.hex else None
+        right = len(data) == size and (not verify or hashlib.sha256(data).hexdigest() == digest.hex)
+        return data if right else None

@@ -66,10 +66,10 @@ def push(
     if only_shown(context, plan, _document(plan), shown, dry_run=dry_run, plan_out=plan_out):
         return
     plan.check()
-    _confirm(context, plan, shown)
+    asked = _confirm(context, plan, shown)
     (context.out.warn if plan.force and plan.losses else context.out.note)(*shown)
     with session(context, after=planned) as here:
-        done = operation.apply_push(here, plan)
+        done = operation.apply_push(here, plan, fresh=not asked)
     context.out.result(done.to_json(), result_lines(done))
 
 
@@ -89,7 +89,7 @@ def _document(plan: PushPlan) -> dict[str, object]:
         "place": plan.place,
         "tags": [move.to_json() for move in plan.tags],
         "digest": None if plan.open else str(plan.artifact.digest),
-        "changes": [{"path": path, "action": str(action)} for path, action, _ in plan.changes],
+        "changes": [{"path": path, "action": str(action)} for path, action, _ in plan.changes()],
         "dropped": list(plan.dropped),
         "losses": [loss.to_json() for loss in plan.losses],
         "upload_bytes": plan.upload_size,
@@ -99,7 +99,7 @@ def _document(plan: PushPlan) -> dict[str, object]:
 def plan_lines(plan: PushPlan) -> list[Line]:
     """The plan for people."""
     names = ", ".join(move.tag for move in plan.tags)
-    changes = plan.changes
+    changes = plan.changes()
     lines: list[Line] = [f"Push to {plan.place}:{names}" + ("" if plan.open else f" as {plan.artifact.digest}")]
     lines += [f"  {action:<9} {path}" for path, action, _ in changes[:_MOST]]
     if len(changes) > _MOST:
@@ -114,15 +114,18 @@ def plan_lines(plan: PushPlan) -> list[Line]:
     return lines
 
 
-def _confirm(context: Context, plan: PushPlan, shown: list[Line]) -> None:
+def _confirm(context: Context, plan: PushPlan, shown: list[Line]) -> bool:
+    """Ask where the plan wants it; whether somebody was asked."""
     from modelops_bundle.plan.push import drops_most
 
+    drops = drops_most(plan.base, plan.snapshot)
     if plan.strays_from is not None:
         context.out.confirm(f"this tree is at {plan.strays_from}; replace {plan.place}:{plan.tags[0].tag}?", shown)
-    if drops_most(plan.base, plan.snapshot):
+    if drops:
         context.out.confirm(
             f"drop {text.count(len(plan.dropped), 'path')} of {len(plan.base):,} from {plan.place}?", shown
         )
+    return drops or plan.strays_from is not None
 
 
 def result_lines(done: operation.Result) -> list[str]:

@@ -205,17 +205,24 @@ def test_what_goes_wrong_for_a_helper_is_brought_by_the_others(box: Box, error: 
     assert box.is_whole()
 
 
-def test_helpers_finish_what_the_first_connection_was_refused(box: Box) -> None:
+def test_helpers_finish_what_the_first_connection_was_refused(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
     store = WideStore(DATA)
-    caller, refused = threading.get_ident(), threading.Event()
+    caller, given_back = threading.get_ident(), threading.Event()
+    end = segments.Segments.end
+
+    def end_and_tell(self: segments.Segments, lease: segments.Lease) -> None:
+        end(self, lease)
+        if threading.get_ident() == caller:
+            given_back.set()
 
     def refuse_caller(at: int) -> None:
-        if threading.get_ident() == caller and at >= 1_000:
-            refused.set()
-            raise Unavailable("busy")
         if at >= 1_000:
-            refused.wait(10)
+            if threading.get_ident() == caller:
+                raise Unavailable("busy")
+            # A helper that had nothing to do any more would have left by then.
+            given_back.wait(10)
 
+    monkeypatch.setattr(segments.Segments, "end", end_and_tell)
     store.before_piece = refuse_caller
     assert box.bring(store, EagerHost(2)) == WHAT.digest.hex
     assert box.is_whole()

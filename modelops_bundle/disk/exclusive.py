@@ -1,0 +1,45 @@
+"""Renaming without replacing, in one call (renameat2(2), `RENAME_NOREPLACE`)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Callable
+from functools import lru_cache
+
+_NOREPLACE = 1
+_CANNOT = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)
+
+
+def rename_new(directory: int, source: str, name: str) -> bool:
+    """Rename `source` to `name` in an open directory if nothing is called `name`; False where there is no such call.
+
+    :raises FileExistsError: something is. :raises OSError: the system refuses.
+    """
+    call = _call()
+    if call is None:
+        return False
+    number = call(directory, os.fsencode(source), os.fsencode(name))
+    if number in _CANNOT:
+        return False
+    if number:
+        raise OSError(number, os.strerror(number), name)
+    return True
+
+
+@lru_cache(maxsize=1)
+def _call() -> Callable[[int, bytes, bytes], int] | None:
+    if not sys.platform.startswith("linux"):
+        return None
+    import ctypes  # noqa: PLC0415  (slow to import, and only worth it for many files)
+
+    function = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if function is None:
+        return None
+
+    def call(directory: int, source: bytes, name: bytes) -> int:
+        done: int = function(directory, source, directory, name, _NOREPLACE)
+        return ctypes.get_errno() if done else 0
+
+    return call
