@@ -47,7 +47,7 @@ def test_blobs_of_the_shared_cache_do_not_travel_again(full: tuple[Bundle, str],
     first = call("--json", "--config", "cache=true", "clone", remote, str(tmp_path / "b")).json
     again = call("--json", "--config", "cache=true", "clone", remote, str(tmp_path / "c")).json
     assert (first["reused_blobs"], first["fetched_bytes"] > 0) == (0, True)
-    assert (again["fetched_blobs"], again["fetched_bytes"], again["reused_blobs"]) == (1, 0, first["fetched_blobs"] - 1)
+    assert (again["fetched_blobs"], again["fetched_bytes"], again["reused_blobs"]) == (0, 0, first["fetched_blobs"])
     assert Bundle(tmp_path / "c").tree() == a.tree()
     # A damaged copy is found out, and another one fetched.
     blobs = list((home / ".cache" / "modelops-bundle" / "blobs" / "sha256").iterdir())
