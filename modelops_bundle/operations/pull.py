@@ -143,9 +143,9 @@ def apply_pull(session: Session, plan: PullPlan) -> Result:
     :raises DiskFull: there is no room; found before the first byte.
     :raises PartialFailure: a merge left conflicts, which are listed; the rest is done.
     """
-    from modelops_bundle.operations.recover import commit_of, journal_of, record, recover
+    from modelops_bundle.operations.recover import Commit, journal_of, record, recover
     from modelops_bundle.operations.stage import Counts, stage
-    from modelops_bundle.transfer import land
+    from modelops_bundle.transfer import intent, land
 
     plan.check()
     with session.project.locked():
@@ -160,10 +160,10 @@ def apply_pull(session: Session, plan: PullPlan) -> Result:
         land.check_unchanged(plan.steps, look)
         _check_links(session, plan)
         counts, packed = stage(session, plan, staging)
-        commit = commit_of(plan, sighting)
+        commit = Commit.of(plan, sighting)
         journal = journal_of(session)
         if plan.steps:
-            land.write_intent(journal, land.Intent(plan.steps, commit, packed))
+            intent.write_intent(journal, intent.Intent(plan.steps, commit.to_json(), packed, commit.blobs()))
             checkpoint("intent written")
         placed: dict[str, StatKey] = {}
         keys = partial(keys_at, session)
@@ -171,9 +171,9 @@ def apply_pull(session: Session, plan: PullPlan) -> Result:
             session.tree, staging, plan.steps, look, session.run, packed=packed, verified=True, keys=keys, placed=placed
         )
         _remember_digests(session, plan, placed)
-        record(session, commit, left, None if plan.keep_base else plan.base)
+        record(session, commit, left)
         checkpoint("pull recorded")
-        land.forget_intent(journal)
+        intent.forget_intent(journal)
         staging.clear()
     if left:
         raise WorkspaceChanged(

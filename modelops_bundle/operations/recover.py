@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from modelops_bundle.errors import Corrupt, Locked, UnsafePath
 from modelops_bundle.model.digest import Digest
@@ -14,8 +15,9 @@ from modelops_bundle.operations.local_state import entries_at, keys_at
 from modelops_bundle.operations.session import Session
 from modelops_bundle.plan.pull import PullPlan, Step
 from modelops_bundle.transfer import land
+from modelops_bundle.transfer.intent import forget_intent, read_intent
 from modelops_bundle.workspace import layout
-from modelops_bundle.workspace.project import At
+from modelops_bundle.workspace.base import At, at_from_bytes, at_to_bytes
 from modelops_bundle.workspace.seen import Sighting
 
 
@@ -32,9 +34,8 @@ def recover(session: Session) -> None:
     journal = journal_of(session)
     session.project.sweep()
     try:
-        intent = land.read_intent(journal)
-        if intent is not None:
-            check_commit(intent.commit)
+        intent = read_intent(journal)
+        commit = None if intent is None else Commit.read(intent.commit, intent.blobs)
     except (Corrupt, UnsafePath) as error:
         # It was written whole, so this is damage; nothing can be finished by it, and it must not stop everything.
         journal.replace(journal.with_suffix(".bad"))
@@ -42,7 +43,7 @@ def recover(session: Session) -> None:
             "journal-damaged", f"an interrupted change cannot be finished ({error.message}): bundle status"
         )
         return
-    if intent is None:
+    if intent is None or commit is None:
         return
     staging = session.staging
     land.sweep(session.tree, [step.path for step in intent.steps])
@@ -55,8 +56,8 @@ def recover(session: Session) -> None:
         packed=intent.packed,
         keys=partial(keys_at, session),
     )
-    record(session, intent.commit, left)
-    land.forget_intent(journal)
+    record(session, commit, left)
+    forget_intent(journal)
     staging.clear()
     session.run.notice("recovered", "finished what an interrupted command had begun")
 
@@ -72,46 +73,76 @@ def recover_if_free(session: Session) -> None:
         session.run.notice("busy", "another command is changing this tree just now")
 
 
-def commit_of(plan: PullPlan, sighting: Sighting | None) -> dict[str, Any]:
-    """What to record once the steps are done, as JSON: a killed command's successor records it."""
-    return {
-        "reference": plan.reference,
-        "digest": str(plan.digest),
-        "base": None if plan.keep_base else plan.base.to_json(),
-        "track": list(plan.track),
-        "untrack": list(plan.untrack),
-        "manifest": sighting.manifest.decode() if sighting else None,
-        "index": sighting.index.decode() if sighting and sighting.index is not None else None,
-    }
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What a landing records once its steps are done.
 
-
-def check_commit(commit: Mapping[str, Any]) -> None:
-    """:raises Corrupt: not what `commit_of` makes."""
-    lists = all(isinstance(commit.get(key), list) for key in ("track", "untrack"))
-    texts = isinstance(commit.get("reference"), str) and isinstance(commit.get("digest"), str)
-    optional = all(isinstance(commit.get(key), str | None) for key in ("manifest", "index"))
-    if not (lists and texts and optional and isinstance(commit.get("base"), dict | None)):
-        raise Corrupt("its record cannot be read")
-
-
-def record(session: Session, commit: Mapping[str, Any], left: Sequence[Step], known: Snapshot | None = None) -> None:
-    """Move the merge base, the list of tracked paths and, when nothing is left, the lease.
-
-    :param known: the merge base that `commit` tells, when it need not be read from there.
+    `base` is the merge base afterwards, None where it stays; `sighting` what the lease becomes when nothing is left.
     """
-    project, reference = session.project, commit["reference"]
+
+    reference: str
+    digest: Digest
+    base: Snapshot | None
+    track: tuple[str, ...]
+    untrack: tuple[str, ...]
+    sighting: Sighting | None
+
+    @classmethod
+    def of(cls, plan: PullPlan, sighting: Sighting | None) -> Self:
+        """That of `plan`."""
+        base = None if plan.keep_base else plan.base
+        return cls(plan.reference, plan.digest, base, plan.track, plan.untrack, sighting)
+
+    def to_json(self) -> dict[str, Any]:
+        """The part that a journal keeps as JSON."""
+        return {
+            "reference": self.reference,
+            "digest": str(self.digest),
+            "track": list(self.track),
+            "untrack": list(self.untrack),
+        }
+
+    def blobs(self) -> dict[str, bytes]:
+        """The part that a journal keeps as it is."""
+        found = {} if self.base is None else {"base": at_to_bytes(At(None, None, self.base))}
+        if self.sighting is not None:
+            found["manifest"] = self.sighting.manifest
+            if self.sighting.index is not None:
+                found["index"] = self.sighting.index
+        return found
+
+    @classmethod
+    def read(cls, value: Mapping[str, Any], blobs: Mapping[str, bytes]) -> Self:
+        """Read what `to_json` and `blobs` made.
+
+        :raises Corrupt: anything else.
+        """
+        reference, track, untrack = value.get("reference"), value.get("track"), value.get("untrack")
+        if not (isinstance(reference, str) and isinstance(track, list) and isinstance(untrack, list)):
+            raise Corrupt("its record cannot be read")
+        manifest = blobs.get("manifest")
+        return cls(
+            reference,
+            Digest.parse(value.get("digest", "")),
+            at_from_bytes(blobs["base"]).snapshot if "base" in blobs else None,
+            tuple(track),
+            tuple(untrack),
+            None if manifest is None else Sighting(reference, manifest, blobs.get("index")),
+        )
+
+
+def record(session: Session, commit: Commit, left: Sequence[Step]) -> None:
+    """Move the merge base, the list of tracked paths and, when nothing is left, the lease."""
+    project, reference, base = session.project, commit.reference, commit.base
     # A difference, not a list: what was added since the plan was made stays.
-    project.write_tracked((project.tracked() | set(commit["track"])) - set(commit["untrack"]))
-    if commit["base"] is None:
+    project.write_tracked((project.tracked() | set(commit.track)) - set(commit.untrack))
+    if base is None:
         return
-    base = Snapshot.from_json(commit["base"]) if known is None else known
     if left:
         base = base.replaced({step.path: step.before for step in left})
-    settled = commit["manifest"] is not None and not left
-    project.write_at(At(reference, Digest.parse(commit["digest"]) if settled else None, base))
-    if settled:
-        index = commit["index"]
-        sighting = Sighting(reference, commit["manifest"].encode(), index.encode() if index is not None else None)
-        session.seen.put(sighting)
+    settled = commit.sighting is not None and not left
+    project.write_at(At(reference, commit.digest if settled else None, base))
+    if settled and commit.sighting is not None:
+        session.seen.put(commit.sighting)
         session.seen.forget_pushed(reference)
-    project.log("pull", reference, Digest.parse(commit["digest"]))
+    project.log("pull", reference, commit.digest)

@@ -20,7 +20,7 @@ from modelops_bundle.operations.session import Session
 from modelops_bundle.plan.pull import PullPlan, needs_bytes
 from modelops_bundle.stores.cache import Cache
 from modelops_bundle.transfer import engine
-from modelops_bundle.transfer.land import Packed
+from modelops_bundle.transfer.intent import Packed
 from modelops_bundle.transfer.staging import Staging
 from modelops_bundle.transfer.unpack import Member, fetch_members, take_out, wants_whole
 from modelops_bundle.workspace.index import tick

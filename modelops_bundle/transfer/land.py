@@ -5,21 +5,18 @@ a crash (DESIGN §5, §6).
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 from modelops_bundle.disk.batch import IN_THE_WAY, Batch
-from modelops_bundle.disk.files import read_file, remove_file, write_file
 from modelops_bundle.disk.tree import ABSENT, Guard, StatKey, Tree
-from modelops_bundle.errors import Corrupt, DiskError, WorkspaceChanged, WouldOverwrite
+from modelops_bundle.errors import DiskError, WorkspaceChanged, WouldOverwrite
 from modelops_bundle.events import Run, Started, checkpoint
-from modelops_bundle.model import canonical
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.paths import TEMPORARY_PREFIX, display
 from modelops_bundle.model.snapshot import Entry
 from modelops_bundle.plan.pull import Step, needs_bytes
+from modelops_bundle.transfer.intent import Packed
 from modelops_bundle.transfer.staging import Staging
 from modelops_bundle.transfer.unpack import Staged
 
@@ -29,59 +26,8 @@ Look = Callable[[Collection[str]], Mapping[str, Entry]]
 Keys = Callable[[Collection[str]], Mapping[str, StatKey]]
 """The stat keys on disk at these paths now."""
 
-Packed = Mapping[Digest, tuple[Digest, int]]
-"""Small files in staged packs: by digest of the file, that of the pack and the offset in the pack's tar."""
-
-_LIMIT = 1 << 30
 _MOST_OFFSET = 1 << 62
 """Bytes: what a file can have at most, with room for a frame."""
-
-
-@dataclass(frozen=True, slots=True)
-class Intent:
-    """Steps that were decided on, and what the caller wants to record once they are done."""
-
-    steps: tuple[Step, ...]
-    commit: Mapping[str, Any]
-    packed: Packed = field(default_factory=dict)
-
-
-def write_intent(path: Path, intent: Intent) -> None:
-    """Make the decision durable."""
-    value = {
-        "version": 1,
-        "steps": [step.to_json() for step in intent.steps],
-        "commit": dict(intent.commit),
-        "packed": {str(digest): [str(pack), offset] for digest, (pack, offset) in intent.packed.items()},
-    }
-    write_file(path, canonical.dumps(value))
-
-
-def read_intent(path: Path) -> Intent | None:
-    """The decision that a killed command left, None when there is none.
-
-    :raises Corrupt: it cannot be read (it was written atomically, so this is damage).
-    """
-    data = read_file(path)
-    if data is None:
-        return None
-    value = canonical.loads(data, "the journal", limit=_LIMIT)
-    steps, commit = value.get("steps"), value.get("commit")
-    if not isinstance(steps, list) or not isinstance(commit, dict) or not all(isinstance(s, dict) for s in steps):
-        raise Corrupt("the journal cannot be read")
-    try:
-        decided = tuple(Step.from_json(step) for step in steps)
-        packed = {Digest.parse(digest): (Digest.parse(pack), at) for digest, (pack, at) in value["packed"].items()}
-        if not all(type(at) is int and 0 <= at < _MOST_OFFSET for _, at in packed.values()):
-            raise Corrupt("the journal cannot be read")
-        return Intent(decided, commit, packed)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise Corrupt("the journal cannot be read") from error
-
-
-def forget_intent(path: Path) -> None:
-    """The decision was carried out and recorded."""
-    remove_file(path)
 
 
 def check_unchanged(steps: Sequence[Step], look: Look) -> None:

@@ -13,14 +13,15 @@ import pytest
 from modelops_bundle.disk import batch
 from modelops_bundle.disk.hashing import Hashed
 from modelops_bundle.disk.tree import Guard, StatKey, Tree
-from modelops_bundle.errors import Corrupt, DiskFull, UnsafePath, WorkspaceChanged
+from modelops_bundle.errors import DiskFull, WorkspaceChanged
 from modelops_bundle.events import Event, Run, Started, observe_checkpoints
-from modelops_bundle.model import canonical, packs
+from modelops_bundle.model import packs
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.snapshot import Entry, Snapshot
 from modelops_bundle.plan.pull import Step
 from modelops_bundle.transfer import land, pack
-from modelops_bundle.transfer.land import Intent, Packed, check_unchanged, forget_intent, read_intent, write_intent
+from modelops_bundle.transfer.intent import Packed
+from modelops_bundle.transfer.land import check_unchanged
 from modelops_bundle.transfer.staging import Staging
 from modelops_bundle.workspace.index import Index
 from modelops_bundle.workspace.scan import Digester, look
@@ -481,78 +482,3 @@ def test_any_other_tree_is_refused_by_name(tmp_path: Path) -> None:
             check_unchanged(steps, world.look)
         assert "b" not in caught.value.facts["paths"]
     assert world.listing() == {"a": file(A), "b": file(A)}
-
-
-# --- the intent ------------------------------------------------------------------------------------------------------
-
-
-def test_the_intent_round_trip(tmp_path: Path, change: Change) -> None:
-    packed = {file(A).digest: (file(B).digest, 512)}
-    intent = Intent(steps_between(*change), {"reference": "r", "nested": {"a": [1, None]}}, packed)
-    write_intent(tmp_path / "journal/landing.json", intent)
-    assert read_intent(tmp_path / "journal/landing.json") == intent
-    forget_intent(tmp_path / "journal/landing.json")
-    forget_intent(tmp_path / "journal/landing.json")
-    assert read_intent(tmp_path / "journal/landing.json") is None
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"",
-        b"{",
-        b"[]",
-        b"{}",
-        canonical.dumps({"version": 1, "steps": {}, "commit": {}}),
-        canonical.dumps({"version": 1, "steps": [], "commit": []}),
-        canonical.dumps({"version": 1, "steps": [], "commit": {}}),
-        canonical.dumps({"version": 1, "steps": [], "commit": {}, "packed": []}),
-        canonical.dumps({"version": 1, "steps": [], "commit": {}, "packed": {"x": [str(Digest.of(b"")), 1]}}),
-        *(
-            canonical.dumps(
-                {
-                    "version": 1,
-                    "steps": [],
-                    "commit": {},
-                    "packed": {str(Digest.of(b"")): place},
-                }
-            )
-            for place in (
-                1,
-                [],
-                ["x", 1],
-                [str(Digest.of(b"")), -1],
-                [str(Digest.of(b"")), "1"],
-                [str(Digest.of(b"")), True],
-                [str(Digest.of(b"")), 1 << 80],
-            )
-        ),
-        canonical.dumps({"version": 1, "steps": [{"path": "a", "before": 1, "after": None}], "commit": {}}),
-    ],
-)
-def test_a_damaged_journal_is_corrupt_and_not_absent(tmp_path: Path, data: bytes) -> None:
-    (tmp_path / "j").write_bytes(data)
-    with pytest.raises(Corrupt):
-        read_intent(tmp_path / "j")
-
-
-def test_a_journal_cannot_lead_out_of_the_tree(tmp_path: Path) -> None:
-    value = {"version": 1, "steps": [{"path": "../x", "before": None, "after": None}], "commit": {}, "packed": {}}
-    (tmp_path / "j").write_bytes(canonical.dumps(value))
-    with pytest.raises(UnsafePath):
-        read_intent(tmp_path / "j")
-
-
-def test_a_stop_while_the_intent_is_written_leaves_none_or_all_of_it(tmp_path: Path) -> None:
-    intent = Intent((Step("a", None, file(A)),), {})
-    for number in range(10):
-        stop, _ = stop_at(number)
-        try:
-            write_intent(tmp_path / str(number), intent)
-        except Stopped:
-            assert read_intent(tmp_path / str(number)) in (None, intent)
-        else:
-            assert number == 2
-            return
-        finally:
-            stop()
