@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +11,13 @@ from modelops_bundle.errors import Corrupt, NotFound, VerifyFailed
 from modelops_bundle.events import Run, Started
 from modelops_bundle.model import media
 from modelops_bundle.model.descriptor import Descriptor
+from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.paths import display
 from modelops_bundle.operations import remote_state
 from modelops_bundle.operations.recover import recover_if_free
 from modelops_bundle.operations.session import Session
 from modelops_bundle.transfer import engine
+from modelops_bundle.transfer.unpack import Member, others
 from modelops_bundle.transfer.verify import verified
 from modelops_bundle.workspace.scan import look
 
@@ -88,7 +91,7 @@ def verify_tree(session: Session) -> Report:
 
 
 def verify_remote(session: Session, text: str) -> Report:
-    """Read every blob of a version and compare it with its digest.
+    """Read every blob of a version and compare it with its digest, and the files in packs with theirs.
 
     :raises NotFound: the version, or one of its blobs, is absent.
     """
@@ -96,6 +99,7 @@ def verify_remote(session: Session, text: str) -> Report:
     remote = remote_state.require(session, reference)
     store = session.store(reference)
     blobs = {what.digest: what for what in (remote.manifest.config, *remote.manifest.layers)}
+    packed = _packed(remote)
     corrupt: list[str] = []
     missing: list[str] = []
     session.run.emit(Started("verify", len(blobs), sum(what.size for what in blobs.values())))
@@ -104,7 +108,9 @@ def verify_remote(session: Session, text: str) -> Report:
         name = what.annotations.get(media.FILEPATH) or what.annotations.get(media.TITLE, str(what.digest))
         try:
             with store.open(what) as chunks:
-                _drain(verified(what, chunks), session.run)
+                inside = packed.get(what.digest, {})
+                lies = others(_watched(verified(what, chunks), session.run), inside)
+            corrupt.extend(inside[member] for member in lies)
         except NotFound:
             missing.append(name)
         except Corrupt:
@@ -115,6 +121,17 @@ def verify_remote(session: Session, text: str) -> Report:
     return Report(str(reference), len(blobs), size, (), tuple(sorted(missing)), tuple(sorted(corrupt)))
 
 
-def _drain(chunks: Any, run: Run) -> None:
-    for _ in chunks:
+def _packed(remote: remote_state.Remote) -> dict[Digest, dict[Member, str]]:
+    """By pack, the members that the index puts there, with their paths."""
+    found: dict[Digest, dict[Member, str]] = {}
+    for path, place in remote.contents.places.items():
+        if place.offset is not None:
+            entry = remote.contents.snapshot[path]
+            found.setdefault(place.blob.digest, {})[Member(entry.digest, entry.size, place.offset)] = path
+    return found
+
+
+def _watched(chunks: Iterable[bytes], run: Run) -> Iterator[bytes]:
+    for chunk in chunks:
         run.check()
+        yield chunk

@@ -321,7 +321,8 @@ class _Sorter:
         gone = {parent for step in self.steps.values() if step.after is None for parent in parents(step.path)}
         for path in gone:
             entry = there.get(path)
-            if entry is not None and entry.kind == "dir" and path not in self.steps and path in self.tracked:
+            stays = path not in self.steps and path in self.tracked and path not in self.kept
+            if entry is not None and entry.kind == "dir" and stays:
                 self.steps[path] = Step(path, entry, entry)
 
     def _goes(self, path: str) -> bool:

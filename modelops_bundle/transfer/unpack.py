@@ -155,6 +155,42 @@ def take_out(pack: Descriptor, members: Sequence[Member], staging: Staging, run:
                     _stage(member, iter(lambda: source.read(_BLOCK), b""), staging, run)
 
 
+def others(chunks: Iterable[bytes], members: Iterable[Member]) -> list[Member]:
+    """Those of `members` that a pack does not hold where they are said to be.
+
+    :param chunks: the pack's bytes from its first on; they are read to their end.
+    """
+    waiting = sorted((member for member in members if member.size), key=lambda member: -member.offset)
+    found: list[Member] = []
+    hasher, at = None, 0
+    for piece in packs.unframed(_without(chunks, packs.position(0)), 0, 1 << 62):
+        view, base, at = memoryview(piece), at, at + len(piece)
+        while waiting and waiting[-1].offset < at:
+            member = waiting[-1]
+            stop = member.offset + member.size
+            if hasher is None and member.offset < base:
+                # Within the one before: only an index that lies says so.
+                found.append(waiting.pop())
+                continue
+            hasher = hasher or hashlib.sha256()
+            hasher.update(view[max(member.offset - base, 0) : stop - base])
+            if stop > at:
+                break
+            if hasher.hexdigest() != member.digest.hex:
+                found.append(member)
+            waiting.pop()
+            hasher = None
+    return found + waiting
+
+
+def _without(chunks: Iterable[bytes], count: int) -> Iterator[bytes]:
+    for chunk in chunks:
+        taken = min(count, len(chunk))
+        count -= taken
+        if taken < len(chunk):
+            yield chunk[taken:]
+
+
 class Staged:
     """Staged packs, opened once each, as a source of small files."""
 

@@ -86,6 +86,7 @@ def test_the_honest_one_is_taken(fake: Fake, victim: Bundle, tmp_path: Path) -> 
     assert {name: node.content for name, node in victim.tree().items() if name.startswith("p/")} == CONTENTS
     call("clone", f"{fake.host}/m", str(tmp_path / "c"))
     assert tree(tmp_path / "c") == victim.tree()
+    victim.run("verify", ":latest")
 
 
 def swapped(left: str, right: str) -> Rows:
@@ -132,6 +133,7 @@ def test_a_lie_about_a_pack_is_corrupt_and_nothing_is_written(
     target = victim.root.parent.parent / "cloned"
     for words in (("pull",), ("pull", "--overwrite", "--yes"), ("clone", f"{fake.host}/m", str(target))):
         assert victim.refused(9, *words)["code"] == "corrupt", words
+    assert victim.refused(9, "verify", f"{fake.host}/m:latest")["code"] == "corrupt"
     assert around(victim) == before
     assert not target.exists() or not tree(target)
 

@@ -28,6 +28,7 @@ from modelops_bundle.transfer.unpack import (
     Member,
     Staged,
     fetch_members,
+    others,
     reading,
     take_out,
     wants_whole,
@@ -284,3 +285,48 @@ def test_threads_may_stage_from_one_pack(remote: Remote, staging: Staging) -> No
         thread.join()
     assert staging.path(remote.members["f/10"].digest).read_bytes() == DATA["f/10"]
     assert staging.names() == {remote.members["f/10"].digest.hex}
+
+
+# --- looking at all of a pack
+
+
+def pieces(data: bytes, size: int) -> Iterator[bytes]:
+    return (data[at : at + size] for at in range(0, len(data), size))
+
+
+@pytest.mark.parametrize("size", [7_001, 65_535, 1_000_000, 1 << 30])
+def test_an_honest_pack_holds_no_others(size: int) -> None:
+    remote = Remote(DATA)
+    assert others(pieces(remote.data, size), remote.members.values()) == []
+
+
+@pytest.mark.parametrize("size", [7_001, 1 << 30])
+@pytest.mark.parametrize("path", [path for path, data in DATA.items() if data])
+def test_each_one_that_is_spoiled_is_found(path: str, size: int) -> None:
+    remote = Remote(DATA)
+    member = remote.members[path]
+    at = packs.position(member.offset + member.size - 1)
+    spoiled = remote.data[:at] + bytes([remote.data[at] ^ 1]) + remote.data[at + 1 :]
+    assert others(pieces(spoiled, size), remote.members.values()) == [member]
+
+
+@pytest.mark.parametrize("where", ["within another", "behind the end", "swapped"])
+def test_places_that_lie_are_found(where: str) -> None:
+    remote = Remote(DATA)
+    listed = dict(remote.members)
+    one, other = listed["f/08"], listed["f/12"]
+    if where == "within another":
+        listed["f/12"] = Member(other.digest, other.size, one.offset + 512)
+    elif where == "behind the end":
+        listed["f/12"] = Member(other.digest, other.size, len(remote.data))
+    else:
+        listed["f/08"] = Member(one.digest, one.size, other.offset)
+        listed["f/12"] = Member(other.digest, other.size, one.offset)
+    found = others(pieces(remote.data, 10_000), listed.values())
+    assert listed["f/12"] in found
+
+
+def test_a_pack_cut_short_lacks_the_rest() -> None:
+    remote = Remote(DATA)
+    found = others([remote.data[:100_000]], remote.members.values())
+    assert {member.digest for member in found} >= {remote.members[path].digest for path in ("f/08", "f/13")}
