@@ -108,7 +108,7 @@ class Bundle:
         """Plan and apply a push."""
         session = self._fresh()
         look = push.Look(session, push.PushRequest(reference, tags, direct=True))
-        return look.unchanged() or push.apply_push(session, look.plan(), fresh=True)
+        return look.unchanged() or push.apply_push(session, look.plan(), since=look.state)
 
     def pull(self, reference: str | None = None, choices: Choices = PLAIN) -> pull.Result:
         """Plan and apply a pull."""

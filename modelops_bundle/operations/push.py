@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from modelops_bundle.plan.push import Loss, PushPlan, TagMove
     from modelops_bundle.plan.semver import Part
     from modelops_bundle.transfer.publish import Note
+    from modelops_bundle.workspace.project import State
 
 OPEN = 8 * 1024 * 1024
 """Bytes from which a new file of a direct push is hashed while it is sent."""
@@ -102,7 +103,14 @@ class Look:
     :raises UsageError: the words do not fit.
     """
 
-    def __init__(self, session: Session, request: PushRequest) -> None:
+    def __init__(self, session: Session, request: PushRequest, *, leave_open: bool = True) -> None:
+        if session.project.is_landing:
+            from modelops_bundle.operations.recover import recover  # all of a pull's machinery
+
+            with session.project.locked():
+                recover(session)
+        self.state = session.project.state()
+        """That of the project before the look."""
         self._session = session
         self._request = request
         self._reference = session.reference(request.reference)
@@ -111,7 +119,7 @@ class Look:
         self._annotations = {**session.project.config.annotations(), **(request.annotations or {})}
         self._pack = request.pack or session.project.config.pack
         # Before the network: it may go on in a process of its own, which only one without threads can start.
-        self._scan = Scan(session, strict=True, leave=self._may_leave_open if request.direct else None)
+        self._scan = Scan(session, strict=True, leave=self._may_leave_open if request.direct and leave_open else None)
         self._tags = _tags(session, self._reference, request)
         self._standing = {tag: _resolve(session, self._reference.at(tag)) for tag in self._tags}
 
@@ -179,6 +187,7 @@ class Look:
         :raises NoMatch: nothing is tracked. :raises UnsafePath: a path that nobody could pull.
         :raises Unsupported: the registry takes no such blobs.
         """
+        from modelops_bundle.model import packs
         from modelops_bundle.operations import packing
         from modelops_bundle.plan.push import PushPlan
         from modelops_bundle.stores.registries import profile_of
@@ -190,11 +199,11 @@ class Look:
         _refuse_escaping_links(here)
         keys = {path: tuple(key) for path, key in self._here.keys.items()}
         layers = profile_of(self._host).layers
-        packed = packing.seal(session, here, keys, self._pack, layers, keep=self._request.direct)
         opened = self._here.open
-        if any(path in opened for pack in packed for path, _ in pack.members):
-            # Only where thousands of layers would not fit: the index of a pack needs every digest.
-            return Look(session, replace(self._request, direct=False)).plan()
+        if opened and any(path in opened for cut in packs.cut(here, self._pack, layers) for path, _ in cut):
+            # Only where so many layers would not fit: the index of a pack needs every digest.
+            return Look(session, self._request, leave_open=False).plan()
+        packed = packing.seal(session, here, keys, self._pack, layers, keep=self._request.direct)
         draft = PushPlan(str(reference.at()), (), here, self._annotations, keys, Snapshot(), packed=packed, open=opened)
         moves = self._moves(None if opened else draft.artifact.digest)
         remote_there, found = session.remote_of(reference), self._found
@@ -343,11 +352,12 @@ def _losses(
     return tuple(listed[path] for path in sorted(listed))
 
 
-def apply_push(session: Session, plan: PushPlan, *, saved: bool = False, fresh: bool = False) -> Result:
+def apply_push(session: Session, plan: PushPlan, *, saved: bool = False, since: State | None = None) -> Result:
     """Carry a plan out: blobs, manifest by digest, then the tags.
 
     :param saved: the plan comes from a file, so even one with nothing to do is checked against the world again.
-    :param fresh: it was made a moment ago: what is sent is looked at anyway, what is there already need not be.
+    :param since: the project's state before the tree was looked at, when the plan was made of that a moment ago: unless
+        somebody changed it since then, only what is sent is looked at once more.
     :raises TagMoved: refused by the lease, or overtaken. :raises WorkspaceChanged: files changed since the plan.
     :raises PartialFailure: some of several tags failed; the list tells each one's state.
     """
@@ -360,13 +370,14 @@ def apply_push(session: Session, plan: PushPlan, *, saved: bool = False, fresh: 
     project, run = session.project, session.run
     with project.locked():
         recover(session)
+        known = since is not None and project.state() == since
         store = session.store(reference, create=True)
         note = publish.Note(project.folder / layout.JOURNAL / "announcement", plan.place)
         note.settle(store)
         if plan.nothing and not saved:
             _record(session, plan, plan.artifact)
             return Result(plan.place, tuple(m.tag for m in plan.tags), plan.artifact.digest, changed=False)
-        if not fresh:
+        if not known:
             _recheck(session, plan)
         opened = [plan.snapshot[path].size for path in plan.open]
         plan = send_files(session, plan, store)

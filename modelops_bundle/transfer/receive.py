@@ -216,19 +216,29 @@ class Reception:
         for chunk in chunks:
             waited = time.monotonic() - began
             self._run.check()
-            with self._changed:
-                if self._failure is not None:
-                    return
-                start, stop = self._segments.claim(lease, len(chunk))
-            if stop == self._what.size and stop - start < len(chunk):
-                raise mismatch(self._what, f"there are more than {self._what.size} bytes")
-            with translated("write a download"):
-                write_at(self._out, memoryview(chunk)[: stop - start], start)
-            self._came(start, stop, waited)
-            if stop == lease.stop and not self._is_stretched(lease):
+            if not self._take(lease, memoryview(chunk), waited):
                 return
             began = time.monotonic()
         raise mismatch(self._what, f"there are {lease.at} bytes of {self._what.size}")
+
+    def _take(self, lease: Lease, rest: memoryview, waited: float) -> bool:
+        """Write what a connection brought; False when no more of it is wanted."""
+        while rest:
+            with self._changed:
+                if self._failure is not None:
+                    return False
+                start, stop = self._segments.claim(lease, len(rest))
+            if stop == self._what.size and stop - start < len(rest):
+                raise mismatch(self._what, f"there are more than {self._what.size} bytes")
+            if stop > start:
+                with translated("write a download"):
+                    write_at(self._out, rest[: stop - start], start)
+                self._came(start, stop, waited)
+            # What goes beyond the lease is needed when that is stretched: the connection goes on behind it.
+            rest, waited = rest[stop - start :], 0.0
+            if stop == lease.stop and not self._is_stretched(lease):
+                return False
+        return True
 
     def _is_stretched(self, lease: Lease) -> bool:
         """Whether helpers left more of a lease that was cut for them: known once one of them was given a part."""

@@ -21,6 +21,8 @@ from modelops_bundle.workspace.base import At, at_from_bytes, at_to_bytes
 
 __all__ = ["At", "Project"]
 
+State = tuple[tuple[int, ...] | None, tuple[int, ...] | None]
+
 
 class Project:
     """A bundle's directory. Cheap to make; every read goes to the disk once and is kept."""
@@ -118,6 +120,10 @@ class Project:
     def parts(self) -> Path:
         """Directory of downloads under way."""
         return self.folder / layout.PARTS
+
+    def state(self) -> State:
+        """Tells one merge base and list of tracked paths from another, without reading them."""
+        return files.version(self.folder / layout.AT), files.version(self.folder / layout.TRACKED)
 
     @property
     def is_landing(self) -> bool:

@@ -56,6 +56,14 @@ def test_before_the_decision_nothing_changes(behind: Pair, step: str) -> None:
     assert clean(b)
 
 
+def test_a_push_after_a_killed_pull_publishes_no_torn_tree(behind: Pair, tmp_path: Path) -> None:
+    a, b, remote = behind
+    b.killed_at("placed", "pull")
+    b.run("push", "--tag", "after")
+    assert b.tree() == a.tree()
+    assert Bundle.clone(f"{remote}:after", tmp_path / "c").tree() == a.tree()
+
+
 def test_work_done_after_the_crash_is_not_overwritten(behind: Pair) -> None:
     a, b, _ = behind
     b.killed_at("intent written", "pull")

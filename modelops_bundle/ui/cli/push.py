@@ -69,7 +69,7 @@ def push(
     asked = _confirm(context, plan, shown)
     (context.out.warn if plan.force and plan.losses else context.out.note)(*shown)
     with session(context, after=planned) as here:
-        done = operation.apply_push(here, plan, fresh=not asked)
+        done = operation.apply_push(here, plan, since=None if asked else look.state)
     context.out.result(done.to_json(), result_lines(done))
 
 

@@ -182,9 +182,10 @@ def test_a_little_rest_is_not_split(box: Box) -> None:
     assert store.asked == [(190_000, 200_000)]
 
 
+@pytest.mark.parametrize("piece", [1_000, 777, 9_001])
 @pytest.mark.parametrize("room", [1, 2, 3])
-def test_a_host_with_little_room_still_gives_everything(box: Box, room: int) -> None:
-    store = WideStore(DATA, room=room)
+def test_a_host_with_little_room_still_gives_everything(box: Box, room: int, piece: int) -> None:
+    store = WideStore(DATA, room=room, piece=piece)
     host = EagerHost(8)
     assert box.bring(store, host) == WHAT.digest.hex
     assert box.is_whole()
