@@ -7,6 +7,7 @@ import os
 import random
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ import pytest
 from modelops_bundle.disk.allocate import reserve
 from modelops_bundle.errors import BundleError, Corrupt, DiskError, DiskFull, Interrupted, NotFound, Unavailable
 from modelops_bundle.events import Run, observe_checkpoints
+from modelops_bundle.model.descriptor import Descriptor
+from modelops_bundle.model.ports import Chunks
 from modelops_bundle.transfer import receive, segments
 from modelops_bundle.transfer.hosts import Host
 from modelops_bundle.transfer.journal import Journal
@@ -180,6 +183,39 @@ def test_a_little_rest_is_not_split(box: Box) -> None:
     store = WideStore(DATA)
     box.bring(store, EagerHost(16))
     assert store.asked == [(190_000, 200_000)]
+
+
+def test_a_part_that_is_given_back_goes_on_in_the_middle_of_a_piece(box: Box) -> None:
+    """The first connection's lease is cut, and stretched again when the helper is refused: not a byte is missing."""
+    cut, behind = threading.Event(), threading.Event()
+
+    class Refusing(WideStore):
+        @contextmanager
+        def part(
+            self, what: Descriptor, start: int, stop: int, hindered: Callable[[], None]
+        ) -> Iterator[Chunks | None]:
+            if start:
+                cut.set()
+                behind.wait(10)
+                raise Unavailable("busy")
+            with super().part(what, start, stop, hindered) as chunks:
+                yield chunks
+
+    class Told(list[int]):
+        def append(self, amount: int) -> None:
+            super().append(amount)
+            if sum(self) > 10_000:
+                behind.set()
+
+    store = Refusing(DATA, piece=10_000)
+    store.before_piece = lambda at: None if at != 10_000 else void(cut.wait(10))
+    box.told = Told()
+    assert box.bring(store, EagerHost(2)) == WHAT.digest.hex
+    assert box.is_whole()
+
+
+def void(_: object) -> None:
+    """For a lambda that must give nothing."""
 
 
 @pytest.mark.parametrize("piece", [1_000, 777, 9_001])
