@@ -24,6 +24,8 @@ from pathlib import Path
 
 import pytest
 
+from modelops_bundle.disk.tree import StatKey
+from modelops_bundle.workspace.index import settled
 from tests.support import fault_proxy as faults
 from tests.support.bundle import FOLDER, ROOT, Bundle, Node, Result, tree
 from tests.support.fault_proxy import ALWAYS, Action, FaultProxy, Where
@@ -195,6 +197,10 @@ class Push(Verb):
             ignore=lambda path, _: [Path(BIG).name] if "weights" in path else [],
         )
         os.link(origin / BIG, self.bundle.path(BIG))
+        # The link is a change of the file: until it is a clock tick old, no digest of it is kept.
+        key = StatKey.of(self.bundle.path(BIG).stat())
+        while not settled(key, time.time_ns()):
+            time.sleep(0.01)
         self.words = ("push", f"{self.proxy.host}/{self.repository}:latest")
 
     def check_undamaged(self) -> None:
