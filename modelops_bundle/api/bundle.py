@@ -68,22 +68,25 @@ class Bundle:
 
     def add(self, *paths: str, force: bool = False) -> _add.Result:
         """Track files, directories and patterns, relative to the root or absolute."""
-        return _add.add(self._fresh(), paths, force=force)
+        with self._fresh() as session:
+            return _add.add(session, paths, force=force)
 
     def remove(self, *paths: str, delete: bool = False) -> tuple[str, ...]:
         """Stop tracking paths; with `delete` the files go too, pushed or not."""
-        session = self._fresh()
-        removal = _remove.plan_remove(session, paths, delete=delete)
-        _remove.apply_remove(session, removal)
-        return removal.paths
+        with self._fresh() as session:
+            removal = _remove.plan_remove(session, paths, delete=delete)
+            _remove.apply_remove(session, removal)
+            return removal.paths
 
     def status(self, reference: str | None = None, *, untracked: bool = True) -> _status.Status:
         """What changed here and there since they last agreed."""
-        return _status.status(self._fresh(), reference, untracked=untracked)
+        with self._fresh() as session:
+            return _status.status(session, reference, untracked=untracked)
 
     def diff(self, old: str | None = None, new: str | None = None) -> _diff.Diff:
         """What turns one version into another; None is the last synced one, and the tree."""
-        return _diff.diff(self._fresh(), old, new)
+        with self._fresh() as session:
+            return _diff.diff(session, old, new)
 
     def plan_push(
         self,
@@ -94,28 +97,31 @@ class Bundle:
         force: bool = False,
     ) -> PushPlan:
         """Decide a push; nothing is sent."""
-        return push.plan_push(self._fresh(), push.PushRequest(reference, tags, None, expect, force))
+        with self._fresh() as session:
+            return push.plan_push(session, push.PushRequest(reference, tags, None, expect, force))
 
     def plan_pull(self, reference: str | None = None, choices: Choices = PLAIN) -> PullPlan:
         """Decide a pull; nothing is changed."""
-        return pull.make_plan(self._fresh(), reference, choices)
+        with self._fresh() as session:
+            return pull.make_plan(session, reference, choices)
 
     def apply(self, plan: Plan) -> Result:
         """Carry a plan out, exactly. :raises TagMoved, WorkspaceChanged: the world is not as it was planned for."""
-        return plans.apply(self._fresh(), plan)
+        with self._fresh() as session:
+            return plans.apply(session, plan)
 
     def push(self, reference: str | None = None, *, tags: Sequence[str] = ()) -> push.Result:
         """Plan and apply a push."""
-        session = self._fresh()
-        look = push.Look(session, push.PushRequest(reference, tags, direct=True))
-        return look.unchanged() or push.apply_push(session, look.plan(), since=look.state)
+        with self._fresh() as session:
+            look = push.Look(session, push.PushRequest(reference, tags, direct=True))
+            return look.unchanged() or push.apply_push(session, look.plan(), since=look.state)
 
     def pull(self, reference: str | None = None, choices: Choices = PLAIN) -> pull.Result:
         """Plan and apply a pull."""
-        session = self._fresh()
-        look = pull.Look(session, reference)
-        unchanged = look.unchanged() if choices == PLAIN else None
-        return unchanged or pull.apply_pull(session, look.plan(choices))
+        with self._fresh() as session:
+            look = pull.Look(session, reference)
+            unchanged = look.unchanged() if choices == PLAIN else None
+            return unchanged or pull.apply_pull(session, look.plan(choices))
 
     def _fresh(self) -> Session:
         # A session reads each state file once; every call here sees the disk as it is now.

@@ -31,10 +31,18 @@ class Spool:
         """Its descriptor."""
         return self._descriptor
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it took everything."""
+        return self._descriptor >= 0
+
     def write(self, data: bytes) -> None:
-        """Append `data`. :raises DiskFull: there is no room."""
-        with translated("write a temporary file"):
-            write_all(self._descriptor, data)
+        """Append `data`; one that cannot take it lets go of all: it only saves work."""
+        if self.is_whole:
+            try:
+                write_all(self._descriptor, data)
+            except OSError:
+                self.close()
 
     def close(self) -> None:
         """Let go of it."""

@@ -80,6 +80,7 @@ class Tree:
 
     def __init__(self, root: Path, follow: frozenset[str] = frozenset()) -> None:
         """Open `root`; `follow` are paths whose final link stands for the content of its target."""
+        self._root = -1
         if os.open not in os.supports_dir_fd:
             raise Unsupported("this platform cannot open files relative to a directory", hint="use Linux, macOS or WSL")
         self.root = root
@@ -98,7 +99,13 @@ class Tree:
 
     def close(self) -> None:
         """Release the directory handle."""
-        os.close(self._root)
+        root, self._root = self._root, -1
+        if root >= 0:
+            os.close(root)
+
+    def __del__(self) -> None:
+        with suppress(OSError):
+            self.close()
 
     @contextmanager
     def keeping(self) -> Iterator[None]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
 
 from modelops_bundle.disk.files import free_bytes
 from modelops_bundle.disk.spool import Spool
+from modelops_bundle.errors import DiskError
 from modelops_bundle.events import Advanced, Finished, ItemStarted, Started
 from modelops_bundle.model import packs
 from modelops_bundle.model.packs import Member, Pack
@@ -17,7 +17,7 @@ from modelops_bundle.workspace import layout
 from modelops_bundle.workspace.packs import PackCache
 from modelops_bundle.workspace.tree import WorkTree
 
-_MOST_SPOOLS = 256
+_MOST_SPOOLS = 128
 """Files that are held open at once."""
 
 
@@ -43,8 +43,8 @@ def seal(
     made = [cache.get(members) for members in cut]
     todo = [number for number, known in enumerate(made) if known is None]
     if todo:
-        spools = _spools(session, [cut[number] for number in todo]) if keep else ()
-        _make(session, WorkTree(session.tree, snapshot, keys), cut, todo, made, spools)
+        keep = keep and _has_room(session, [cut[number] for number in todo])
+        _make(session, WorkTree(session.tree, snapshot, keys), cut, todo, made, keep=keep)
     found = tuple(known for known in made if known is not None)
     cache.save(found)
     return found
@@ -56,32 +56,38 @@ def _make(
     cut: Sequence[tuple[Member, ...]],
     todo: Sequence[int],
     made: list[Pack | None],
-    spools: Sequence[Spool],
+    *,
+    keep: bool,
 ) -> None:
     run = session.run
     run.emit(Started("pack", len(todo), sum(_size(cut[number]) for number in todo)))
 
-    def one(item: tuple[int, Spool | None]) -> None:
-        number, spool = item
-        members = cut[number]
+    def one(number: int) -> None:
+        members, spool = cut[number], _spool(session) if keep else None
         size, key = _size(members), f"pack {number}"
         run.emit(ItemStarted(key, label(members), size))
         with session.tree.keeping():
             made[number] = sealed = pack.seal(members, tree.content, run, spool)
-        if spool is not None:
+        if spool is not None and spool.is_whole:
             session.spooled[sealed.digest] = spool
         run.emit(Advanced(key, size))
         run.emit(Finished(key, "copied"))
 
-    engine.each(zip_longest(todo, spools), one, run)
+    engine.each(todo, one, run)
 
 
-def _spools(session: Session, todo: Sequence[tuple[Member, ...]]) -> list[Spool]:
-    """A file for each pack to be made; none when they would take much of what is free."""
+def _has_room(session: Session, todo: Sequence[tuple[Member, ...]]) -> bool:
+    """Whether the packs can be kept without taking much of what is free."""
     size = sum(_size(members) for members in todo)
-    if len(todo) > _MOST_SPOOLS or size * 4 > free_bytes(session.project.folder):
-        return []
-    return [Spool(session.project.parts) for _ in todo]
+    return len(todo) <= _MOST_SPOOLS and size * 4 <= free_bytes(session.project.folder)
+
+
+def _spool(session: Session) -> Spool | None:
+    try:
+        return Spool(session.project.parts)
+    except DiskError:
+        # It only saves work.
+        return None
 
 
 def _size(members: tuple[Member, ...]) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from modelops_bundle.disk.files import read_file
 from modelops_bundle.disk.tree import Tree
@@ -81,6 +81,7 @@ class Session:
         self.run = run
         self.options = options or Options()
         self.cwd = cwd
+        self._clients: list[Client] = []
         self._stores: dict[tuple[str, str], Store] = {}
         self.read: dict[Digest, Sighting] = {}
         """Manifests read during this session, so that none is fetched twice."""
@@ -98,6 +99,23 @@ class Session:
         :raises NotABundle: there is none.
         """
         return cls(Project.find(cwd), run, options, cwd=cwd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of connections, files and the tree; the session cannot be used any more."""
+        for client in self._clients:
+            client.close()
+            self.run.stoppers.remove(client.abort)
+        self._clients.clear()
+        self._stores.clear()
+        self.spooled.clear()
+        if "tree" in vars(self):
+            self.tree.close()
 
     @property
     def project(self) -> Project:
@@ -286,4 +304,5 @@ class Session:
         trusted = not hosts or reference.host in hosts
         client = make_client(self.options, remote, reference.host, self.run, trusted=trusted)
         self.run.stoppers.append(client.abort)
+        self._clients.append(client)
         return client

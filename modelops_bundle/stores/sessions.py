@@ -30,6 +30,10 @@ _DAMAGED = frozenset(["DIGEST_INVALID", "SIZE_INVALID"])
 _NO_PATCH = (400, 405, 411, 413, 415, 416, 501)
 
 
+class Lost(Transient):
+    """The registry says that the session is no more, or cannot be ended."""
+
+
 class Session:
     """One upload under way.
 
@@ -71,7 +75,7 @@ class Session:
         codes = _codes(reply)
         if reply.status == 404 or codes & _LOST or (reply.status == 416 and self.offset):
             # 416 at the very first part is about its size; later it means that we count differently.
-            raise Transient(self._lost(request, reply))
+            raise Lost(self._lost(request, reply))
         if reply.status in _NO_PATCH:
             raise Unsupported(f"{self._repository.host} takes no uploads in parts", host=self._repository.host)
         self._move(request.url, reply.headers)
@@ -103,7 +107,7 @@ class Session:
             raise Transient(Corrupt(f"{self._repository.host} received other bytes than {self._key}"), cause="corrupt")
         if reply.status in (404, 416) or codes & _LOST:
             # A session dies with its registry process, or is unknown to its other replicas: start again.
-            raise Transient(self._lost(request, reply))
+            raise Lost(self._lost(request, reply))
         raise self._repository.error(request, reply)
 
     def ask(self) -> bool:

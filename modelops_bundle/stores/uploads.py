@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
-from modelops_bundle.errors import BundleError, Corrupt, Interrupted, Terminated, Unauthorized, Unavailable, Unsupported
+from modelops_bundle.errors import BundleError, Corrupt, Interrupted, Terminated, Unavailable, Unsupported
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.net.auth import pull_scope, push_scope
@@ -26,7 +26,7 @@ from modelops_bundle.net.retry import Transient
 from modelops_bundle.stores.bodies import Body, Checked, Hashed, body_of, opened, pieces_of, restartable
 from modelops_bundle.stores.registries import profile_of
 from modelops_bundle.stores.repository import Repository, key_of, said_otherwise
-from modelops_bundle.stores.sessions import Session
+from modelops_bundle.stores.sessions import Lost, Session
 from modelops_bundle.stores.unfinished import Begun, Unfinished
 
 LARGE = 64 * 1024 * 1024
@@ -52,6 +52,8 @@ class Place:
     streams: bool = True
     parts: bool = True
     probing: threading.Lock = field(default_factory=threading.Lock)
+    barren: set[str] = field(default_factory=set)
+    """Repositories that nothing can be mounted from: gone, or not for this login."""
 
     @contextmanager
     def may_post(self, size: int) -> Iterator[bool]:
@@ -105,7 +107,8 @@ class Put:
             raise
         except Transient as trouble:
             self._trust = self._trust and trouble.cause != "corrupt"
-            if trouble.cause == "corrupt":
+            if trouble.cause == "corrupt" or isinstance(trouble, Lost):
+                # It may still answer when it is asked how far it came, and never take more.
                 self._forget()
             raise
         self._forget()
@@ -148,7 +151,8 @@ class Put:
     def _start(self) -> Session | None:
         """A fresh upload session, None when the blob is there by now."""
         digest, own = quote(str(self._what.digest), safe=":"), self._repository.name
-        for source in (*self._sources, own, None):
+        fertile = (source for source in self._sources if source not in self._place.barren)
+        for source in (*fertile, own, None):
             query = "" if source is None else f"?mount={digest}&from={quote(source, safe='/')}"
             request = self._repository.request(
                 "POST", f"blobs/uploads/{query}", "upload", accept=_MOUNTED, key=self._key
@@ -166,13 +170,17 @@ class Put:
         raise AssertionError("unreachable")
 
     def _answer(self, request: Request, source: str | None, own: str) -> Reply | None:
-        """The answer to a start; None when this login may not read the repository to mount from."""
-        if source in (None, own):
+        """The answer to a start; None when nothing can be mounted from `source`: a saving, and asked for once."""
+        if source is None or source == own:
             return self._repository.fetch(request)
         try:
-            scope = f"{push_scope(own)} {pull_scope(str(source))}"
-            return self._repository.fetch(replace(request, scope=scope))
-        except Unauthorized:
+            scope = f"{push_scope(own)} {pull_scope(source)}"
+            with self._repository.once(replace(request, scope=scope)) as answer:
+                return Reply(answer.status, answer.headers, answer.read_error(), answer.url)
+        except (Interrupted, Terminated):
+            raise
+        except (BundleError, Transient):
+            self._place.barren.add(source)
             return None
 
     def _is_there(self) -> bool:

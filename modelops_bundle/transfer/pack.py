@@ -86,7 +86,6 @@ def seal(members: tuple[Member, ...], contents: Contents, run: Run, spool: Spool
 
     :param spool: an empty file that takes the pack, so that it need not be made again.
     :raises WorkspaceChanged: a member is not what its entry says. :raises BundleError: whatever reading one raises.
-    :raises DiskFull: the spool cannot take it.
     """
     entries = dict(members)
 

@@ -28,6 +28,8 @@ IN_MEMORY = 1024 * 1024
 """Bytes up to which a file goes from its pack right into the tree; larger ones are staged by themselves."""
 _BLOCK = 1024 * 1024
 _SPAN = 8 * 1024 * 1024
+_MOST_OPEN = 8
+"""Packs held open: files in path order are in one or two at a time."""
 _ANY = "application/octet-stream"
 
 
@@ -192,7 +194,7 @@ def _without(chunks: Iterable[bytes], count: int) -> Iterator[bytes]:
 
 
 class Staged:
-    """Staged packs, opened once each, as a source of small files."""
+    """Staged packs as a source of small files, the last few held open."""
 
     def __init__(self, staging: Staging, members: Mapping[Digest, tuple[Digest, int]]) -> None:
         """`members`: by digest of the file, the digest of its pack and its offset in the pack's tar."""
@@ -207,6 +209,13 @@ class Staged:
         for descriptor in self._open.values():
             os.close(descriptor)
         self._open.clear()
+
+    def _descriptor(self, pack: Digest) -> int:
+        if pack not in self._open:
+            if len(self._open) >= _MOST_OPEN:
+                os.close(self._open.pop(next(iter(self._open))))
+            self._open[pack] = os.open(self._staging.path(pack), os.O_RDONLY | os.O_CLOEXEC)
+        return self._open[pack]
 
     def has(self, digest: Digest) -> bool:
         """Whether the file is in one of the packs."""
@@ -225,9 +234,7 @@ class Staged:
         first = packs.position(offset)
         stop = packs.position(offset + size - 1) + 1 if size else first
         try:
-            if pack not in self._open:
-                self._open[pack] = os.open(self._staging.path(pack), os.O_RDONLY | os.O_CLOEXEC)
-            data = os.pread(self._open[pack], stop - first, first)
+            data = os.pread(self._descriptor(pack), stop - first, first)
         except FileNotFoundError:
             return None
         except OSError as error:

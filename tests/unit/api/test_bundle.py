@@ -117,3 +117,17 @@ def test_importing_the_package_imports_nothing_else() -> None:
 def test_names_that_do_not_exist_are_attribute_errors() -> None:
     with pytest.raises(AttributeError):
         mb.nothing  # noqa: B018
+
+
+def test_calls_hold_nothing_open(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("a")
+    bundle = mb.Bundle.init(tmp_path)
+    bundle.add(".")
+    bundle.push()
+    before = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").exists() else 0
+    for _ in range(5):
+        bundle.status()
+        bundle.push()
+        bundle.pull()
+    after = len(list(Path("/proc/self/fd").iterdir())) if before else 0
+    assert after <= before

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from modelops_bundle.disk import spool as module
 from modelops_bundle.disk.spool import Spool
 from modelops_bundle.errors import DiskError
 
@@ -33,3 +34,16 @@ def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(DiskError):
         Spool(tmp_path / "file")
+
+
+def test_one_that_cannot_take_it_is_no_longer_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_descriptor: int, _data: bytes) -> None:
+        raise OSError(28, "no space")
+
+    spool = Spool(tmp_path)
+    spool.write(b"a")
+    assert spool.is_whole
+    monkeypatch.setattr(module, "write_all", full)
+    spool.write(b"b")
+    spool.write(b"c")
+    assert not spool.is_whole

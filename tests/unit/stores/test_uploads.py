@@ -283,14 +283,22 @@ def test_the_login_to_mount_covers_both_repositories(registry: Registry) -> None
     assert "scope=repository%3Ateam%2Fmodel%3Apull%2Cpush&scope=repository%3Ateam%2Fbase%3Apull" in token.path
 
 
-@pytest.mark.parametrize("action", [Refuse(403, "DENIED"), Refuse(401, "UNAUTHORIZED")], ids=["403", "401"])
-def test_a_repository_that_may_not_be_read_is_passed_over(
+@pytest.mark.parametrize(
+    "action",
+    [Refuse(403, "DENIED"), Refuse(401, "UNAUTHORIZED"), Refuse(404, "NAME_UNKNOWN"), Status(503), Reset()],
+    ids=["403", "401", "404", "503", "reset"],
+)
+def test_a_repository_that_nothing_comes_from_is_passed_over(
     registry: Registry, store: RegistryStore, action: Action
 ) -> None:
     registry.protocol.repository("team/open").blobs[str(describe(BIG).digest)] = BIG
     registry.fault(lambda method, path: "from=team/secret" in path, action, times=None)
     assert store.mount(describe(BIG), [BIG], ["team/secret", "team/open"]) is True
     assert read(store, describe(BIG)) == BIG
+    # Once is enough: the next blob does not ask it again.
+    seen = len(registry.requests)
+    store.mount(describe(SMALL), [SMALL], ["team/secret"])
+    assert not [one for one in registry.requests[seen:] if "team/secret" in one.path]
 
 
 # --- in parts
