@@ -490,6 +490,20 @@ class TestParts:
         assert asked(registry) == ["GET 204", "PUT 201"]
         assert read(again(), describe(BIG)) == BIG
 
+    def test_a_session_that_answers_and_cannot_be_ended_is_given_up(
+        self, registry: Registry, again: Make, tmp_path: Path
+    ) -> None:
+        registry.fault(puts, Status(503), times=None)
+        file = InFile(tmp_path / "f", BIG)
+        with pytest.raises(Unavailable):
+            again().put(describe(BIG), file)
+        registry.heal()
+        registry.fault(puts, Refuse(404, "BLOB_UPLOAD_UNKNOWN"))
+        registry.requests.clear()
+        again().put(describe(BIG), file)
+        assert asked(registry)[:3] == ["GET 204", "PUT 404", "POST 202"]
+        assert read(again(), describe(BIG)) == BIG
+
     def test_an_open_upload_of_a_blob_for_parts_wants_its_digest_first(
         self, registry: Registry, store: RegistryStore
     ) -> None:
