@@ -9,7 +9,8 @@ from collections.abc import Callable
 from functools import lru_cache
 
 _NOREPLACE = 1
-_CANNOT = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)
+_CANNOT = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM)
+"""EPERM is what filters of system calls answer."""
 
 
 def rename_new(directory: int, source: str, name: str) -> bool:

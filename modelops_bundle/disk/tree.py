@@ -42,6 +42,7 @@ _STAYS = (
     errno.EINVAL,
 )
 """Why a directory is not removed although nothing is broken: it has content, is gone, is in use, is not ours."""
+_SIGNED = 1 << 63
 _NEVER = frozenset(["", ".", ".."])
 
 
@@ -57,7 +58,9 @@ class StatKey(NamedTuple):
     @classmethod
     def of(cls, facts: os.stat_result) -> StatKey:
         """The key of a stat result."""
-        return cls(facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, facts.st_ino, facts.st_dev)
+        # Overlay and network file systems use the top bit of inodes; the columns of the digest cache are signed.
+        inode = facts.st_ino if facts.st_ino < _SIGNED else facts.st_ino - 2 * _SIGNED
+        return cls(facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns, inode, facts.st_dev)
 
     @property
     def written(self) -> tuple[int, int, int, int]:

@@ -40,6 +40,8 @@ _WELL_KNOWN = re.compile(
     re.IGNORECASE,
 )
 
+_LAYOUT = 1
+"""To be raised when the same members make other bytes."""
 _BLOCK = 512
 _END = bytes(2 * _BLOCK)
 """The trailer, and nothing after it: Go's reader stops there, and oras hashes what it has read."""
@@ -63,7 +65,7 @@ class Pack:
 def listing(members: Sequence[Member]) -> Digest:
     """A digest of everything that a pack's bytes depend on."""
     rows = [[path, entry.kind, str(entry.digest), entry.executable] for path, entry in members]
-    return Digest.of(canonical.dumps(rows))
+    return Digest.of(canonical.dumps([_LAYOUT, rows]))
 
 
 # --- what is packed, and how it is cut

@@ -109,6 +109,7 @@ class Look:
 
             with session.project.locked():
                 recover(session)
+        self._expected = _expected(request)
         self.state = session.project.state()
         """That of the project before the look."""
         self._session = session
@@ -225,7 +226,7 @@ class Look:
     def _moves(self, ours: Digest | None) -> list[TagMove]:
         from modelops_bundle.plan.push import TagMove, standing
 
-        expected = _expected(self._request)
+        expected = self._expected
         moves = []
         for tag, found in self._standing.items():
             sighting = self._session.seen.get(remote_state.key(self._reference.at(tag)))
@@ -375,6 +376,8 @@ def apply_push(session: Session, plan: PushPlan, *, saved: bool = False, since: 
         note = publish.Note(project.folder / layout.JOURNAL / "announcement", plan.place)
         note.settle(store)
         if plan.nothing and not saved:
+            if since is not None and not known:
+                _recheck(session, plan)
             _record(session, plan, plan.artifact)
             return Result(plan.place, tuple(m.tag for m in plan.tags), plan.artifact.digest, changed=False)
         if not known:

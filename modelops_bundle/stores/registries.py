@@ -123,7 +123,8 @@ def check_limits(host: str, blobs: Iterable[tuple[str, int]]) -> list[Refusal]:
         for name, size in held
         if profile.layer is not None and size > profile.layer
     ]
-    if profile.layers is not None and len(held) > profile.layers:
-        message = f"{len(held)} files; {profile.name} takes at most {profile.layers} in one manifest"
+    # One layer is the index.
+    if profile.layers is not None and len(held) + 1 > profile.layers:
+        message = f"{len(held)} files and their index; {profile.name} takes at most {profile.layers} in one manifest"
         found.append(Refusal(None, len(held), profile.layers, message, 'pack small files (pack = "auto")'))
     return found

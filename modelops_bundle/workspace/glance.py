@@ -104,7 +104,8 @@ class Glance:
                 )
             finally:
                 os.close(handle)
-        except OSError:
+        except (OSError, OverflowError):
+            # What no column can hold is looked at one by one.
             return False
 
     def _is_same_above(self, directory: str, runs: Runs, inner: set[str]) -> bool:
@@ -183,7 +184,8 @@ class Glance:
     def _matches(self, prefix: str, entries: Sequence[os.DirEntry[str]], runs: Runs) -> bool:
         try:
             return self._match(prefix, entries, runs)
-        except OSError:
+        except (OSError, OverflowError):
+            # What no column can hold is looked at one by one.
             return False
 
     def _is_as_it_was(self, path: str, entry: os.DirEntry[str], row: int) -> bool:

@@ -202,7 +202,7 @@ class Index:
             self._load()
         now = self._now_ns()
         # Not what was hashed "later than now", before the clock was set back: its stamps may come again.
-        fresh = {path: row for path, row in self._fresh.items() if row.hashed.taken_ns <= now}
+        fresh = {path: row for path, row in self._fresh.items() if row.hashed.taken_ns <= now and _fits(row)}
         wanted = None if keep is None else set(keep)
         if not self._replace(fresh, wanted):
             self._merge(fresh, wanted, now)
@@ -270,6 +270,11 @@ class Index:
         ]
         body = b"".join(parts)
         return body + hashlib.sha256(body).digest()
+
+
+def _fits(row: Row) -> bool:
+    """Whether a column can hold the times: not those of a clock that is centuries ahead."""
+    return max(row.hashed.key.mtime_ns, row.hashed.key.ctime_ns) < 1 << 63
 
 
 def _but_for_the_time(row: Row) -> tuple[object, ...]:

@@ -58,9 +58,9 @@ def test_too_large_a_file_is_named_with_its_limit() -> None:
 
 def test_too_many_files_are_one_refusal() -> None:
     host = "1.dkr.ecr.us-east-1.amazonaws.com"
-    assert check_limits(host, [("f", 1)] * 500) == []
-    [refusal] = check_limits(host, [("f", 1)] * 501)
-    assert (refusal.file, refusal.found, refusal.limit) == (None, 501, 500)
+    assert check_limits(host, [("f", 1)] * 499) == []
+    [refusal] = check_limits(host, [("f", 1)] * 500)
+    assert (refusal.file, refusal.found, refusal.limit) == (None, 500, 500)
 
 
 def test_every_file_over_a_limit_is_refused() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -272,3 +273,24 @@ def test_a_cache_of_another_format_is_cold_even_when_sealed(tmp_path: Path, cloc
 def test_a_cache_that_cannot_be_read_is_a_cold_one(tmp_path: Path, clock: Clock) -> None:
     (tmp_path / "index").symlink_to("elsewhere")
     assert Index(tmp_path / "index", clock).get("p", key(), strict=False) is None
+
+
+@pytest.mark.parametrize("inode", [2**63 - 1, 2**63, 2**64 - 1])
+def test_inodes_with_the_top_bit(tmp_path: Path, inode: int) -> None:
+    facts = SimpleNamespace(st_size=3, st_mtime_ns=1, st_ctime_ns=1, st_ino=inode, st_dev=5)
+    key = StatKey.of(facts)  # type: ignore[arg-type]
+    index = Index(tmp_path / "index")
+    index.put("a", Hashed(Digest.of(b"a"), key, 10**18))
+    index.save()
+    assert Index(tmp_path / "index").get("a", key, strict=False) == Digest.of(b"a")
+
+
+def test_times_that_no_column_holds_are_not_kept(tmp_path: Path) -> None:
+    key = StatKey(1, 2**63, 2**63, 1, 1)
+    index = Index(tmp_path / "index")
+    index.put("late", Hashed(Digest.of(b"a"), key, 10**18))
+    index.put("now", Hashed(Digest.of(b"b"), StatKey(1, 1, 1, 1, 1), 10**18))
+    index.save()
+    again = Index(tmp_path / "index")
+    assert again.get("late", key, strict=False) is None
+    assert again.get("now", StatKey(1, 1, 1, 1, 1), strict=False) == Digest.of(b"b")
