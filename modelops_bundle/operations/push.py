@@ -253,11 +253,8 @@ class Look:
     def _known_sizes(self) -> frozenset[int]:
         sizes = {entry.size for entry in self._session.project.at().snapshot.values()}
         manifests = [remote.manifest for remote in self._found.values() if remote]
-        manifests += [
-            Manifest.from_bytes(sighting.manifest)
-            for sighting in self._session.seen.all()
-            if str(parse(sighting.reference).at()) == str(self._reference.at())
-        ]
+        here = self._reference.at()
+        manifests += [found for _, found in remote_state.kept(self._session, lambda other: other.at() == here)]
         return frozenset(sizes | {layer.size for manifest in manifests for layer in manifest.layers})
 
 
@@ -396,14 +393,8 @@ def apply_push(session: Session, plan: PushPlan, *, saved: bool = False, since: 
     if len(moved) < len(states):
         told = ", ".join(f"{state['tag']}: {state['state']}" for state in states)
         raise PartialFailure(f"not every tag was moved ({told})", failed=states, digest=str(manifest.digest))
-    return Result(
-        plan.place,
-        tuple(move.tag for move in plan.tags),
-        manifest.digest,
-        copied.blobs + len(opened),
-        copied.size + sum(opened),
-        copied.existing,
-    )
+    sent, size = copied.blobs + len(opened), copied.size + sum(opened)
+    return Result(plan.place, tuple(move.tag for move in plan.tags), manifest.digest, sent, size, copied.existing)
 
 
 def _recheck(session: Session, plan: PushPlan) -> None:

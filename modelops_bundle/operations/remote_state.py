@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -11,7 +13,7 @@ from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.manifest import Manifest
 from modelops_bundle.model.ports import Store
-from modelops_bundle.model.reference import Reference
+from modelops_bundle.model.reference import Reference, parse
 from modelops_bundle.operations.session import Session
 from modelops_bundle.transfer.verify import read_small
 from modelops_bundle.workspace.seen import Sighting
@@ -145,6 +147,18 @@ def read(session: Session, reference: Reference, found: Descriptor, store: Store
 def from_sighting(session: Session, reference: Reference, sighting: Sighting) -> Remote:
     """What was last seen, without asking anybody."""
     return Remote(reference, sighting, session.parsed)
+
+
+def kept(session: Session, wanted: Callable[[Reference], bool]) -> Iterator[tuple[Reference, Manifest]]:
+    """The versions this clone last saw at references that are `wanted`: what may save work.
+
+    One that another process replaces meanwhile is left out.
+    """
+    for sighting in session.seen.all():
+        reference = parse(sighting.reference)
+        if wanted(reference):
+            with suppress(Corrupt):
+                yield reference, Manifest.from_bytes(sighting.manifest)
 
 
 def blob_digests(manifest: Manifest) -> frozenset[str]:

@@ -14,10 +14,9 @@ from modelops_bundle.model import media
 from modelops_bundle.model.artifact import Artifact
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
-from modelops_bundle.model.manifest import Manifest
 from modelops_bundle.model.packs import Pack
 from modelops_bundle.model.ports import Atomic, Chunks, Mounter, Store
-from modelops_bundle.model.reference import parse
+from modelops_bundle.model.reference import Reference, parse
 from modelops_bundle.operations import remote_state
 from modelops_bundle.operations.session import Session
 from modelops_bundle.plan.push import PushPlan
@@ -74,13 +73,11 @@ def send(
     try:
         store.put(manifest, [data])
     except BundleError as error:
-        missing = set(error.facts.get("blobs", ()))
-        if not missing:
+        if "blobs" not in error.facts:
             raise
-        # The registry lost blobs it was known to have: bring exactly those back, once.
-        again = [
-            (what, "(again)") for what in (made.manifest.config, *made.manifest.layers) if str(what.digest) in missing
-        ]
+        # The registry lost blobs it was known to have: bring exactly those back, once. Not all say which.
+        named, every = set(error.facts["blobs"]), (made.manifest.config, *made.manifest.layers)
+        again = [(what, "(again)") for what in every if (str(what.digest) in named if named else not store.has(what))]
         copy.copy_blobs(again, source, store, session.run)
         store.put(manifest, [data])
     checkpoint("manifest sent")
@@ -89,21 +86,21 @@ def send(
 
 def _likely(session: Session, place: str) -> frozenset[str]:
     """Blobs that the repository held under any tag this clone ever saw there: asked for before they are sent."""
-    known: set[str] = set()
-    for sighting in session.seen.all():
-        if str(parse(sighting.reference).at()) == place:
-            known |= remote_state.blob_digests(Manifest.from_bytes(sighting.manifest))
-    return frozenset(known)
+    here = parse(place)
+    found = remote_state.kept(session, lambda other: other.at() == here)
+    return frozenset().union(*(remote_state.blob_digests(manifest) for _, manifest in found))
 
 
 def _elsewhere(session: Session, place: str) -> dict[str, list[str]]:
     """Per blob, the other repositories of the same registry in which this clone ever saw it."""
     here, found = parse(place), dict[str, list[str]]()
-    for sighting in session.seen.all():
-        other = parse(sighting.reference)
-        if other.scheme == here.scheme and other.host == here.host and other.repository != here.repository:
-            for digest in remote_state.blob_digests(Manifest.from_bytes(sighting.manifest)):
-                found.setdefault(digest, []).append(other.repository)
+
+    def beside(other: Reference) -> bool:
+        return (other.scheme, other.host) == (here.scheme, here.host) and other.repository != here.repository
+
+    for other, manifest in remote_state.kept(session, beside):
+        for digest in remote_state.blob_digests(manifest):
+            found.setdefault(digest, []).append(other.repository)
     return found
 
 
