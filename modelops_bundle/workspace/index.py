@@ -201,8 +201,13 @@ class Index:
         if not self._loaded:
             self._load()
         now = self._now_ns()
-        # Not what was hashed "later than now", before the clock was set back: its stamps may come again.
-        fresh = {path: row for path, row in self._fresh.items() if row.hashed.taken_ns <= now and _fits(row)}
+        # Not what was hashed "later than now", before the clock was set back: its stamps may come again. What a pull
+        # has just placed counts from a tick after it got its name on, and until then `get` does not believe it.
+        fresh = {
+            path: row
+            for path, row in self._fresh.items()
+            if row.hashed.taken_ns <= now + tick(row.hashed.key) and _fits(row)
+        }
         wanted = None if keep is None else set(keep)
         if not self._replace(fresh, wanted):
             self._merge(fresh, wanted, now)

@@ -294,3 +294,17 @@ def test_times_that_no_column_holds_are_not_kept(tmp_path: Path) -> None:
     again = Index(tmp_path / "index")
     assert again.get("late", key, strict=False) is None
     assert again.get("now", StatKey(1, 1, 1, 1, 1), strict=False) == Digest.of(b"b")
+
+
+def test_what_a_pull_placed_counts_from_a_tick_later_on(tmp_path: Path) -> None:
+    now = 10**18
+    key = StatKey(1, now - 2 * FINE_TICK - 7, now - 7, 1, 1)
+    placed = Hashed(Digest.of(b"a"), key, now - 7 + FINE_TICK + 1)
+    index = Index(tmp_path / "index", lambda: now)
+    index.put("a", placed)
+    index.put("much later", Hashed(Digest.of(b"b"), key, now + 2 * FINE_TICK))
+    index.save()
+    assert Index(tmp_path / "index", lambda: now).get("a", key, strict=False) is None
+    after = Index(tmp_path / "index", lambda: now + 2 * FINE_TICK)
+    assert after.get("a", key, strict=False) == Digest.of(b"a")
+    assert after.get("much later", key, strict=False) is None
