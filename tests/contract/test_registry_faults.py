@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -181,8 +182,8 @@ class Landing:
         self.staging = Staging(folder, EagerHosts(4))
         self.store = store
 
-    def fetch(self) -> int:
-        return self.staging.fetch(LAYER, self.store, Run(), lambda _: None)
+    def fetch(self, progress: Callable[[int], None] = lambda _: None) -> int:
+        return self.staging.fetch(LAYER, self.store, Run(), progress)
 
     def is_right(self) -> bool:
         return self.staging.path(LAYER.digest).read_bytes() == CONTENT
@@ -215,7 +216,19 @@ FAULTS_IN_PARTS: dict[str, tuple[Action, int | None]] = {
 
 
 def test_landing_in_segments(registry: Registry, landing: Landing) -> None:
-    assert landing.fetch() == LAYER.size
+    caller, pieces = threading.get_ident(), 0
+
+    def let_others_come_first(amount: int) -> None:
+        nonlocal pieces
+        if threading.get_ident() == caller and amount:
+            pieces += 1
+            if pieces == 2:
+                for _ in range(20_000):
+                    if len(registry.asked("GET", "/blobs/")) > 4:
+                        break
+                    time.sleep(0.001)
+
+    assert landing.fetch(let_others_come_first) == LAYER.size
     assert landing.is_right()
     asked = registry.asked("GET", "/blobs/")
     assert len(asked) > 4
