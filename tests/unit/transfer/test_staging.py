@@ -416,7 +416,7 @@ def test_after_corruption_a_host_is_asked_by_one_connection(folder: Folder, monk
     store = WideStore(LARGE[::-1])
     with pytest.raises(Corrupt):
         staging.fetch(BIG, store, Run(), folder.told.append)
-    assert len(store.asked) > 2
+    assert len(store.asked) >= 2
     assert store.asked[-1] == (0, 50_000)
     assert folder.names() == []
 
