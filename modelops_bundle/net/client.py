@@ -233,7 +233,7 @@ class Client:
                 if self._transport is None:
                     from modelops_bundle.net.transport import Transport
 
-                    self._transport = Transport(self.options)
+                    self._transport = Transport(self.options, self.run.cancelled)
         return self._transport
 
     def _problem(self, request: Request, answer: Answer) -> BundleError | Transient:

@@ -31,13 +31,17 @@ _CONNECTIONS = 64
 class _Busy:
     """The sockets on which somebody sends a body or waits for an answer."""
 
-    def __init__(self) -> None:
+    def __init__(self, cancelled: threading.Event) -> None:
         self._lock = threading.Lock()
         self._sockets: set[Any] = set()
+        self._cancelled = cancelled
 
     def add(self, sock: Any) -> None:
         with self._lock:
             self._sockets.add(sock)
+            if self._cancelled.is_set():
+                # Everybody was woken just before.
+                _end(sock)
 
     def remove(self, sock: Any) -> None:
         with self._lock:
@@ -47,8 +51,12 @@ class _Busy:
         """End what they wait for, with an error."""
         with self._lock:
             for sock in self._sockets:
-                with suppress(OSError):
-                    sock.shutdown(socket.SHUT_RDWR)
+                _end(sock)
+
+
+def _end(sock: Any) -> None:
+    with suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 class _Patient:
@@ -115,11 +123,15 @@ def _pool_classes(stall: float, busy: _Busy) -> dict[str, type[HTTPConnectionPoo
 
 
 class Transport:
-    """Pools of keep-alive connections, one request at a time: no redirects, no retries, no decoding."""
+    """Pools of keep-alive connections, one request at a time: no redirects, no retries, no decoding.
 
-    def __init__(self, options: NetOptions) -> None:
+    :param cancelled: set before `abort` is called: who begins to wait after that is woken at once.
+    """
+
+    def __init__(self, options: NetOptions, cancelled: threading.Event | None = None) -> None:
         self._options = options
-        self._busy = _Busy()
+        self._cancelled = cancelled or threading.Event()
+        self._busy = _Busy(self._cancelled)
         self._lock = threading.Lock()
         self._managers: dict[tuple[str, bool, str | None], urllib3.PoolManager] = {}
         self._live: set[Received] = set()
@@ -159,6 +171,8 @@ class Transport:
         received = Received(self, origin, response)
         with self._lock:
             self._live.add(received)
+        if self._cancelled.is_set():
+            received.shutdown()
         return received
 
     def forget(self, received: Received) -> None:
