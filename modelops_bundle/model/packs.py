@@ -20,7 +20,6 @@ from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.snapshot import Entry
 
 Mode = Literal["auto", "always", "never"]
-MODES: tuple[Mode, ...] = ("auto", "always", "never")
 Member = tuple[str, Entry]
 
 SMALL = 256 * 1024

@@ -143,7 +143,7 @@ def apply_pull(session: Session, plan: PullPlan) -> Result:
     :raises DiskFull: there is no room; found before the first byte.
     :raises PartialFailure: a merge left conflicts, which are listed; the rest is done.
     """
-    from modelops_bundle.operations.recover import Commit, journal_of, record, recover
+    from modelops_bundle.operations.recover import Commit, record, recover
     from modelops_bundle.operations.stage import Counts, stage
     from modelops_bundle.transfer import intent, land
 
@@ -161,7 +161,7 @@ def apply_pull(session: Session, plan: PullPlan) -> Result:
         _check_links(session, plan)
         counts, packed = stage(session, plan, staging)
         commit = Commit.of(plan, sighting)
-        journal = journal_of(session)
+        journal = session.project.landing
         if plan.steps:
             intent.write_intent(journal, intent.Intent(plan.steps, commit.to_json(), packed, commit.blobs()))
             checkpoint("intent written")

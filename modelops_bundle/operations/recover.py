@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Self
 
 from modelops_bundle.errors import Corrupt, Locked, UnsafePath
@@ -16,14 +15,8 @@ from modelops_bundle.operations.session import Session
 from modelops_bundle.plan.pull import PullPlan, Step
 from modelops_bundle.transfer import land
 from modelops_bundle.transfer.intent import forget_intent, read_intent
-from modelops_bundle.workspace import layout
 from modelops_bundle.workspace.base import At, at_from_bytes, at_to_bytes
 from modelops_bundle.workspace.seen import Sighting
-
-
-def journal_of(session: Session) -> Path:
-    """The journal of the one landing that may be under way."""
-    return session.project.folder / layout.JOURNAL / "landing.json"
 
 
 def recover(session: Session) -> None:
@@ -31,7 +24,7 @@ def recover(session: Session) -> None:
 
     Paths somebody changed since then stay as they are, and stay conflicts.
     """
-    journal = journal_of(session)
+    journal = session.project.landing
     session.project.sweep()
     try:
         intent = read_intent(journal)
@@ -64,7 +57,7 @@ def recover(session: Session) -> None:
 
 def recover_if_free(session: Session) -> None:
     """`recover` for commands that only read: not while somebody else is writing."""
-    if not journal_of(session).exists():
+    if not session.project.is_landing:
         return
     try:
         with session.project.locked(wait=0):

@@ -13,7 +13,6 @@ from modelops_bundle.operations import losses, remote_state
 from modelops_bundle.operations.local_state import Scan
 from modelops_bundle.operations.session import Session
 from modelops_bundle.plan.changes import Change, Rename, Side, compare, renames
-from modelops_bundle.workspace import layout
 from modelops_bundle.workspace.survey import no_collections
 
 
@@ -79,7 +78,7 @@ def status(session: Session, text: str | None = None, *, untracked: bool = True,
 
     :raises Unauthorized: and every other answer that cannot be accepted.
     """
-    if (session.project.folder / layout.JOURNAL / layout.LANDING).exists():
+    if session.project.is_landing:
         from modelops_bundle.operations.recover import recover_if_free  # all of a pull's machinery
 
         recover_if_free(session)

@@ -126,9 +126,14 @@ class Project:
         return files.version(self.folder / layout.AT), files.version(self.folder / layout.TRACKED)
 
     @property
+    def landing(self) -> Path:
+        """The journal of the one landing that may be under way."""
+        return self.folder / layout.JOURNAL / layout.LANDING
+
+    @property
     def is_landing(self) -> bool:
         """Whether a pull is changing the tree, or was killed while it did."""
-        return (self.folder / layout.JOURNAL / layout.LANDING).exists()
+        return self.landing.exists()
 
     def tracked(self) -> set[str]:
         """The tracked paths."""
