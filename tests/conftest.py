@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import uuid
@@ -12,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.peers import peer as find_peer
-from tests.support.registry_process import Registry, Unobtainable, start_registry
+from tests.support.registry_process import Registry, Unobtainable, crane_registry, start_registry
 
-pytest_plugins = ["tests.support.required", "tests.support.figures"]
+pytest_plugins = ["tests.support.required", "tests.support.figures", "tests.support.canary"]
 
 # Two busy cores make any deadline a coin toss. CI replays the same examples every time; developers explore.
 settings.register_profile(
@@ -81,6 +82,17 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 def repo(registry: Registry) -> str:
     """A repository nobody has used before: `localhost:PORT/team/<unique>`."""
     return f"{registry.host}/team/{uuid.uuid4().hex}"
+
+
+@pytest.fixture(scope="session")
+def crane_host() -> Iterator[str]:
+    """`HOST:PORT` of crane's own registry, the second implementation."""
+    with contextlib.ExitStack() as stack:
+        try:
+            host = stack.enter_context(crane_registry())
+        except Unobtainable as error:
+            pytest.skip(f"no second registry: {error}")
+        yield host
 
 
 @pytest.fixture(scope="session")

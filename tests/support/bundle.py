@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from modelops_bundle.ui.cli.main import main
+from tests.support import canary
 
 FOLDER = ".modelops-bundle"
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,6 +111,7 @@ def call(*argv: str, expect: int | None = 0) -> Result:
         sys.stdin = before
     out.flush()
     result = Result(argv, code, raw.getvalue(), err.getvalue())
+    assert not canary.printed(result.data, result.err.encode()), f"a secret of this test was printed: {result}"
     assert expect is None or code == expect, f"expected {expect}: {result}"
     return result
 
@@ -134,6 +136,7 @@ def spawn(*argv: str, expect: int | None = 0, environment: Mapping[str, str] | N
         check=False,
     )
     result = Result(argv, done.returncode, done.stdout, done.stderr.decode())
+    assert not canary.printed(done.stdout, done.stderr), f"a secret of this test was printed: {result}"
     assert expect is None or done.returncode == expect, f"expected {expect}: {result}"
     return result
 

@@ -1,6 +1,6 @@
-"""A real registry for one test session: in a Docker container, or as the binary `docker-registry`.
+"""Real registries: the distribution registry in a Docker container or as the binary `docker-registry`, and crane's.
 
-Both serve the distribution registry over plain HTTP on a port of localhost, with deletion enabled, and keep that port over
+The first two serve the distribution registry over plain HTTP on a port of localhost, with deletion enabled, and keep that port over
 a restart. Readiness is always a poll of `/v2/`.
 """
 
@@ -17,12 +17,14 @@ import urllib.error
 import urllib.request
 import uuid
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
 IMAGE = "registry:2"
 BINARY = "docker-registry"
+CRANE = "crane"
 
 _READY_SECONDS = 60.0
 _POLL_SECONDS = 0.02
@@ -71,6 +73,9 @@ def wait_until_ready(url: str, alive: Callable[[], bool]) -> None:
             with opener.open(f"{url}/v2/", timeout=5) as answer:
                 if answer.status == 200:
                     return
+        except urllib.error.HTTPError as error:
+            if error.code == 401:  # it wants a login, and is there
+                return
         except (urllib.error.URLError, OSError):
             if not alive():
                 raise RuntimeError(f"the registry at {url} ended before it answered") from None
@@ -78,12 +83,49 @@ def wait_until_ready(url: str, alive: Callable[[], bool]) -> None:
     raise RuntimeError(f"the registry at {url} did not answer within {_READY_SECONDS:.0f} s")
 
 
+def wait_until_open(port: int, alive: Callable[[], bool], address: str = "127.0.0.1") -> None:
+    """Poll a TCP port until somebody listens.
+
+    :raises RuntimeError: the server ended, or a minute passed.
+    """
+    deadline = time.monotonic() + _READY_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection((address, port), 5).close()
+            return
+        except OSError:
+            if not alive():
+                raise RuntimeError(f"the server at port {port} ended before it listened") from None
+        time.sleep(_POLL_SECONDS)
+    raise RuntimeError(f"nobody listens at port {port} after {_READY_SECONDS:.0f} s")
+
+
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Two settings of a registry as one; those `above` win, at any depth."""
+    result = dict(below)
+    for key, value in above.items():
+        old = result.get(key)
+        result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
 class ProcessRegistry:
-    """`docker-registry serve` as a child process, content and log in a directory of ours."""
+    """`docker-registry serve` as a child process, content and log in a directory of ours.
+
+    :param settings: what its configuration has besides ours: `auth`, `http.tls`, ...
+    :param name: the host name or address that references use; it listens on nothing else.
+    :param port: of that name; a free one when None.
+    """
 
     kind = "binary"
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        settings: Mapping[str, Any] | None = None,
+        name: str = "localhost",
+        port: int | None = None,
+    ) -> None:
         binary = shutil.which(BINARY)
         if binary is None:
             raise Unobtainable(f"{BINARY} is not on PATH")
@@ -95,19 +137,24 @@ class ProcessRegistry:
         self._log = directory / "registry.log"
         self.root: Path | None = storage
         self.log_path: Path | None = self._log
-        port = free_port()
-        self.host = f"localhost:{port}"
-        self.url = f"http://{self.host}"
+        port = port or free_port()
+        self._tls = "tls" in (settings or {}).get("http", {})
+        self._address = (name.strip("[]"), port)
+        self.host = f"{name}:{port}"
+        self.url = f"{'https' if self._tls else 'http'}://{self.host}"
         # JSON is YAML, and needs no YAML library.
         self._config = directory / "config.yml"
         self._config.write_text(
             json.dumps(
-                {
-                    "version": 0.1,
-                    "log": {"accesslog": {"disabled": False}, "level": "info"},
-                    "storage": {"filesystem": {"rootdirectory": str(storage)}, "delete": {"enabled": True}},
-                    "http": {"addr": f"localhost:{port}"},
-                }
+                merged(
+                    {
+                        "version": 0.1,
+                        "log": {"accesslog": {"disabled": False}, "level": "info"},
+                        "storage": {"filesystem": {"rootdirectory": str(storage)}, "delete": {"enabled": True}},
+                        "http": {"addr": self.host},
+                    },
+                    settings or {},
+                )
             )
         )
         self._start()
@@ -127,11 +174,18 @@ class ProcessRegistry:
         self._process = process
         _remember(str(process.pid))
         try:
-            wait_until_ready(self.url, lambda: process.poll() is None)
+            self._wait(lambda: process.poll() is None)
         except RuntimeError as error:
             self.stop()
             tail = self._log.read_text(errors="replace")[-2000:]
             raise RuntimeError(f"{error}; its log ends with:\n{tail}") from None
+
+    def _wait(self, alive: Callable[[], bool]) -> None:
+        if self._tls:
+            # Whom it trusts, and who trusts it, is what such a test is about.
+            wait_until_open(self._address[1], alive, self._address[0])
+        else:
+            wait_until_ready(self.url, alive)
 
     def restart(self) -> None:
         """Stop and start again, same port, same content; return when it answers."""
@@ -149,6 +203,32 @@ class ProcessRegistry:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        _forget(str(process.pid))
+
+
+@contextmanager
+def crane_registry() -> Iterator[str]:
+    """The host of a `crane registry serve`, another implementation than distribution's: all in memory.
+
+    :raises Unobtainable: crane is not on PATH.
+    """
+    binary = shutil.which(CRANE)
+    if binary is None:
+        raise Unobtainable(f"{CRANE} is not on PATH")
+    host = f"localhost:{free_port()}"
+    process = subprocess.Popen(
+        [binary, "registry", "serve", "--address", host],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    _remember(str(process.pid))
+    try:
+        wait_until_ready(f"http://{host}", lambda: process.poll() is None)
+        yield host
+    finally:
+        process.kill()
+        process.wait()
         _forget(str(process.pid))
 
 

@@ -13,7 +13,7 @@ import pytest
 NEEDY = ("docker", "peers", "registry")
 """The markers of tests that need something from outside."""
 
-_FIXTURES = {"registry": "registry", "repo": "registry", "peer": "peers"}
+_FIXTURES = {"registry": "registry", "repo": "registry", "crane_host": "peers", "peer": "peers"}
 """Fixture to the marker that its use implies."""
 
 
