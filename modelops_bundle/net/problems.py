@@ -15,6 +15,8 @@ from modelops_bundle.net.redact import redact, safe
 
 TRANSIENT = frozenset([408, 429, 500, 502, 503, 504, 507, 508, 509, 520, 521, 522, 523, 524, 529])
 """Statuses after which another attempt may succeed. 404 and 403 are answers, never retried."""
+_OF_PROXIES = frozenset([413, 429])
+"""Statuses of a limit, which mean the same when a proxy before the registry sends them with a page for people."""
 MAX_ERROR = 8 * 1024
 """Most bytes read of an error's body."""
 
@@ -67,7 +69,7 @@ def of_status(status: int, headers: Mapping[str, str], body: bytes, *, host: str
     :param what: what was asked for, for the message.
     """
     facts: dict[str, Any] = {"host": host, "status": status}
-    if is_html(headers, body):
+    if is_html(headers, body) and status not in _OF_PROXIES:
         return Unavailable(
             f"{host} answered with HTML, not a registry (status {status}, {what})",
             hint="check the host name and port, and any proxy in between",

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from modelops_bundle.model.artifact import Artifact
     from modelops_bundle.plan.push import Loss, PushPlan, TagMove
     from modelops_bundle.plan.semver import Part
+    from modelops_bundle.stores.registries import Profile
     from modelops_bundle.transfer.publish import Note
     from modelops_bundle.workspace.project import State
 
@@ -191,7 +192,6 @@ class Look:
         from modelops_bundle.model import packs
         from modelops_bundle.operations import packing
         from modelops_bundle.plan.push import PushPlan
-        from modelops_bundle.stores.registries import profile_of
 
         session, here, reference = self._session, self._here.here, self._reference
         if not self._here.tracked:
@@ -199,7 +199,7 @@ class Look:
         paths.validate_tree(here)
         _refuse_escaping_links(here)
         keys = {path: tuple(key) for path, key in self._here.keys.items()}
-        layers = profile_of(self._host).layers
+        layers = self._profile.layers
         opened = self._here.open
         if opened and any(path in opened for cut in packs.cut(here, self._pack, layers) for path, _ in cut):
             # Only where so many layers would not fit: the index of a pack needs every digest.
@@ -242,12 +242,19 @@ class Look:
         raw = [(path, e.size) for path, e in plan.snapshot.items() if e.kind == "file" and path not in inside]
         from modelops_bundle.stores.registries import check_limits
 
-        for refusal in check_limits(self._host, [*raw, *(("a pack", pack.size) for pack in plan.packed)]):
+        for refusal in check_limits(self._profile, [*raw, *(("a pack", pack.size) for pack in plan.packed)]):
             raise Unsupported(refusal.message, hint=refusal.hint, file=refusal.file, limit=refusal.limit)
 
     def _may_leave_open(self, size: int) -> bool:
         """Whether a file of unknown digest can be hashed while it is sent: no blob known to be there can be it."""
         return size >= OPEN and size not in self._known_sizes
+
+    @property
+    def _profile(self) -> Profile:
+        """What is known of where it goes."""
+        from modelops_bundle.stores.registries import ORDINARY
+
+        return self._session.learned.profile(self._host) if self._reference.scheme == "oci" else ORDINARY
 
     @cached_property
     def _known_sizes(self) -> frozenset[int]:

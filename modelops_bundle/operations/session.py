@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from modelops_bundle.model.artifact import Contents
     from modelops_bundle.net.client import Client
     from modelops_bundle.stores.cache import Cache
+    from modelops_bundle.stores.learned import Learned
     from modelops_bundle.transfer.staging import Staging
     from modelops_bundle.workspace.ignore import Ignore
 
@@ -113,6 +114,8 @@ class Session:
             self.run.stoppers.remove(client.abort)
         self._clients.clear()
         self._stores.clear()
+        if "learned" in vars(self):
+            self.learned.save()
         self.spooled.clear()
         if "tree" in vars(self):
             self.tree.close()
@@ -155,6 +158,13 @@ class Session:
         if self.options.cache is None or wanted is False:
             return None
         return cache.Cache(self.options.cache, copies=wanted is True)
+
+    @cached_property
+    def learned(self) -> Learned:
+        """What is known of registries; it lasts where the caller has a folder for it."""
+        from modelops_bundle.stores import learned
+
+        return learned.Learned(self.options.cache / learned.FILE if self.options.cache is not None else None)
 
     @cached_property
     def tree(self) -> Tree:
@@ -290,6 +300,7 @@ class Session:
                 run=self.run,
                 create=create,
                 journal=self._project.folder / layout.JOURNAL / layout.UPLOADS if self._project is not None else None,
+                learned=self.learned if reference.scheme == "oci" else None,
             )
         return self._stores[key]
 

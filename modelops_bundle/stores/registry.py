@@ -26,6 +26,7 @@ from modelops_bundle.net.exchange import Reply, Request
 from modelops_bundle.net.problems import complaints, is_html
 from modelops_bundle.net.retry import Transient
 from modelops_bundle.stores.downloads import reading, reading_part
+from modelops_bundle.stores.learned import Learned
 from modelops_bundle.stores.repository import Repository, key_of, said_otherwise, wrong
 from modelops_bundle.stores.unfinished import Unfinished
 from modelops_bundle.stores.uploads import OpenUpload, Place, Put
@@ -47,12 +48,21 @@ class RegistryStore:
 
     :param host: the registry as references spell it, `HOST[:PORT]`.
     :param journal: the folder that remembers uploads under way, for a later process to go on with; None forgets them.
+    :param learned: what is known of registries, and takes what is learnt of this one.
     :raises UsageError: `repository` is no repository name.
     """
 
-    def __init__(self, client: Client, host: str, repository: str, journal: Path | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        host: str,
+        repository: str,
+        journal: Path | None = None,
+        learned: Learned | None = None,
+    ) -> None:
         self._repository = Repository(client, host, repository)
-        self._uploads = Place(self._repository, Unfinished(journal))
+        self.learned = learned or Learned()
+        self._uploads = Place(self._repository, Unfinished(journal), self.learned)
         self._client = client
         self._where = f"{host}/{repository}"
 

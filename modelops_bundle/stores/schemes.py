@@ -14,6 +14,7 @@ from modelops_bundle.model.reference import Reference, Scheme
 
 if TYPE_CHECKING:
     from modelops_bundle.net.client import Client
+    from modelops_bundle.stores.learned import Learned
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +25,14 @@ class _Wish:
     create: bool
     run: Run
     journal: Path | None
+    learned: Learned | None
 
 
 def _registry(wish: _Wish) -> Store:
     from modelops_bundle.stores.registry import RegistryStore
 
-    return RegistryStore(wish.client_factory(), wish.reference.host, wish.reference.repository, wish.journal)
+    place = wish.reference
+    return RegistryStore(wish.client_factory(), place.host, place.repository, wish.journal, wish.learned)
 
 
 def _layout(wish: _Wish) -> Store:
@@ -66,6 +69,7 @@ def open_store(
     run: Run,
     create: bool = False,
     journal: Path | None = None,
+    learned: Learned | None = None,
 ) -> Store:
     """The store at the place of `reference`.
 
@@ -73,6 +77,7 @@ def open_store(
     :param root: what relative layout places are relative to.
     :param create: make a layout directory that is not there, at the first write.
     :param journal: the folder that remembers uploads under way.
+    :param learned: what is known of registries.
     :raises NotFound: a layout directory is not there. :raises Unsupported: a scheme of a later version.
     """
-    return _FACTORIES[reference.scheme](_Wish(reference, client_factory, root, create, run, journal))
+    return _FACTORIES[reference.scheme](_Wish(reference, client_factory, root, create, run, journal, learned))

@@ -77,7 +77,8 @@ class Session:
             # 416 at the very first part is about its size; later it means that we count differently.
             raise Lost(self._lost(request, reply))
         if reply.status in _NO_PATCH:
-            raise Unsupported(f"{self._repository.host} takes no uploads in parts", host=self._repository.host)
+            host = self._repository.host
+            raise Unsupported(f"{host} takes no such uploads in parts", host=host, status=reply.status)
         self._move(request.url, reply.headers)
         arrived = _arrived(reply.headers)
         self.offset += size

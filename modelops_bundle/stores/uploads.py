@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import quote
 
 from modelops_bundle.errors import BundleError, Corrupt, Interrupted, Terminated, Unavailable, Unsupported
@@ -24,7 +24,8 @@ from modelops_bundle.net.auth import pull_scope, push_scope
 from modelops_bundle.net.exchange import Reply, Request
 from modelops_bundle.net.retry import Transient
 from modelops_bundle.stores.bodies import Body, Checked, Hashed, body_of, opened, pieces_of, restartable
-from modelops_bundle.stores.registries import profile_of
+from modelops_bundle.stores.learned import Fact, Learned, Value
+from modelops_bundle.stores.registries import MIB, PART, Profile
 from modelops_bundle.stores.repository import Repository, key_of, said_otherwise
 from modelops_bundle.stores.sessions import Lost, Session
 from modelops_bundle.stores.unfinished import Begun, Unfinished
@@ -37,6 +38,8 @@ PROBE = 128 * 1024
 """Bytes up to which a blob may find out whether one POST is enough: what a server that ignores its body reads anyway
 to keep the connection (Go's net/http: 256 KiB)."""
 
+_PARTS = (PART, 8 * MIB, MIB)
+"""Bytes of the parts to try where a whole blob in one request was refused as too large; nginx takes 1 MiB by default."""
 _MOUNTED = (201, 202, 400, 405)
 _POSTED = (201, 202, 400, 404, 405, 411, 413, 415, 501)
 
@@ -47,13 +50,39 @@ class Place:
 
     repository: Repository
     unfinished: Unfinished = field(default_factory=Unfinished)
-    single_post: bool | None = None
-    """Whether a POST with the content is enough; None until somebody tried."""
-    streams: bool = True
-    parts: bool = True
+    learned: Learned = field(default_factory=Learned)
     probing: threading.Lock = field(default_factory=threading.Lock)
     barren: set[str] = field(default_factory=set)
     """Repositories that nothing can be mounted from: gone, or not for this login."""
+
+    @property
+    def single_post(self) -> bool | None:
+        """Whether a POST with the content is enough; None until somebody tried."""
+        known = self.learned.get(self.repository.host, "single_post")
+        return None if known is None else bool(known)
+
+    def learn(self, fact: Fact, value: Value) -> None:
+        """Note something about the registry."""
+        self.learned.note(self.repository.host, fact, value)
+
+    def can(self, fact: Literal["parts", "streams"]) -> bool:
+        """Whether nothing is known against it."""
+        return self.learned.get(self.repository.host, fact) is not False
+
+    def profile(self, session: str = "") -> Profile:
+        """What the registry is, as far as the URL of an upload session shows."""
+        return self.learned.profile(self.repository.host, session)
+
+    def part(self, size: int, session: str) -> int | None:
+        """Bytes to send at once of a blob of `size` bytes; None for all of them."""
+        profile = self.profile(session)
+        refused = self.learned.get(self.repository.host, "body")
+        most = min((each for each in (profile.body, refused) if isinstance(each, int)), default=None)
+        if most is not None and size >= most:
+            return next((part for part in _PARTS if part < most), None)
+        if profile.part is None or size < profile.parts_from:
+            return None
+        return profile.part
 
     @contextmanager
     def may_post(self, size: int) -> Iterator[bool]:
@@ -139,7 +168,7 @@ class Put:
         )
         with self._repository.once(request) as answer:
             reply = Reply(answer.status, answer.headers, answer.read_error(), answer.url)
-        self._place.single_post = reply.status == 201
+        self._place.learn("single_post", reply.status == 201)
         lie = said_otherwise(reply.headers, self._what.digest, self._repository.host)
         if reply.status == 201 and lie is not None:
             raise lie
@@ -211,27 +240,39 @@ class Put:
     def _send_body(self, session: Session, body: Body) -> None:
         size = self._what.size
         part = self._part(session)
-        if part is None:
-            session.finish(self._what.digest, size, body.take(size), size)
-            return
-        while body.left:
-            length = min(part, body.left)
-            try:
+        try:
+            if part is None:
+                session.finish(self._what.digest, size, body.take(size), size)
+                return
+            while body.left:
+                length = min(part, body.left)
                 session.append(body.take(length), length)
-            except Unsupported as error:
-                self._place.parts = False
-                session.discard()
-                raise Transient(error) from error
-            self._keep(session)
-        session.finish(self._what.digest, size)
+                self._keep(session)
+            session.finish(self._what.digest, size)
+        except Unsupported as error:
+            if not self._other_way(error, part):
+                raise
+            session.discard()
+            raise Transient(error) from error
+
+    def _other_way(self, error: Unsupported, part: int | None) -> bool:
+        """Whether there is another way after `part` bytes at once (None: all of them) were refused; noted for the next."""
+        sent = part or self._what.size
+        if error.facts.get("status") == 413 and sent > _PARTS[-1] and self._place.can("parts"):
+            self._place.learn("body", sent)
+            return True
+        if part is None:
+            return False
+        self._place.learn("parts", False)
+        return True
 
     def _part(self, session: Session) -> int | None:
         """Bytes to send at once, None for all of them."""
-        profile = profile_of(self._repository.host, session.url)
-        if profile.part is None or not self._place.parts or self._what.size < profile.parts_from:
+        part = self._place.part(self._what.size, session.url) if self._place.can("parts") else None
+        if part is None:
             # What was begun in parts is ended in parts.
             return self._what.size if session.offset else None
-        return max(profile.part, session.least)
+        return max(part, session.least)
 
     def _content(self) -> bytes:
         if self._whole is None:
@@ -282,15 +323,14 @@ class OpenUpload:
 
     def run(self) -> Digest | None:
         """The digest; None when the registry wants to know it first."""
-        if not (self._place.streams and profile_of(self._repository.host).streams):
+        if not (self._place.can("streams") and self._place.profile().streams):
             return None
         return self._repository.client.retry(self._name, self._attempt)
 
     def _attempt(self) -> Digest | None:
         request = self._repository.request("POST", "blobs/uploads/", "upload", accept=(202,), key=self._name)
         session = Session.of_reply(self._repository, self._name, self._repository.fetch(request))
-        profile = profile_of(self._repository.host, session.url)
-        if profile.part is not None and self._size >= profile.parts_from:
+        if self._place.part(self._size, session.url) is not None:
             # Going on after a cut, also in another process, is worth more than reading once.
             session.discard()
             return None
@@ -321,7 +361,7 @@ class OpenUpload:
         except Unsupported:
             if not restartable(self._chunks):
                 raise
-            self._place.streams = False
+            self._place.learn("streams", False)
             session.discard()
             return False
         if body.left:

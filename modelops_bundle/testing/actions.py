@@ -53,6 +53,18 @@ class Refuse(Action):
 
 
 @dataclass(frozen=True)
+class Most(Action):
+    """413 to bodies of more than `size` bytes, as a proxy with a limit says it."""
+
+    size: int
+
+    def before(self, call: Call) -> Call | Response:
+        return (
+            call if len(call.body) <= self.size else Response(413, {"Content-Type": "text/html"}, b"<html>413</html>")
+        )
+
+
+@dataclass(frozen=True)
 class Cut(Action):
     """Close the connection after `at` bytes of the body, by RST when `reset`."""
 

@@ -12,7 +12,7 @@ from modelops_bundle.errors import WorkspaceChanged
 from modelops_bundle.events import Advanced, Event, Run, Started
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.operations.push import OPEN
-from modelops_bundle.stores import registries
+from modelops_bundle.stores import learned, registries
 from tests.support.bundle import Bundle, Result
 from tests.support.registry_process import Registry
 
@@ -129,7 +129,7 @@ def test_another_repository_of_the_registry_takes_them_over(registry: Registry, 
 def test_large_new_files_that_must_be_packed_are_hashed_first(
     repo: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(registries, "profile_of", lambda *_: registries.Profile("few", (), "a test", layers=130))
+    monkeypatch.setattr(learned.Learned, "profile", lambda *_: registries.Profile("few", "a test", layers=130))
     files = {f"data/{number}.dat": os.urandom(OPEN + number) for number in range(4)}
     bundle = Bundle.create(tmp_path / "a", repo, files)
     assert hashed(push(bundle)) >= 4 * OPEN
