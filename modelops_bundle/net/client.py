@@ -59,7 +59,8 @@ class Client:
         self._sleep = sleep or interruptible_sleep(self.run)
         self._retrier = Retrier(self.run, self.policy, self._sleep)
         self._throttle = throttle or Throttle(self.run.limits.rate, self._sleep)
-        self._auth = Authenticator(credentials or Anonymous(), self.options)
+        self.credentials = credentials or Anonymous()
+        self._auth = Authenticator(self.credentials, self.options)
         self._login = threading.RLock()
         self._transport = transport
         self._starting = threading.Lock()
@@ -119,6 +120,10 @@ class Client:
             raise self._problem(request, answer)
 
     # --- login
+
+    def authorization(self, origin: Origin, scope: str) -> str | None:
+        """The `Authorization` that requests for `scope` carry to `origin`; None when nobody asked for one yet."""
+        return self._auth.header(origin, scope)
 
     def _login_for(self, origin: Origin, request: Request) -> str | None:
         if request.scope is None:

@@ -114,11 +114,15 @@ class Session:
             self.run.stoppers.remove(client.abort)
         self._clients.clear()
         self._stores.clear()
-        if "learned" in vars(self):
-            self.learned.save()
+        self.remember()
         self.spooled.clear()
         if "tree" in vars(self):
             self.tree.close()
+
+    def remember(self) -> None:
+        """Let what was learnt of registries last."""
+        if "learned" in vars(self):
+            self.learned.save()
 
     @property
     def project(self) -> Project:
@@ -288,10 +292,7 @@ class Session:
         # The layout of a remote comes into being with the first push; one that was only named has to be there.
         create = create or self.remote_of(reference) is not None
         if key not in self._stores:
-            if self.options.offline and reference.scheme == "oci":
-                raise Unavailable(
-                    f"{reference.host} is not asked: offline", hint="this needs the network", offline=True
-                )
+            self._refuse_offline(reference)
             root = self._project.root if self._project is not None else self.cwd
             self._stores[key] = open_store(
                 reference,
@@ -303,6 +304,18 @@ class Session:
                 learned=self.learned if reference.scheme == "oci" else None,
             )
         return self._stores[key]
+
+    def client(self, reference: Reference) -> Client:
+        """A client for the registry of `reference`.
+
+        :raises Unavailable: offline was asked for.
+        """
+        self._refuse_offline(reference)
+        return self._client(reference)
+
+    def _refuse_offline(self, reference: Reference) -> None:
+        if self.options.offline and reference.scheme == "oci":
+            raise Unavailable(f"{reference.host} is not asked: offline", hint="this needs the network", offline=True)
 
     def _client(self, reference: Reference) -> Client:
         from modelops_bundle.operations.wiring import make_client

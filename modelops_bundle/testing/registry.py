@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
+import re
 import secrets
 import socket
 import ssl
@@ -30,6 +31,7 @@ from modelops_bundle.testing.protocol import MAX_BLOB, Call, Habits, Protocol, R
 Match = Callable[[str, str], bool]
 _BLOCK = 1024 * 1024
 _NO_BODY = (204, 304)
+_ROUTE = re.compile(r"/(?:manifests|blobs|tags|referrers)/.*", re.DOTALL)
 
 
 def anything(_method: str, _path: str) -> bool:
@@ -196,7 +198,7 @@ class Registry:
             return None
         if call.path == "/token":
             return self._token(call, login)
-        name = call.path.removeprefix("/v2/").partition("/manifests/")[0].partition("/blobs/")[0].partition("/tags/")[0]
+        name = _ROUTE.sub("", call.path.removeprefix("/v2/"))
         action = {"GET": "pull", "HEAD": "pull", "DELETE": "delete"}.get(call.method, "push")
         said = call.headers.get("authorization", "")
         if login.basic:

@@ -84,6 +84,7 @@ class Index:
         self._fresh: dict[str, Row] = {}
         self._dropped = False
         self._loaded = False
+        self._usable = False
 
     def _load(self) -> None:
         self._loaded = True
@@ -109,6 +110,13 @@ class Index:
         self.columns = Columns(names, kinds, lengths, digests, about["targets"])
         self.stamps = dict(zip(STAMPS, stamps, strict=True))
         self.table = about["table"]
+        self._usable = True
+
+    def usable(self) -> bool:
+        """Whether the file is whole, of this format and not of the future; it counts as empty when it is not."""
+        if not self._loaded:
+            self._load()
+        return self._usable
 
     def number(self, stamp: str, row: int) -> int:
         """One number of a row."""

@@ -78,7 +78,10 @@ def session(
             here.read.update(after.read)
             here.parsed.update(after.parsed)
             here.spooled.update(after.spooled)
-        yield here
+        try:
+            yield here
+        finally:
+            here.remember()
 
 
 def surrounding(context: Context) -> tuple[Mapping[str, Any], Mapping[str, str]]:

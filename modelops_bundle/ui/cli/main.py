@@ -33,6 +33,8 @@ COMMANDS: dict[str, str] = {
     "cat": "modelops_bundle.ui.cli.cat:cat",
     "log": "modelops_bundle.ui.cli.log:log",
     "verify": "modelops_bundle.ui.cli.verify:verify",
+    "doctor": "modelops_bundle.ui.cli.doctor:doctor",
+    "registry": "modelops_bundle.ui.cli.registry:registry",
     "remote": "modelops_bundle.ui.cli.remote:remote",
     "config": "modelops_bundle.ui.cli.config:config",
     "completion": "modelops_bundle.ui.cli.completion:completion",
@@ -40,8 +42,8 @@ COMMANDS: dict[str, str] = {
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Work": ("init", "add", "rm", "ls", "status", "diff", "push", "pull", "restore", "clone", "apply"),
-    "Look": ("tags", "inspect", "cat", "log", "verify"),
-    "Registries": ("remote",),
+    "Look": ("tags", "inspect", "cat", "log", "verify", "doctor"),
+    "Registries": ("remote", "registry"),
     "See": ("config", "completion"),
 }
 
