@@ -19,7 +19,7 @@ from modelops_bundle.operations.findings import Examination, Finding, info, ok, 
 from modelops_bundle.operations.registry_check import Check
 from modelops_bundle.operations.session import Session
 from modelops_bundle.workspace import layout
-from modelops_bundle.workspace.config import Config, Remote
+from modelops_bundle.workspace.config import Remote
 
 LITTLE = 1 << 30
 """Bytes of free space below which a warning is due."""
@@ -75,7 +75,7 @@ def _weigh(folder: Path) -> tuple[int, int]:
     for directory, _, names in os.walk(folder):
         for name in names:
             try:
-                size += os.lstat(os.path.join(directory, name)).st_size
+                size += Path(directory, name).lstat().st_size
             except OSError:
                 continue
             count += 1

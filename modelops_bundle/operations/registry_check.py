@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from modelops_bundle.errors import Unauthorized, UsageError
+from modelops_bundle.errors import UsageError
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.reference import Reference
 from modelops_bundle.net import rights

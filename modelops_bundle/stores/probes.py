@@ -115,8 +115,7 @@ class Probes:
             "DELETE", f"blobs/{what.digest}", "blob", accept=(*_DELETED, *_NOT_DELETED), actions="delete"
         )
         with self._repository.once(request) as answer:
-            gone = answer.status in _DELETED
-        return gone
+            return answer.status in _DELETED
 
 
 def _speaks(reply: Reply) -> bool:
