@@ -1,0 +1,1 @@
+"""Files as their formats say: parsers that believe nothing."""

@@ -1,0 +1,188 @@
+"""An OCI image layout in a tar archive, to read: ours, `oras backup`, `skopeo copy oci-archive:` (image-spec 1.1).
+
+The whole list of members is checked before anything is believed of it; blobs are read where they lie.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from modelops_bundle.disk.problems import translated
+from modelops_bundle.errors import Corrupt, NotFound, Unsupported
+from modelops_bundle.events import Run
+from modelops_bundle.formats import tar
+from modelops_bundle.model import canonical, media
+from modelops_bundle.model.descriptor import Descriptor
+from modelops_bundle.model.digest import Digest
+from modelops_bundle.model.ports import Chunks, Expected
+
+_PIECE = 1 << 20
+_MAX_INDEX = 64 << 20
+_BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")
+_FILES = ("oci-layout", "index.json", "manifest.json", "repositories")
+"""The last two are what `docker load` reads, written beside a layout by docker and skopeo."""
+_DIRECTORIES = ("", ".", "blobs", "blobs/sha256", "ingest")
+
+
+class ArchiveStore:
+    """`Reader`, `Tags` and `Lister` on an archive that nobody changes meanwhile. Safe to share between threads.
+
+    :param path: of a plain tar.
+    :raises NotFound: it is not there. :raises Corrupt: it is no such archive, or damaged.
+    :raises UnsafePath: it holds what such an archive does not.
+    """
+
+    def __init__(self, path: Path, run: Run | None = None) -> None:
+        self._path = path
+        self._run = run or Run()
+        self._blobs: dict[str, tar.Member] = {}
+        self._files: dict[str, tar.Member] = {}
+        self._descriptor = _opened(path)
+        try:
+            for member in tar.members(self._read, os.fstat(self._descriptor).st_size, _belongs):
+                self._run.check()
+                found = _BLOB.fullmatch(member.name)
+                if found is not None:
+                    self._blobs[found[1]] = member
+                elif member.is_file:
+                    self._files[member.name] = member
+            self._index = self._load_index()
+        except BaseException:
+            self.close()
+            raise
+
+    def __repr__(self) -> str:
+        return f"ArchiveStore({str(self._path)!r})"
+
+    def close(self) -> None:
+        """Let go of the file."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    # --- content
+
+    def has(self, what: Descriptor) -> bool:
+        member = self._blobs.get(what.digest.hex)
+        return member is not None and member.size == what.size
+
+    @contextmanager
+    def open(self, what: Descriptor, start: int = 0, stop: int | None = None) -> Iterator[Chunks]:
+        member = self._blobs.get(what.digest.hex)
+        if member is None:
+            raise NotFound(f"{self._path} lacks {what.digest}", digest=str(what.digest))
+        if member.size != what.size:
+            raise Corrupt(f"{what.digest} in {self._path} has {member.size} bytes instead of {what.size}")
+        yield self._pieces(member, max(start, 0), member.size if stop is None else min(stop, member.size))
+
+    def put(self, what: Descriptor, chunks: object) -> None:  # noqa: ARG002  (the port's signature)
+        raise self._unchangeable()
+
+    # --- names
+
+    def resolve(self, name: str, *, data: bool = False) -> Descriptor | None:
+        digest = Digest.parse(name) if name.startswith("sha256:") else None
+        found = self._named(name) if digest is None else self._by_digest(digest)
+        if found is None or not data:
+            return found
+        return Descriptor(found.media_type, found.digest, found.size, data=self._manifest(found))
+
+    def tag(self, name: str, what: Descriptor, data: bytes, expect: Expected) -> None:  # noqa: ARG002  (likewise)
+        raise self._unchangeable()
+
+    def tags(self) -> Sequence[str]:
+        return sorted({name for entry in self._index if (name := tag_of(entry)) is not None})
+
+    def roots(self) -> list[tuple[Descriptor, str | None]]:
+        """What the index names, with its tag."""
+        return [(_plain(Descriptor.from_json(entry)), tag_of(entry)) for entry in self._index]
+
+    # --- the rest
+
+    def _named(self, tag: str) -> Descriptor | None:
+        found = next((entry for entry in reversed(self._index) if tag_of(entry) == tag), None)
+        return None if found is None else _plain(Descriptor.from_json(found))
+
+    def _by_digest(self, digest: Digest) -> Descriptor | None:
+        for what, _ in self.roots():
+            if what.digest == digest:
+                return what
+        member = self._blobs.get(digest.hex)
+        if member is None or member.size > media.MAX_MANIFEST:
+            return None
+        value = canonical.loads(self._content(member), "a blob", limit=media.MAX_MANIFEST)
+        kind = value.get("mediaType")
+        return Descriptor(str(kind), digest, member.size) if kind in media.MANIFEST_TYPES else None
+
+    def _manifest(self, what: Descriptor) -> bytes:
+        if what.size > media.MAX_MANIFEST:
+            raise Corrupt(f"{what.digest} is no manifest: it has {what.size} bytes")
+        with self.open(what) as chunks:
+            data = b"".join(chunks)
+        if Digest.of(data) != what.digest:
+            raise Corrupt(f"{what.digest} in {self._path} is damaged", digest=str(what.digest))
+        return data
+
+    def _load_index(self) -> list[dict[str, Any]]:
+        if "oci-layout" not in self._files or "index.json" not in self._files:
+            raise Unsupported(f"{self._path} is a tar archive and no OCI layout", hint="skopeo copy can make one of it")
+        marker = canonical.loads(self._content(self._files["oci-layout"]), "oci-layout", limit=65536)
+        version = marker.get("imageLayoutVersion")
+        if not isinstance(version, str) or version.partition(".")[0] != "1":
+            raise Unsupported(f"{self._path} is an OCI layout of version {version!r}", hint="this tool knows 1.0.0")
+        index = canonical.loads(self._content(self._files["index.json"]), "index.json", limit=_MAX_INDEX)
+        entries = index.get("manifests")
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            raise Corrupt(f"the index of {self._path} lists no manifests")
+        return entries
+
+    def _content(self, member: tar.Member) -> bytes:
+        if member.size > _MAX_INDEX:
+            raise Corrupt(f"{member.name} in {self._path} has {member.size} bytes")
+        return self._read(member.offset, member.size)
+
+    def _read(self, offset: int, size: int) -> bytes:
+        with translated(f"read {self._path}"):
+            return os.pread(self._descriptor, size, offset)
+
+    def _pieces(self, member: tar.Member, start: int, stop: int) -> Iterator[bytes]:
+        while start < stop:
+            self._run.check()
+            data = self._read(member.offset + start, min(_PIECE, stop - start))
+            if not data:
+                raise Corrupt(f"{self._path} became shorter")
+            start += len(data)
+            yield data
+
+    def _unchangeable(self) -> Unsupported:
+        return Unsupported(f"{self._path} is an archive, which is made whole", hint="bundle export writes a new one")
+
+
+def tag_of(entry: dict[str, Any]) -> str | None:
+    """The tag under which an index names a manifest; other tools write whole references: their tag is meant."""
+    annotations = entry.get("annotations")
+    name = annotations.get(media.REF_NAME) if isinstance(annotations, dict) else None
+    return name.rpartition(":")[2] if isinstance(name, str) and name else None
+
+
+def _opened(path: Path) -> int:
+    with translated(f"open {path}"):
+        try:
+            return os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise NotFound(f"no archive at {path}", path=str(path)) from error
+
+
+def _belongs(name: str, is_file: bool) -> bool:
+    if not is_file:
+        return name in _DIRECTORIES
+    return name in _FILES or _BLOB.fullmatch(name) is not None
+
+
+def _plain(what: Descriptor) -> Descriptor:
+    return Descriptor(what.media_type, what.digest, what.size)
