@@ -44,11 +44,11 @@ _LAYOUT = 1
 _BLOCK = 512
 _END = bytes(2 * _BLOCK)
 """The trailer, and nothing after it: Go's reader stops there, and oras hashes what it has read."""
-_STORED = 65535
+STORED = 65535
 """Bytes of a stored block (RFC 1951 §3.2.4)."""
-_FLUSH = 16 * _STORED
+_FLUSH = 16 * STORED
 """Bytes of tar that are framed at once."""
-_GZIP_HEAD = bytes.fromhex("1f8b08000000000000ff")
+GZIP_HEAD = bytes.fromhex("1f8b08000000000000ff")
 _LARGEST_OCTAL = 8**11 - 1
 
 
@@ -340,7 +340,7 @@ def _content(entry: Entry) -> int:
 
 def gzip_size(tar: int) -> int:
     """Bytes of a gzip of stored blocks that holds `tar` bytes."""
-    return len(_GZIP_HEAD) + 5 * max(1, -(-tar // _STORED)) + tar + 8
+    return len(GZIP_HEAD) + 5 * max(1, -(-tar // STORED)) + tar + 8
 
 
 def framed(tar: Iterable[bytes | memoryview], size: int) -> Iterator[bytes]:
@@ -350,21 +350,21 @@ def framed(tar: Iterable[bytes | memoryview], size: int) -> Iterator[bytes]:
     """
     crc, left = 0, size
     buffer = bytearray()
-    yield _GZIP_HEAD
+    yield GZIP_HEAD
     for piece in tar:
         crc = zlib.crc32(piece, crc)
         buffer += piece
         # The last block is marked as such, so it waits for the end.
         if len(buffer) > _FLUSH:
-            full = (len(buffer) - 1) // _STORED * _STORED
+            full = (len(buffer) - 1) // STORED * STORED
             yield _blocks(buffer, full)
             del buffer[:full]
             left -= full
     if left != len(buffer):
         raise ValueError(f"a pack has {size - left + len(buffer)} bytes of tar instead of {size}")
-    full = max(0, left - 1) // _STORED * _STORED
+    full = max(0, left - 1) // STORED * STORED
     last = left - full
-    head = b"\x01" + last.to_bytes(2, "little") + (last ^ 0xFFFF).to_bytes(2, "little")
+    head = block_head(last)
     tail = crc.to_bytes(4, "little") + (size & 0xFFFFFFFF).to_bytes(4, "little")
     yield b"".join((_blocks(buffer, full), head, buffer[full:], tail))
 
@@ -373,18 +373,25 @@ def _blocks(data: bytearray, size: int) -> bytes:
     """The first `size` bytes of `data`, a multiple of a block, as blocks that are not the last."""
     with memoryview(data) as view:
         return b"".join(
-            piece for at in range(0, size, _STORED) for piece in (b"\x00\xff\xff\x00\x00", view[at : at + _STORED])
+            piece for at in range(0, size, STORED) for piece in (b"\x00\xff\xff\x00\x00", view[at : at + STORED])
         )
+
+
+def block_head(left: int) -> bytes:
+    """What stands before a block, when `left` bytes of the tar are still to come (RFC 1951 §3.2.4)."""
+    if left > STORED:
+        return b"\x00\xff\xff\x00\x00"
+    return b"\x01" + left.to_bytes(2, "little") + (left ^ 0xFFFF).to_bytes(2, "little")
 
 
 def position(offset: int) -> int:
     """Where in the gzip the tar's byte `offset` is."""
-    return len(_GZIP_HEAD) + 5 * (1 + offset // _STORED) + offset
+    return len(GZIP_HEAD) + 5 * (1 + offset // STORED) + offset
 
 
 def unframed(chunks: Iterable[bytes], start: int, stop: int) -> Iterator[bytes]:
     """The tar's bytes `start` to `stop`, from the gzip's bytes `position(start)` on."""
-    left, room, skip = stop - start, _STORED - start % _STORED, 0
+    left, room, skip = stop - start, STORED - start % STORED, 0
     for chunk in chunks:
         at = 0
         while at < len(chunk) and left:
@@ -399,4 +406,4 @@ def unframed(chunks: Iterable[bytes], start: int, stop: int) -> Iterator[bytes]:
             left -= taken
             room -= taken
             if not room:
-                room, skip = _STORED, 5
+                room, skip = STORED, 5

@@ -5,14 +5,12 @@ The whole list of members is checked before anything is believed of it; blobs ar
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from modelops_bundle.disk.problems import translated
 from modelops_bundle.errors import Corrupt, NotFound, Unsupported
 from modelops_bundle.events import Run
 from modelops_bundle.formats import tar
@@ -20,6 +18,7 @@ from modelops_bundle.model import canonical, media
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.ports import Chunks, Expected
+from modelops_bundle.stores import unpacked
 
 _PIECE = 1 << 20
 _MAX_INDEX = 64 << 20
@@ -32,19 +31,20 @@ _DIRECTORIES = ("", ".", "blobs", "blobs/sha256", "ingest")
 class ArchiveStore:
     """`Reader`, `Tags` and `Lister` on an archive that nobody changes meanwhile. Safe to share between threads.
 
-    :param path: of a plain tar.
+    :param path: of a tar, plain or compressed by gzip or zstd.
+    :param scratch: a folder where something may be unpacked for as long as the store is open.
     :raises NotFound: it is not there. :raises Corrupt: it is no such archive, or damaged.
     :raises UnsafePath: it holds what such an archive does not.
     """
 
-    def __init__(self, path: Path, run: Run | None = None) -> None:
+    def __init__(self, path: Path, scratch: Path, run: Run | None = None) -> None:
         self._path = path
         self._run = run or Run()
         self._blobs: dict[str, tar.Member] = {}
         self._files: dict[str, tar.Member] = {}
-        self._descriptor = _opened(path)
+        self._bytes = unpacked.opened(path, scratch, self._run)
         try:
-            for member in tar.members(self._read, os.fstat(self._descriptor).st_size, _belongs):
+            for member in tar.members(self._bytes.read, self._bytes.size, _belongs):
                 self._run.check()
                 found = _BLOB.fullmatch(member.name)
                 if found is not None:
@@ -61,9 +61,7 @@ class ArchiveStore:
 
     def close(self) -> None:
         """Let go of the file."""
-        descriptor, self._descriptor = self._descriptor, -1
-        if descriptor >= 0:
-            os.close(descriptor)
+        self._bytes.close()
 
     # --- content
 
@@ -144,16 +142,12 @@ class ArchiveStore:
     def _content(self, member: tar.Member) -> bytes:
         if member.size > _MAX_INDEX:
             raise Corrupt(f"{member.name} in {self._path} has {member.size} bytes")
-        return self._read(member.offset, member.size)
-
-    def _read(self, offset: int, size: int) -> bytes:
-        with translated(f"read {self._path}"):
-            return os.pread(self._descriptor, size, offset)
+        return self._bytes.read(member.offset, member.size)
 
     def _pieces(self, member: tar.Member, start: int, stop: int) -> Iterator[bytes]:
         while start < stop:
             self._run.check()
-            data = self._read(member.offset + start, min(_PIECE, stop - start))
+            data = self._bytes.read(member.offset + start, min(_PIECE, stop - start))
             if not data:
                 raise Corrupt(f"{self._path} became shorter")
             start += len(data)
@@ -168,14 +162,6 @@ def tag_of(entry: dict[str, Any]) -> str | None:
     annotations = entry.get("annotations")
     name = annotations.get(media.REF_NAME) if isinstance(annotations, dict) else None
     return name.rpartition(":")[2] if isinstance(name, str) and name else None
-
-
-def _opened(path: Path) -> int:
-    with translated(f"open {path}"):
-        try:
-            return os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise NotFound(f"no archive at {path}", path=str(path)) from error
 
 
 def _belongs(name: str, is_file: bool) -> bool:

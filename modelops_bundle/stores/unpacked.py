@@ -1,0 +1,205 @@
+"""The bytes of an archive, whatever compresses it: at random, without ever holding much.
+
+What is compressed for real is unpacked into a file without a name first, up to what the disk has room for; gzip that only
+frames (stored blocks, as `bundle export` writes it) is read in place.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from modelops_bundle.disk.files import free_bytes
+from modelops_bundle.disk.problems import translated
+from modelops_bundle.disk.spool import Spool
+from modelops_bundle.errors import Corrupt, DiskFull, NotFound
+from modelops_bundle.events import Run
+from modelops_bundle.model import packs
+
+_PIECE = 1 << 20
+_GZIP = b"\x1f\x8b\x08"
+_ZSTD = b"\x28\xb5\x2f\xfd"
+_RESERVE = 64 << 20
+"""Bytes of the disk that are left free for everybody else."""
+
+
+class Readable(Protocol):
+    """Bytes at random."""
+
+    size: int
+
+    def read(self, offset: int, size: int) -> bytes:
+        """As many bytes as asked for, fewer only at the end."""
+        ...
+
+    def close(self) -> None:
+        """Let go of them."""
+        ...
+
+
+class _Plain:
+    """A file as it is."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with translated(f"open {path}"):
+            try:
+                self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            except (FileNotFoundError, NotADirectoryError) as error:
+                raise NotFound(f"no archive at {path}", path=str(path)) from error
+            self.size = os.fstat(self._descriptor).st_size
+
+    def read(self, offset: int, size: int) -> bytes:
+        with translated(f"read {self._path}"):
+            return os.pread(self._descriptor, size, offset)
+
+    def close(self) -> None:
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+class _Framed:
+    """A gzip of stored blocks of 65,535 bytes (RFC 1951 §3.2.4), as `model.packs` writes it."""
+
+    def __init__(self, plain: _Plain, size: int) -> None:
+        self._plain = plain
+        self.size = size
+
+    @classmethod
+    def of(cls, plain: _Plain) -> _Framed | None:
+        """None when it is any other gzip."""
+        if plain.size < packs.gzip_size(0):
+            return None
+        blocks = -(-(plain.size - packs.gzip_size(0) + 5) // (packs.STORED + 5))
+        size = plain.size - packs.gzip_size(0) + 5 - 5 * max(1, blocks)
+        if plain.size != packs.gzip_size(size) or plain.read(0, len(packs.GZIP_HEAD)) != packs.GZIP_HEAD:
+            return None
+        for block in range(max(1, blocks)):
+            at = packs.position(block * packs.STORED) - 5
+            if plain.read(at, 5) != packs.block_head(size - block * packs.STORED):
+                return None
+        return cls(plain, size)
+
+    def read(self, offset: int, size: int) -> bytes:
+        stop = min(offset + size, self.size)
+        if offset >= stop:
+            return b""
+        start = packs.position(offset)
+        framed = self._plain.read(start, packs.position(stop - 1) + 1 - start)
+        return b"".join(packs.unframed([framed], offset, stop))
+
+    def close(self) -> None:
+        self._plain.close()
+
+
+class _Spooled:
+    """What was unpacked."""
+
+    def __init__(self, spool: Spool, size: int) -> None:
+        self._spool = spool
+        self.size = size
+
+    def read(self, offset: int, size: int) -> bytes:
+        with translated("read what was unpacked"):
+            return os.pread(self._spool.fileno(), size, offset)
+
+    def close(self) -> None:
+        self._spool.close()
+
+
+def opened(path: Path, scratch: Path, run: Run) -> Readable:
+    """The bytes of the archive at `path`.
+
+    :param scratch: the folder on whose file system something may be unpacked.
+    :raises NotFound: it is not there. :raises Corrupt: its compression is damaged. :raises DiskFull: there is no room.
+    """
+    plain = _Plain(path)
+    head = plain.read(0, 4)
+    if head.startswith(_GZIP):
+        return _Framed.of(plain) or _unpacked(plain, path, scratch, run, _gunzip)
+    if head == _ZSTD:
+        return _unpacked(plain, path, scratch, run, _unzstd)
+    return plain
+
+
+def _unpacked(
+    plain: _Plain, path: Path, scratch: Path, run: Run, unpack: Callable[[Iterator[bytes]], Iterator[bytes]]
+) -> _Spooled:
+    spool = Spool(scratch)
+    try:
+        room = free_bytes(scratch) - _RESERVE
+        size = 0
+        for data in unpack(_pieces(plain, run)):
+            size += len(data)
+            if size > room:
+                raise DiskFull(
+                    f"{path} unpacks to more than the {max(room, 0)} bytes that are free", hint="unpack it elsewhere first"
+                )
+            spool.write(data)
+        if not spool.is_whole:
+            raise DiskFull(f"{path} could not be unpacked into {scratch}")
+    except BaseException:
+        spool.close()
+        raise
+    finally:
+        plain.close()
+    return _Spooled(spool, size)
+
+
+def _pieces(plain: _Plain, run: Run) -> Iterator[bytes]:
+    at = 0
+    while data := plain.read(at, _PIECE):
+        run.check()
+        at += len(data)
+        yield data
+
+
+def _gunzip(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """What a gzip (RFC 1952) of one or several members holds."""
+    unpack = zlib.decompressobj(31)
+    begun = False
+    for chunk in chunks:
+        data = chunk
+        while data:
+            try:
+                yield unpack.decompress(data, _PIECE)
+            except zlib.error as error:
+                raise Corrupt(f"the compressed archive is damaged: {error}") from error
+            begun = True
+            data = unpack.unconsumed_tail
+            if unpack.eof:
+                data, begun = unpack.unused_data, False
+                unpack = zlib.decompressobj(31)
+    if begun:
+        raise Corrupt("the compressed archive is cut off")
+
+
+def _unzstd(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """What zstd frames (RFC 8878) hold."""
+    import zstandard
+
+    decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 27)
+    source = _Source(chunks)
+    try:
+        with decompressor.stream_reader(source, read_across_frames=True) as reader:
+            while data := reader.read(_PIECE):
+                yield data
+    except zstandard.ZstdError as error:
+        raise Corrupt(f"the compressed archive is damaged: {error}") from error
+
+
+class _Source:
+    """Chunks as what a decompressor reads from."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._rest = b""
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._rest or next(self._chunks, b"")
+        self._rest = data[size:] if size >= 0 else b""
+        return data[:size] if size >= 0 else data
