@@ -33,6 +33,8 @@ COMMANDS: dict[str, str] = {
     "cat": "modelops_bundle.ui.cli.cat:cat",
     "log": "modelops_bundle.ui.cli.log:log",
     "verify": "modelops_bundle.ui.cli.verify:verify",
+    "login": "modelops_bundle.ui.cli.login:login",
+    "logout": "modelops_bundle.ui.cli.logout:logout",
     "remote": "modelops_bundle.ui.cli.remote:remote",
     "config": "modelops_bundle.ui.cli.config:config",
     "completion": "modelops_bundle.ui.cli.completion:completion",
@@ -41,6 +43,7 @@ COMMANDS: dict[str, str] = {
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Work": ("init", "add", "rm", "ls", "status", "diff", "push", "pull", "restore", "clone", "apply"),
     "Look": ("tags", "inspect", "cat", "log", "verify"),
+    "Trust": ("login", "logout"),
     "Registries": ("remote",),
     "See": ("config", "completion"),
 }
