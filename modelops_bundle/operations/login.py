@@ -89,7 +89,7 @@ def login(session: Session, place: str, credentials: Credentials) -> LoggedIn:
             "plain-login",
             f"the login is stored unencrypted in {path}; a credential helper named in it would encrypt it",
         )
-    for other in _known(_before_files(session, key), key):
+    for other in _known(_before_files(session, host, key), key):
         session.run.notice("login-overridden", f"{other} has a login for {host}, too, and comes first")
     return LoggedIn(host, credentials.username, verified, str(helper or path), helper is not None)
 
@@ -105,7 +105,7 @@ def logout(session: Session, place: str) -> LoggedOut:
         key = client.options.registry(host).netloc
     removed = _remove(session, path, key) if path.is_file() else []
     later = [wiring.logins(each, session.options, session.run) for each in session.options.auth_files]
-    left = (*_known([*_before_files(session, key), *later], key), *_namespaces(session, key))
+    left = (*_known([*_before_files(session, host, key), *later], key), *_namespaces(session, key))
     return LoggedOut(host, tuple(removed), left)
 
 
@@ -202,7 +202,9 @@ def _store(session: Session, path: Path, host: str, credentials: Credentials) ->
         # A store for everybody does not say for whom it has something. The file does, and holds no password itself.
         if helper is None or not helper.own or file.keys(host):
             changed = authfiles.with_login(text, name, host, credentials if helper is None else None)
-            write_file(target, changed.encode(), mode=0o600)
+            # Where it says that already it may be read-only, as a mounted one is.
+            if AuthFile.parse(changed, name) != file or helper is None:
+                write_file(target, changed.encode(), mode=0o600)
     return helper
 
 
@@ -258,9 +260,10 @@ def _erase(session: Session, file: AuthFile, helper: Helper, host: str) -> bool:
 # --- who else knows
 
 
-def _before_files(session: Session, host: str) -> list[CredentialSource]:
+def _before_files(session: Session, host: str, key: str) -> list[CredentialSource]:
     """The sources that are asked before the file that `login` writes."""
-    return wiring.sources(replace(session.options, docker_config=None, auth_files=()), host, session.run)
+    options = replace(session.options, docker_config=None, auth_files=())
+    return wiring.sources(options, key, session.run, trusted=session.trusts(host))
 
 
 def _known(sources: Iterable[CredentialSource], host: str) -> Iterator[str]:

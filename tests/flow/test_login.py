@@ -179,6 +179,15 @@ def test_an_identity_token(fake: Fake, config: Path, tmp_path: Path) -> None:
     Bundle.create(tmp_path / "a", f"{fake.host}/m", BASE).push()
 
 
+def test_a_second_login_in_a_helper_leaves_the_file_alone(fake: Fake, config: Path, helper: HelperProgram) -> None:
+    write(config, {"credsStore": "test"})
+    log_in(fake.host, "bob", secret())
+    before = config.stat().st_ino
+    log_in(fake.host, "bob", password := secret())
+    assert helper.known == {fake.host: {"Username": "bob", "Secret": password}}
+    assert config.stat().st_ino == before
+
+
 def test_an_identity_token_through_a_helper(fake: Fake, config: Path, helper: HelperProgram, tmp_path: Path) -> None:
     token = secret("token")
     fake.require_auth("bob", secret(), identity_token=token)
@@ -473,6 +482,15 @@ def test_a_login_that_others_come_before_says_so(fake: Fake, monkeypatch: pytest
     monkeypatch.setenv("BUNDLE_PASSWORD", secret())
     shown = log_in(fake.host, "bob", secret(), "--progress", "json")
     assert re.match(r"BUNDLE_USERNAME has a login .* comes first", shown.notices["login-overridden"])
+
+
+def test_a_login_of_the_environment_for_other_registries_is_not_named(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Bundle.create(tmp_path / "a", "registry.example.com/m")
+    monkeypatch.setenv("BUNDLE_TOKEN", secret("token"))
+    shown = log_in(fake.host, "bob", secret(), "--progress", "json", "-C", str(made.root))
+    assert "login-overridden" not in shown.notices
 
 
 def test_registry_auth_file_is_where_it_writes(
