@@ -10,12 +10,20 @@ import re
 import stat
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from modelops_bundle.disk import locks
+from modelops_bundle.events import Run, observe_checkpoints
+from modelops_bundle.net.credentials import Credentials
+from modelops_bundle.operations import login
+from modelops_bundle.operations.options import Options
+from modelops_bundle.operations.session import Session
 from modelops_bundle.testing.actions import Action, Refuse
 from modelops_bundle.testing.protocol import Call, Response
 from modelops_bundle.testing.registry import Registry as Fake
@@ -410,6 +418,52 @@ def test_logins_at_the_same_time_are_all_kept(fake: Fake, config: Path) -> None:
                 assert not printed(shown)
             assert process.returncode == 0, shown
     assert json.loads(config.read_text())["auths"] == {host: auth("bob", password) for host in hosts}
+
+
+def test_who_comes_while_another_writes_waits_and_reads_what_was_written(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, password = tmp_path / "config.json", secret()
+    writing, waits_or_done, go_on = threading.Event(), threading.Event(), threading.Event()
+
+    class Clock:
+        monotonic = staticmethod(time.monotonic)
+
+        @staticmethod
+        def sleep(_seconds: float) -> None:
+            waits_or_done.set()
+            go_on.wait()
+
+    def hold(step: str) -> None:
+        if step == "file synced" and not writing.is_set():
+            writing.set()
+            go_on.wait()
+
+    def work(host: str) -> None:
+        with Session(None, Run(), Options(docker_config=config), cwd=tmp_path) as session:
+            login.login(session, host, Credentials("bob", password))
+
+    def second(host: str) -> None:
+        work(host)
+        waits_or_done.set()
+
+    monkeypatch.setattr(locks, "time", Clock)
+    stop = observe_checkpoints(hold)
+    try:
+        hosts = [fake.host, fake.host.replace("localhost", "127.0.0.1")]
+        threads = [
+            threading.Thread(target=target, args=[host]) for target, host in zip((work, second), hosts, strict=True)
+        ]
+        threads[0].start()
+        writing.wait()
+        threads[1].start()
+        waits_or_done.wait()
+        go_on.set()
+        for thread in threads:
+            thread.join()
+    finally:
+        stop()
+    assert json.loads(config.read_text())["auths"].keys() == set(hosts)
 
 
 @pytest.mark.parametrize("step", ["file synced", "file renamed"])

@@ -265,6 +265,13 @@ def test_a_registry_token_is_not_offered_where_basic_is_wanted() -> None:
         authenticator(Credentials("", "", None, "as-it-is")).challenged(HOST, PULL, 'Basic realm="x"', None)
 
 
+def test_an_identity_token_is_not_offered_where_basic_is_wanted() -> None:
+    made = authenticator(Credentials("bob", "", "refresh-me"))
+    with pytest.raises(Unauthorized, match="refused user 'bob'"):
+        made.challenged(HOST, PULL, 'Basic realm="x"', None)
+    assert made.header(HOST, PULL) is None
+
+
 class ByRepository:
     """Knows another login for each repository, and records what it was asked."""
 

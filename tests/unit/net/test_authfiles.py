@@ -56,7 +56,8 @@ def test_spellings_of_one_host(key: str) -> None:
 @pytest.mark.parametrize("key", OTHERS)
 def test_other_hosts_get_nothing(key: str) -> None:
     assert keyed(key).login("host:5000") is None
-    assert keyed(key).login("host:5000", "other/model") is None
+    for repository in ("other/model", "team/model") if "://" in key else ("other/model",):
+        assert keyed(key).login("host:5000", repository) is None
     assert parsed({"credHelpers": {key: "x"}}).helper("host:5000") is None
 
 

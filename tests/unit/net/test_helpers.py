@@ -156,7 +156,7 @@ def test_what_it_prints_on_stderr_is_quoted_where_it_prints_nothing_else(tmp_pat
 
 
 def test_a_login_that_comes_with_a_failure_is_not_quoted(tmp_path: Path) -> None:
-    failure(tmp_path, f"print({{'Secret': {secret()!r}}}); raise SystemExit(1)")
+    failure(tmp_path, f"import json; print(json.dumps([{secret()!r}])); raise SystemExit(1)")
 
 
 def test_one_that_dies_of_a_signal(tmp_path: Path) -> None:
@@ -187,8 +187,10 @@ def test_a_megabyte_and_more_is_refused(tmp_path: Path) -> None:
     assert "more than 1,048,576 bytes" in failure(tmp_path, "print('x' * 2_000_000)").message
 
 
-def test_a_store_that_fails_shows_nothing_of_what_it_was_given(tmp_path: Path) -> None:
-    program = HelperProgram(tmp_path / "bin", source="import sys; print('bad input:', sys.stdin.read()); sys.exit(1)")
+@pytest.mark.parametrize("shown", ["given", "json.loads(given)['Secret']", "given.split('\"Secret\": ')[1]"])
+def test_a_store_that_fails_shows_nothing_of_what_it_was_given(tmp_path: Path, shown: str) -> None:
+    source = f"import json, sys; given = sys.stdin.read(); print('I was given', {shown}); sys.exit(1)"
+    program = HelperProgram(tmp_path / "bin", source=source)
     with pytest.raises(ConfigError, match="failed to store") as caught:
         helpers_of(program).store(named(), "host", Login("bob", secret() + '"é'), nothing)
     assert not printed(caught.value.message.encode())
