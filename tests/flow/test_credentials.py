@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import itertools
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,16 @@ from modelops_bundle.events import Run
 from modelops_bundle.operations import wiring
 from modelops_bundle.operations.options import Options
 from modelops_bundle.testing.registry import Registry as Fake
-from tests.flow.test_login import auth, write
 from tests.support.bundle import Bundle
 from tests.support.canary import secret
 from tests.support.clones import BASE
 from tests.support.helpers import HelperProgram
+from tests.support.logins import auth, write
 
 
 @pytest.fixture
 def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HelperProgram:
-    made = HelperProgram(tmp_path / "bin")
-    monkeypatch.setenv("PATH", f"{made.folder}{os.pathsep}{os.environ['PATH']}")
-    return made
+    return HelperProgram.on_path(tmp_path / "bin", monkeypatch)
 
 
 @pytest.fixture

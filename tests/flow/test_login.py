@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import pty
@@ -12,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ from tests.support.bundle import KILL, ROOT, Bundle, Result, call
 from tests.support.canary import CANARY, printed, secret
 from tests.support.clones import BASE
 from tests.support.helpers import HelperProgram
+from tests.support.logins import auth, write
 from tests.support.registry_process import ProcessRegistry, Unobtainable
 
 Peer = Callable[[str], str]
@@ -58,19 +58,7 @@ def config(home: Path) -> Path:
 @pytest.fixture
 def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HelperProgram:
     """A credential helper on PATH, which no file names yet."""
-    made = HelperProgram(tmp_path / "bin")
-    monkeypatch.setenv("PATH", f"{made.folder}{os.pathsep}{os.environ['PATH']}")
-    return made
-
-
-def write(file: Path, value: Mapping[str, Any]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(value))
-    file.chmod(0o600)
-
-
-def auth(user: str, password: str) -> dict[str, str]:
-    return {"auth": base64.b64encode(f"{user}:{password}".encode()).decode()}
+    return HelperProgram.on_path(tmp_path / "bin", monkeypatch)
 
 
 def log_in(host: str, user: str, password: str, *words: str, expect: int = 0) -> Result:
@@ -157,6 +145,8 @@ def test_oras_and_we_read_what_the_other_wrote(
     run("repo", "tags", "--plain-http", f"{host}/team/oras", code=1)
     log_in(host, htpasswd.USER, password)
     run("repo", "tags", "--plain-http", f"{host}/team/oras")
+    done = subprocess.run([peer("crane"), "ls", "--insecure", f"{host}/team/oras"], capture_output=True, check=False)
+    assert done.stdout == b"latest\n", done.stderr
     assert bool(helper.known) == ("credsStore" in settings)
     # And forgets it.
     run("logout", host)

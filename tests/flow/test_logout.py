@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.flow.test_login import auth, write
 from tests.support.bundle import call
 from tests.support.canary import secret
 from tests.support.helpers import HelperProgram
+from tests.support.logins import auth, write
 
 HOST = "registry.example.com"
 
@@ -24,9 +23,7 @@ def config(home: Path) -> Path:
 
 @pytest.fixture
 def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HelperProgram:
-    made = HelperProgram(tmp_path / "bin")
-    monkeypatch.setenv("PATH", f"{made.folder}{os.pathsep}{os.environ['PATH']}")
-    return made
+    return HelperProgram.on_path(tmp_path / "bin", monkeypatch)
 
 
 def log_out(host: str = HOST, *, expect: int = 0) -> dict[str, Any]:

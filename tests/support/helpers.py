@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
+
+import pytest
 
 from tests.support.canary import may_hold
 
@@ -47,6 +50,12 @@ class HelperProgram:
         body = source or _GOOD.format(store=str(self.store), log=str(self.log))
         self.program.write_text(f"#!{sys.executable} -IS\n{body}")
         self.program.chmod(0o755)
+
+    @classmethod
+    def on_path(cls, folder: Path, monkeypatch: pytest.MonkeyPatch) -> HelperProgram:
+        """One that is found before all others."""
+        monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+        return cls(folder)
 
     def know(self, server: str, username: str, secret: str) -> None:
         """Let it keep a login."""
