@@ -281,6 +281,7 @@ def test_a_password_that_cannot_be_one_is_refused(config: Path, given: bytes, wo
         ["-u", "", "--password-stdin"],
         ["-u", "a:b", "--password-stdin"],
         ["-u", "a\nb", "--password-stdin"],
+        ["-u", "a\udcff", "--password-stdin"],
         ["-u", "bob", "-p", "x"],
     ],
 )

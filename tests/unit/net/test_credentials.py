@@ -14,6 +14,16 @@ def test_control_characters_are_refused(bad: str) -> None:
         assert bad not in str(caught.value)
 
 
+def test_what_cannot_be_sent_is_refused() -> None:
+    for fields in (("\udcff", "p"), ("u", "\udcff"), ("u", "p", "\ud800"), ("u", "p", None, "\ud800")):
+        with pytest.raises(ConfigError, match="not UTF-8"):
+            Credentials(*fields)
+    for token in ("a b", "ü"):
+        with pytest.raises(ConfigError, match="RFC 6750"):
+            Credentials("", "", None, token)
+    assert Credentials("ü", "ü ß", "ü").basic.startswith("Basic ")
+
+
 def test_a_colon_in_a_user_name_cannot_be_sent_with_a_password() -> None:
     with pytest.raises(ConfigError, match="RFC 7617"):
         Credentials("a:b", "c")
