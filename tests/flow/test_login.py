@@ -296,22 +296,20 @@ def test_without_a_terminal_the_hint_says_how() -> None:
 
 
 def typed(words: list[str], answers: list[tuple[bytes, bytes]]) -> tuple[int, bytes]:
-    """Run a command on a terminal of its own and type an answer to each prompt; exit code, and all that was shown."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(ROOT)
-        os.execv(words[0], words)
-    shown = b""
-    with open(terminal, "r+b", buffering=0) as screen:
+    """Run a command on a terminal and type an answer to each prompt; exit code, and all that was shown."""
+    screen, end = pty.openpty()
+    with subprocess.Popen(words, cwd=ROOT, stdin=end, stdout=end, stderr=end, start_new_session=True) as process:
+        os.close(end)
+        shown = b""
         try:
-            while block := screen.read(1024):
+            while block := os.read(screen, 1024):
                 shown += block
                 if answers and answers[0][0] in shown:
-                    screen.write(answers.pop(0)[1])
+                    os.write(screen, answers.pop(0)[1])
         except OSError:
             pass  # the other side has hung up
-        _, status = os.waitpid(pid, 0)
-    return os.waitstatus_to_exitcode(status), shown
+        os.close(screen)
+    return process.returncode, shown
 
 
 def test_on_a_terminal_it_asks_and_shows_no_password(fake: Fake, config: Path) -> None:
