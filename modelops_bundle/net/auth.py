@@ -68,6 +68,12 @@ def push_scope(repository: str) -> str:
     return f"repository:{repository}:pull,push"
 
 
+def _repository(scope: str) -> str:
+    """The repository of the first part of `scope`; empty when it is about none."""
+    kind, _, rest = scope.partition(" ")[0].partition(":")
+    return rest.rpartition(":")[0] if kind == "repository" else ""
+
+
 def parse_challenges(text: str) -> list[Challenge]:
     """The challenges of one or several joined `WWW-Authenticate` headers, RFC 9110 §11.6.1.
 
@@ -109,15 +115,16 @@ class Authenticator:
         self._options = options
         self._clock = clock
         self._lock = threading.Lock()
-        self._basic: dict[Origin, str] = {}
+        self._fixed: dict[tuple[Origin, str], str] = {}
         self._bearer: dict[Origin, Challenge] = {}
         self._tokens: dict[tuple[Origin, str, str], _Token] = {}
 
     def header(self, origin: Origin, scope: str) -> str | None:
         """The `Authorization` to send to `origin` and nobody else, None when none is known to be wanted."""
         with self._lock:
-            if origin in self._basic:
-                return self._basic[origin]
+            fixed = self._fixed.get((origin, _repository(scope)))
+            if fixed is not None:
+                return fixed
             service = self._service(origin)
             # A token to pull and push also pulls.
             for wider in (scope, scope + ",push") if scope.endswith(":pull") else (scope,):
@@ -141,6 +148,10 @@ class Authenticator:
         :raises Unauthorized: nothing more can be offered.
         """
         challenges = parse_challenges(text)
+        credentials = self._credentials(origin, scope)
+        if credentials is not None and credentials.registry_token is not None:
+            self._use_token(origin, scope, challenges, credentials, sent)
+            return None
         bearer = next((one for one in challenges if one.scheme == "bearer" and "realm" in one.parameters), None)
         if bearer is not None:
             self._remember(origin, bearer)
@@ -148,12 +159,20 @@ class Authenticator:
         if not any(one.scheme == "basic" for one in challenges):
             names = ", ".join(safe(one.scheme, 40) for one in challenges) or "nothing this tool knows"
             raise Unauthorized(f"{origin.netloc} wants a login by {names}", host=origin.netloc)
-        credentials = self._credentials(origin)
-        if credentials is None or credentials.identity_token is not None or sent == credentials.basic:
+        if credentials is None or credentials.has_token or sent == credentials.basic:
             raise refused(origin, credentials)
         with self._lock:
-            self._basic[origin] = credentials.basic
+            self._fixed[origin, _repository(scope)] = credentials.basic
         return None
+
+    def _use_token(
+        self, origin: Origin, scope: str, challenges: list[Challenge], credentials: Credentials, sent: str | None
+    ) -> None:
+        header = f"Bearer {credentials.registry_token}"
+        if sent == header or not any(one.scheme == "bearer" for one in challenges):
+            raise refused(origin, credentials)
+        with self._lock:
+            self._fixed[origin, _repository(scope)] = header
 
     def granted(self, request: TokenRequest, answer: Mapping[str, Any]) -> None:
         """Keep the token of a token server's JSON answer.
@@ -173,8 +192,8 @@ class Authenticator:
         challenge = self._bearer.get(origin)
         return challenge.parameters.get("service", "") if challenge else ""
 
-    def _credentials(self, origin: Origin) -> Credentials | None:
-        return self._source.get(origin.netloc)
+    def _credentials(self, origin: Origin, scope: str) -> Credentials | None:
+        return self._source.get(origin.netloc, _repository(scope))
 
     def _remember(self, origin: Origin, challenge: Challenge) -> None:
         realm = self._realm(origin, challenge)
@@ -208,7 +227,7 @@ class Authenticator:
         realm, service = challenge.parameters["realm"], challenge.parameters.get("service")
         scopes = (scope or challenge.parameters.get("scope", "")).split()
         fields = [("service", service)] if service else []
-        credentials = self._credentials(origin)
+        credentials = self._credentials(origin, scope)
         if credentials is not None and credentials.identity_token is not None:
             fields += [("scope", " ".join(scopes))] if scopes else []
             fields += [("grant_type", "refresh_token"), ("client_id", CLIENT_ID)]
@@ -220,9 +239,9 @@ class Authenticator:
         headers = {} if credentials is None else {"Authorization": credentials.basic}
         return TokenRequest(origin, scope, "GET", url, headers)
 
-    def refusal(self, origin: Origin) -> Unauthorized:
+    def refusal(self, origin: Origin, scope: str) -> Unauthorized:
         """The error of an `origin` whose last word is no."""
-        return refused(origin, self._credentials(origin))
+        return refused(origin, self._credentials(origin, scope))
 
 
 def refused(origin: Origin, credentials: Credentials | None) -> Unauthorized:
@@ -230,12 +249,12 @@ def refused(origin: Origin, credentials: Credentials | None) -> Unauthorized:
     host = origin.netloc
     if credentials is None:
         return Unauthorized(
-            f"{host} wants a login", hint="docker login HOST, or set BUNDLE_USERNAME and BUNDLE_PASSWORD", host=host
+            f"{host} wants a login", hint=f"bundle login {host}, or set BUNDLE_USERNAME and BUNDLE_PASSWORD", host=host
         )
     who = f"user {safe(credentials.username, 80)!r}" if credentials.username else "this login"
     return Unauthorized(
         f"{host} refused {who}",
-        hint="check the rights of this login, or use another one: docker login HOST",
+        hint=f"check the rights of this login, or use another one: bundle login {host}",
         host=host,
     )
 

@@ -140,11 +140,11 @@ class Client:
         login = self._renew(origin, scope, sent, answer.headers.get("www-authenticate", ""))
         if not request.repeatable:
             # Its body is spent. The caller may have another; the login is fresh by then.
-            raise Transient(self._auth.refusal(origin), cause="renew")
+            raise Transient(self._auth.refusal(origin, scope), cause="renew")
         again = self._follow(request, origin, login)
         if again.status == 401:
             with again:
-                raise self._auth.refusal(origin)
+                raise self._auth.refusal(origin, scope)
         return again
 
     def _renew(self, origin: Origin, scope: str, sent: str | None, challenge: str) -> str | None:
@@ -159,7 +159,7 @@ class Client:
             if wanted is not None:
                 self._auth.granted(wanted, self._get_token(wanted))
             elif not challenge:
-                raise self._auth.refusal(origin)
+                raise self._auth.refusal(origin, scope)
             return self._auth.header(origin, scope)
 
     def _get_token(self, wanted: TokenRequest) -> Mapping[str, Any]:
@@ -169,7 +169,7 @@ class Client:
         try:
             reply = self.fetch(request, MAX_TOKEN)
         except Unauthorized as error:
-            raise self._auth.refusal(wanted.origin) from error
+            raise self._auth.refusal(wanted.origin, wanted.scope) from error
         except NotFound as error:
             # Not "absent": that would read as if the repository were not there.
             raise Unavailable(f"the token server of {wanted.origin.netloc} is not there") from error

@@ -18,7 +18,16 @@ class Options:
     timeout: float = 30.0
     """Seconds without a byte after which a transfer counts as stalled; there is no limit for the whole."""
     docker_config: Path | None = None
+    """The file of logins, in Docker's format: read, and where `login` writes."""
+    auth_files: tuple[Path, ...] = ()
+    """Files of logins to ask after that one."""
+    auth_config: str | None = field(default=None, repr=False)
+    """The content of a file of logins, to ask before them: `DOCKER_AUTH_CONFIG`."""
+    helper_environment: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    """The environment of credential helpers, in which `PATH` says where they are; empty: none is run."""
     username: str | None = field(default=None, repr=False)
     password: str | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
+    """An identity token, for registries that give tokens for it (OAuth2)."""
     proxy: str | None = field(default=None, repr=False)
     no_proxy: tuple[str, ...] = ()

@@ -317,15 +317,21 @@ class Session:
         if self.options.offline and reference.scheme == "oci":
             raise Unavailable(f"{reference.host} is not asked: offline", hint="this needs the network", offline=True)
 
+    def trusts(self, host: str) -> bool:
+        """Whether a login from the environment, which names no host, is meant for `host`.
+
+        Inside a bundle it is for the registries of its remotes, and nobody else.
+        """
+        hosts = {known.reference.host for known in self.remotes.values() if known.reference.scheme == "oci"}
+        return not hosts or host in hosts
+
     def _client(self, reference: Reference) -> Client:
         from modelops_bundle.operations.wiring import make_client
 
         remote = self.remote_of(reference)
         if remote is not None and remote.ca_file is not None:
             remote = replace(remote, ca_file=str(self.project.root / remote.ca_file))
-        # A login from the environment names no host: inside a bundle it is meant for its remotes, and nobody else.
-        hosts = {known.reference.host for known in self.remotes.values() if known.reference.scheme == "oci"}
-        trusted = not hosts or reference.host in hosts
+        trusted = self.trusts(reference.host)
         client = make_client(self.options, remote, reference.host, self.run, trusted=trusted)
         self.run.stoppers.append(client.abort)
         self._clients.append(client)

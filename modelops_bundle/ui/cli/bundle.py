@@ -25,8 +25,7 @@ def options(context: Context) -> Options:
     settings = context.settings
     from platformdirs import user_cache_path
 
-    docker = os.environ.get("DOCKER_CONFIG")
-    folder = Path(docker) if docker else Path.home() / ".docker"
+    logins = _login_files()
     no_proxy = _variable("no_proxy") or ""
     return Options(
         plain_http=settings.plain_http,
@@ -34,12 +33,32 @@ def options(context: Context) -> Options:
         offline=settings.offline,
         timeout=settings.timeout,
         cache=user_cache_path("modelops-bundle", appauthor=False),
-        docker_config=folder / "config.json",
+        docker_config=logins[0],
+        auth_files=logins[1:],
+        auth_config=os.environ.get("DOCKER_AUTH_CONFIG"),
+        helper_environment=tuple((name, value) for name, value in os.environ.items() if name not in _SECRET),
         username=os.environ.get("BUNDLE_USERNAME"),
         password=os.environ.get("BUNDLE_PASSWORD"),
+        token=os.environ.get("BUNDLE_TOKEN"),
         proxy=_variable("https_proxy") or _variable("http_proxy"),
         no_proxy=tuple(host.strip() for host in no_proxy.split(",") if host.strip()),
     )
+
+
+_SECRET = ("BUNDLE_PASSWORD", "BUNDLE_TOKEN", "DOCKER_AUTH_CONFIG")
+"""Variables that no other program gets to see."""
+
+
+def _login_files() -> tuple[Path, ...]:
+    """The files that may hold logins, absolute, the one to write first (containers-auth.json(5) for the later ones)."""
+    only = os.environ.get("REGISTRY_AUTH_FILE")
+    if only:
+        return (Path.cwd() / only,)
+    folder = os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker"
+    config = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    podman = [*([runtime] if runtime else []), config]
+    return Path.cwd() / folder / "config.json", *(Path.cwd() / each / "containers" / "auth.json" for each in podman)
 
 
 def _variable(name: str) -> str | None:

@@ -35,6 +35,8 @@ COMMANDS: dict[str, str] = {
     "verify": "modelops_bundle.ui.cli.verify:verify",
     "doctor": "modelops_bundle.ui.cli.doctor:doctor",
     "registry": "modelops_bundle.ui.cli.registry:registry",
+    "login": "modelops_bundle.ui.cli.login:login",
+    "logout": "modelops_bundle.ui.cli.logout:logout",
     "remote": "modelops_bundle.ui.cli.remote:remote",
     "config": "modelops_bundle.ui.cli.config:config",
     "completion": "modelops_bundle.ui.cli.completion:completion",
@@ -43,6 +45,7 @@ COMMANDS: dict[str, str] = {
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Work": ("init", "add", "rm", "ls", "status", "diff", "push", "pull", "restore", "clone", "apply"),
     "Look": ("tags", "inspect", "cat", "log", "verify", "doctor"),
+    "Trust": ("login", "logout"),
     "Registries": ("remote", "registry"),
     "See": ("config", "completion"),
 }

@@ -240,3 +240,62 @@ def test_unusable_tokens(token: object) -> None:
 def test_control_characters_in_a_challenge() -> None:
     with pytest.raises(Unauthorized):
         authenticator().challenged(HOST, PULL, 'Bearer realm="https://a.example/t",service="x\\\x01"', None)
+
+
+# --- tokens that are sent as they are, and logins of single repositories
+
+
+def test_a_registry_token_is_sent_as_it_is() -> None:
+    made = authenticator(Credentials("", "", None, "as-it-is"))
+    assert made.challenged(HOST, PULL, BEARER, None) is None
+    assert made.header(HOST, PULL) == "Bearer as-it-is"
+    assert made.wanted(HOST, PULL) is None
+
+
+@pytest.mark.parametrize("challenge", [BEARER, 'Basic realm="x"'])
+def test_a_registry_token_that_is_refused_goes_nowhere_else(challenge: str) -> None:
+    made = authenticator(Credentials("", "", None, "as-it-is"))
+    with pytest.raises(Unauthorized, match="refused this login"):
+        made.challenged(HOST, PULL, challenge, "Bearer as-it-is")
+    assert made.header(HOST, PULL) is None
+
+
+def test_a_registry_token_is_not_offered_where_basic_is_wanted() -> None:
+    with pytest.raises(Unauthorized, match="refused this login"):
+        authenticator(Credentials("", "", None, "as-it-is")).challenged(HOST, PULL, 'Basic realm="x"', None)
+
+
+def test_an_identity_token_is_not_offered_where_basic_is_wanted() -> None:
+    made = authenticator(Credentials("bob", "", "refresh-me"))
+    with pytest.raises(Unauthorized, match="refused user 'bob'"):
+        made.challenged(HOST, PULL, 'Basic realm="x"', None)
+    assert made.header(HOST, PULL) is None
+
+
+class ByRepository:
+    """Knows another login for each repository, and records what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+
+    def get(self, host: str, repository: str = "") -> Credentials | None:
+        self.asked.append((host, repository))
+        return Credentials(repository.replace("/", "-") or "nobody", "pw")
+
+
+def test_a_login_is_asked_for_by_host_and_repository() -> None:
+    source = ByRepository()
+    made = Authenticator(source, NetOptions())
+    scopes = [pull_scope("team/a"), push_scope("team/a"), f"{push_scope('b')} {pull_scope('c')}", ""]
+    for scope in scopes:
+        made.challenged(HOST, scope, 'Basic realm="x"', None)
+    assert source.asked == [(HOST.netloc, name) for name in ("team/a", "team/a", "b", "")]
+    assert made.header(HOST, scopes[0]) == Credentials("team-a", "pw").basic
+    assert made.header(HOST, scopes[2]) == Credentials("b", "pw").basic
+    assert made.header(HOST, pull_scope("c")) is None
+    assert "'team-a'" in made.refusal(HOST, scopes[0]).message
+
+
+def test_a_refusal_names_the_command_that_logs_in() -> None:
+    assert "bundle login registry.example" in str(authenticator().refusal(HOST, PULL).hint)
+    assert "bundle login registry.example" in str(authenticator(BOB).refusal(HOST, PULL).hint)

@@ -278,7 +278,7 @@ def redirect(url: str, status: int = 307) -> Raw:
 def test_redirects_take_the_range_along_and_leave_the_login() -> None:
     script = Script(redirect("https://s3.example/x"), Raw(200, b"x"))
     client = make(script, login=True)
-    client._auth._basic[client.options.registry("registry.example")] = "Basic " + CANARY
+    client._auth._fixed[client.options.registry("registry.example"), ""] = "Basic " + CANARY
     client.fetch(get(headers={"Range": "bytes=1-2", "Authorization": "own " + CANARY, "Cookie": CANARY}))
     assert script.sent[0].headers["Authorization"] == "Basic " + CANARY
     assert script.sent[1].headers["Range"] == "bytes=1-2"
@@ -288,7 +288,7 @@ def test_redirects_take_the_range_along_and_leave_the_login() -> None:
 def test_redirects_within_the_registry_keep_the_login() -> None:
     script = Script(redirect("/v2/other"), redirect("https://s3.example/x"), redirect(URL), Raw(200))
     client = make(script)
-    client._auth._basic[client.options.registry("registry.example")] = "Basic x"
+    client._auth._fixed[client.options.registry("registry.example"), ""] = "Basic x"
     client.fetch(get())
     assert ["Authorization" in sent.headers for sent in script.sent] == [True, True, False, True]
     assert script.sent[1].url == "https://registry.example/v2/other"
@@ -298,7 +298,7 @@ def test_redirects_within_the_registry_keep_the_login() -> None:
 def test_another_port_or_subdomain_gets_no_login(elsewhere: str) -> None:
     script = Script(redirect(elsewhere), Raw(200))
     client = make(script)
-    client._auth._basic[client.options.registry("registry.example")] = "Basic x"
+    client._auth._fixed[client.options.registry("registry.example"), ""] = "Basic x"
     client.fetch(get())
     assert "Authorization" not in script.sent[1].headers
 
