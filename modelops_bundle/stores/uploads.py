@@ -112,8 +112,8 @@ class Put:
             # It stays for the next run.
             raise
         except BundleError as error:
-            if session.offset and isinstance(error, (Unauthorized, Unavailable)):
-                # Who we are, or the way there, is in doubt; what has arrived is not.
+            if session.offset and isinstance(error, (Unauthorized, Unavailable)) and "status" not in error.facts:
+                # The login failed, not the upload: with a good one the next run goes on.
                 raise
             self._forget()
             session.discard()

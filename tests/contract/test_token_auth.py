@@ -92,8 +92,6 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ProcessR
 @pytest.fixture
 def world(servers: tuple[ProcessRegistry, TokenServer], monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     registry, tokens = servers
-    fresh = TokenServer.__init__.__code__  # the same port for the module, the same habits for each test
-    assert fresh
     tokens.asked.clear()
     tokens.granted.clear()
     tokens.faults.clear()
@@ -180,7 +178,7 @@ def test_a_mount_that_is_not_allowed_costs_an_upload(world: World) -> None:
 @pytest.mark.parametrize("data", [fresh_bytes(), DATA], ids=["small", "large"])
 def test_a_token_for_less_than_was_asked_is_an_error_and_no_loop(world: World, data: bytes, tmp_path: Path) -> None:
     with world.client(world.eve) as client:
-        with pytest.raises(Unauthorized, match="'eve'.*no token for repository:team/model:pull,push") as caught:
+        with pytest.raises(Unauthorized, match=r"'eve'.*no token for repository:team/model:pull,push") as caught:
             world.store(client, "team/model").put(describe(data), InFile(tmp_path / "f", data))
     assert caught.value.exit_code == 7
     assert len(world.tokens.asked) <= 3
@@ -291,31 +289,32 @@ def parts(method: str = "PATCH", nth: int = 1) -> Where:
 
 def test_a_long_upload_in_parts_goes_on_where_it_was(world: World, tmp_path: Path) -> None:
     """The token dies in the second part: the third is refused, and sent again with a new one."""
+    data = os.urandom(5 * PART)
     world.tokens.dying = 1
     held = world.proxy.fault(parts(), world.until_death(), at=PART + PART // 2, towards="up")
     with world.client() as client:
         store = world.store(client)
-        store.put(WHAT, InFile(tmp_path / "f", DATA))
+        store.put(describe(data), InFile(tmp_path / "f", data))
         assert held.used == 1
         assert 401 in world.statuses("PATCH")
-        assert len([one for one in world.statuses("PATCH") if one == 202]) == len(DATA) // PART
-        assert world.proxy.counts.up() <= len(DATA) + PART
-        assert read(store, WHAT) == DATA
+        assert len([one for one in world.statuses("PATCH") if one == 202]) == len(data) // PART
+        assert world.proxy.counts.up() <= len(data) + PART
+        assert read(store, describe(data)) == data
     assert len(world.tokens.granted) == 2
 
 
 def test_tokens_that_die_in_every_part(world: World, tmp_path: Path) -> None:
     """More logins than a request has attempts: what counts is that the upload gets on."""
-    monkey = world.store  # readability
-    assert monkey
     data = os.urandom(4 * PART)
     world.tokens.dying = 3
-    for part in range(3):
-        world.proxy.fault(parts(), world.until_death(), at=part * PART + PART // 2, towards="up")
+    # Every second one is refused and comes again.
+    held = [world.proxy.fault(parts(nth=nth), world.until_death(), at=PART // 2, towards="up") for nth in (1, 3, 5)]
     with Client(credentials=world.bob, policy=Policy(base=0.001, renew=2)) as client:
         store = world.store(client)
         store.put(describe(data), InFile(tmp_path / "f", data))
         assert read(store, describe(data)) == data
+    assert [rule.used for rule in held] == [1, 1, 1]
+    assert len(world.tokens.granted) == 4
 
 
 def test_a_single_put_is_sent_again(world: World, tmp_path: Path) -> None:
@@ -360,6 +359,7 @@ def test_between_the_blobs_and_the_manifest(world: World) -> None:
 
 
 def test_a_renewal_that_fails_for_a_moment(world: World, tmp_path: Path) -> None:
+    data = os.urandom(4 * PART)
     world.tokens.dying = 1
 
     def die() -> None:
@@ -369,8 +369,8 @@ def test_a_renewal_that_fails_for_a_moment(world: World, tmp_path: Path) -> None
     world.proxy.fault(parts(), Call(die), at=PART + PART // 2, towards="up")
     with world.client() as client:
         store = world.store(client)
-        store.put(WHAT, InFile(tmp_path / "f", DATA))
-        assert read(store, WHAT) == DATA
+        store.put(describe(data), InFile(tmp_path / "f", data))
+        assert read(store, describe(data)) == data
     assert [one.status for one in world.tokens.asked] == [200, 503, 500, 200]
     assert any(isinstance(event, Retrying) and event.key == "login" for event in world.events)
 
