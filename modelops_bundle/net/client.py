@@ -268,9 +268,10 @@ class Client:
         if _is_web_page(request, answer):
             return Transient(Unavailable(f"{host} answered {what} with HTML, not as a registry does", host=host))
         error = problems.of_status(answer.status, answer.headers, body, host=host, what=what)
-        if answer.status == 403 and Origin.of(answer.url) != Origin.of(request.url):
+        if answer.status == 403 and Origin.of(answer.url) != (asked := Origin.of(request.url)):
             # A signed address that expired; the one who signed it is asked again.
-            return Transient(error, cause="expired")
+            hint = f"{asked.netloc} sends its clients there with addresses that expire: check the clocks of both"
+            return Transient(Unauthorized(error.message, hint=hint, **error.facts), cause="expired")
         if answer.status in problems.TRANSIENT:
             return Transient(error, after=retry_after(answer.headers.get("retry-after"), time.time()))
         return error
