@@ -227,7 +227,9 @@ class Authenticator:
         realm = self._realm(origin, challenge)
         with self._lock:
             known = self._bearer.get(origin)
-            if known is not None and Origin.of(known.parameters["realm"]) != realm:
+            # Who took the password itself is its own token server.
+            first = Origin.of(known.parameters["realm"]) if known is not None else origin
+            if (known is not None or origin in self._basic) and realm != first:
                 raise Unauthorized(f"{origin.netloc} suddenly names another token server, {realm.netloc}")
             self._bearer[origin] = challenge
             self._basic.pop(origin, None)

@@ -239,7 +239,12 @@ def test_without_oauth() -> None:
 def test_basic_is_forgotten_when_the_registry_changes_its_mind() -> None:
     auth = authenticator(BOB)
     auth.challenged(HOST, PULL, "Basic realm=x", None)
-    assert log_in(auth) == "Bearer tok"
+    with pytest.raises(Unauthorized, match="another token server"):
+        auth.challenged(HOST, PULL, BEARER, BOB.basic)
+    wanted = auth.challenged(HOST, PULL, 'Bearer realm="https://registry.example/token"', BOB.basic)
+    assert wanted is not None
+    auth.granted(wanted, {"token": "tok"})
+    assert auth.header(HOST, PULL) == "Bearer tok"
 
 
 def test_basic() -> None:
