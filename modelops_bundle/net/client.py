@@ -65,6 +65,7 @@ class Client:
         self._throttle = throttle or Throttle(self.run.limits.rate, self._sleep)
         self._auth = Authenticator(credentials or Anonymous(), self.options)
         self._login = threading.RLock()
+        self._denied: set[tuple[str, str | None, bytes | None]] = set()
         self._transport = transport
         self._starting = threading.Lock()
 
@@ -187,6 +188,10 @@ class Client:
             raise Unavailable(f"the token server of {host} gave no usable token", host=host) from error
 
     def _ask_for_token(self, wanted: TokenRequest) -> Reply:
+        asked = (wanted.url, wanted.headers.get("Authorization"), wanted.body)
+        if asked in self._denied:
+            # The workers that waited for this one: asked by each of them, a server may lock the user out.
+            raise self._auth.refusal(wanted.origin)
         accept = frozenset([200, *_NO_OAUTH])
         request = Request(
             wanted.method, wanted.url, "token", wanted.headers, wanted.body, accept=accept, scope=None, key="login"
@@ -194,6 +199,7 @@ class Client:
         try:
             return self.fetch(request, MAX_TOKEN)
         except Unauthorized as error:
+            self._denied.add(asked)
             raise self._auth.refusal(wanted.origin) from error
         except NotFound as error:
             raise Unavailable(f"the token server of {wanted.origin.netloc} is not there") from error
@@ -268,10 +274,10 @@ class Client:
         if _is_web_page(request, answer):
             return Transient(Unavailable(f"{host} answered {what} with HTML, not as a registry does", host=host))
         error = problems.of_status(answer.status, answer.headers, body, host=host, what=what)
-        if answer.status == 403 and Origin.of(answer.url) != (asked := Origin.of(request.url)):
-            # A signed address that expired; the one who signed it is asked again.
+        if answer.status in (400, 403) and Origin.of(answer.url) != (asked := Origin.of(request.url)):
+            # A signed address that expired (400 at Google's store); the one who signed it is asked again.
             hint = f"{asked.netloc} sends its clients there with addresses that expire: check the clocks of both"
-            return Transient(Unauthorized(error.message, hint=hint, **error.facts), cause="expired")
+            return Transient(type(error)(error.message, hint=hint, **error.facts), cause="expired")
         if answer.status in problems.TRANSIENT:
             return Transient(error, after=retry_after(answer.headers.get("retry-after"), time.time()))
         return error

@@ -193,6 +193,41 @@ def test_a_wrong_password_is_sent_once(world: World) -> None:
     assert [one.status for one in world.tokens.asked] == [401]
 
 
+def test_workers_with_a_wrong_password_send_it_once(world: World) -> None:
+    workers = 8
+    gate = threading.Barrier(workers)
+    refused: list[int] = []
+    with world.client(Given(world.proxy.host, Credentials("bob", secret()))) as client:
+        store = world.store(client)
+
+        def work() -> None:
+            gate.wait(30)
+            try:
+                store.resolve("v1")
+            except Unauthorized as error:
+                refused.append(error.exit_code)
+
+        threads = [threading.Thread(target=work) for _ in range(workers)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+    assert refused == [7] * workers
+    assert len(world.tokens.asked) == 1
+
+
+def test_a_reader_who_pushes(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the command line: exit 7, who it was and what is missing."""
+    monkeypatch.setenv("BUNDLE_USERNAME", "eve")
+    monkeypatch.setenv("BUNDLE_PASSWORD", world.reader)
+    made = Bundle.create(tmp_path / "a", f"{world.proxy.host}/team/eves", {"a.txt": "a\n"})
+    error = made.refused(7, "push")
+    assert error["code"] == "unauthorized"
+    assert "'eve'" in error["message"] and "repository:team/eves:pull,push" in error["message"]
+    assert "rights" in error["hint"]
+    assert len(world.tokens.asked) <= 4
+
+
 def test_workers_ask_for_one_token(world: World) -> None:
     data = fresh_bytes()
     publish(world, "team/model", data)

@@ -500,7 +500,7 @@ def test_an_address_that_expired_is_asked_for_anew() -> None:
     def there(number: int) -> Raw:
         return redirect(f"https://s3.example/x?X-Amz-Signature={number}")
 
-    script = Script(there(1), Raw(403), there(2), Raw(200, b"x"))
+    script = Script(there(1), Raw(403), there(2), Raw(400), there(3), Raw(200, b"x"))
     assert make(script).fetch(get()).body == b"x"
     script = Script(*[raw for number in range(9) for raw in (there(number), Raw(403))])
     with pytest.raises(Unauthorized) as caught:
