@@ -8,7 +8,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +25,8 @@ from modelops_bundle.testing.contents import InFile
 from modelops_bundle.testing.store_contract import describe, make_manifest, put, read
 from tests.support.bundle import Bundle, call
 from tests.support.canary import secret
-from tests.support.fault_proxy import Call, Close, FaultProxy, Status, Where
+from tests.support.fault_proxy import ALWAYS, Action, Call, Close, FaultProxy, Status, Where
+from tests.support.http_wire import Head
 from tests.support.registry_process import ProcessRegistry, Unobtainable
 from tests.support.token_server import SERVICE, Signer, TokenServer, registry_with_tokens
 
@@ -34,6 +35,28 @@ DATA = os.urandom(5 * PART)
 WHAT = describe(DATA)
 
 pytestmark = pytest.mark.registry
+
+
+@dataclass(frozen=True)
+class Late(Action):
+    """Requests with the token `before` have the token `after` instead."""
+
+    before: str
+    after: str
+
+    def ask(self, asked: Head) -> Head:
+        same = asked.fields.get("authorization") == f"Bearer {self.before}"
+        return asked.having(authorization=f"Bearer {self.after}") if same else asked
+
+
+class Death(Action):
+    """The newest token dies, for the request that is about to go on as well."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def ask(self, asked: Head) -> Head:
+        return self._world.die().ask(asked)
 
 
 class World:
@@ -72,8 +95,17 @@ class World:
                 assert error.code == 401
                 return
 
+    def die(self) -> Late:
+        """The newest token is long past its time: the registry gets it as it is then, and says so."""
+        token = self.tokens.granted[-1]
+        late = self.tokens.expired(token)
+        self.wait_for_death(late)
+        found = Late(token, late)
+        self.proxy.fault(Where(), found, times=ALWAYS)
+        return found
+
     def until_death(self) -> Call:
-        """Hold what goes through until the newest token is dead."""
+        """Hold what goes through until the newest token, one that lives for seconds only, is dead."""
         return Call(lambda: self.wait_for_death(self.tokens.granted[-1]))
 
     def statuses(self, method: str) -> list[int]:
@@ -341,9 +373,8 @@ def test_a_long_upload_in_parts_goes_on_where_it_was(world: World, tmp_path: Pat
 def test_tokens_that_die_in_every_part(world: World, tmp_path: Path) -> None:
     """More logins than a request has attempts: what counts is that the upload gets on."""
     data = os.urandom(4 * PART)
-    world.tokens.dying = 3
     # Every second one is refused and comes again.
-    held = [world.proxy.fault(parts(nth=nth), world.until_death(), at=PART // 2, towards="up") for nth in (1, 3, 5)]
+    held = [world.proxy.fault(parts(nth=nth), Call(world.die), at=PART // 2, towards="up") for nth in (1, 3, 5)]
     with Client(credentials=world.bob, policy=Policy(base=0.001, renew=2)) as client:
         store = world.store(client)
         store.put(describe(data), InFile(tmp_path / "f", data))
@@ -354,8 +385,7 @@ def test_tokens_that_die_in_every_part(world: World, tmp_path: Path) -> None:
 
 def test_a_single_put_is_sent_again(world: World, tmp_path: Path) -> None:
     data = os.urandom(2 * PART - 1)
-    world.tokens.dying = 1
-    held = world.proxy.fault(Where("PUT", "upload"), world.until_death())
+    held = world.proxy.fault(Where("PUT", "upload"), Death(world))
     with world.client() as client:
         store = world.store(client)
         store.put(describe(data), InFile(tmp_path / "f", data))
@@ -382,23 +412,22 @@ def test_a_pull_goes_on(world: World) -> None:
 
 
 def test_between_the_blobs_and_the_manifest(world: World) -> None:
-    world.tokens.dying = 1
-    held = world.proxy.fault(Where("PUT", "manifest"), world.until_death())
+    held = world.proxy.fault(Where("PUT", "manifest"), Death(world))
     with world.client() as client:
         store = world.store(client)
         what, manifest = make_manifest(store, fresh_bytes())
         store.tag("v1", what, manifest, ANYTHING)
         assert store.resolve("v1") == what
     assert held.used == 1
+    assert world.statuses("PUT")[-2:] == [401, 201]
     assert len(world.tokens.granted) == 2
 
 
 def test_a_renewal_that_fails_for_a_moment(world: World, tmp_path: Path) -> None:
     data = os.urandom(4 * PART)
-    world.tokens.dying = 1
 
     def die() -> None:
-        world.wait_for_death(world.tokens.granted[-1])
+        world.die()
         world.tokens.faults.extend([503, 500])
 
     world.proxy.fault(parts(), Call(die), at=PART + PART // 2, towards="up")
@@ -414,10 +443,9 @@ def test_a_renewal_that_fails_for_a_moment(world: World, tmp_path: Path) -> None
 def test_a_renewal_that_fails_leaves_what_has_arrived(world: World, tmp_path: Path, status: int) -> None:
     data = os.urandom(4 * PART)
     journal = tmp_path / "uploads"
-    world.tokens.dying = 1
 
     def die() -> None:
-        world.wait_for_death(world.tokens.granted[-1])
+        world.die()
         world.tokens.faults.extend([status] * 9)
 
     world.proxy.fault(parts(), Call(die), at=PART + PART // 2, towards="up")

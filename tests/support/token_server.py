@@ -31,7 +31,7 @@ from cryptography.x509.oid import NameOID
 SERVICE, ISSUER = "tests", "tests-issuer"
 LEEWAY = 60
 """Seconds that distribution lets a token live on after its `exp`."""
-DYING = 3
+DYING = 6
 """Seconds that a dying token is good for: enough for what comes before the moment a test is about."""
 
 Rights = Mapping[str, str]
@@ -134,6 +134,11 @@ class TokenServer:
         bundle.write_bytes(self.signer.pem)
         token = {"realm": self.realm, "service": SERVICE, "issuer": ISSUER, "rootcertbundle": str(bundle)}
         return {"auth": {"token": token}}
+
+    def expired(self, token: str) -> str:
+        """The same token as it is after its time: signed, and long past its `exp`."""
+        claims = jwt.decode(token, options={"verify_signature": False})
+        return self.signer.sign({**claims, "exp": int(time.time()) - 10 * LEEWAY})
 
     # --- answers
 
