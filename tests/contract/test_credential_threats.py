@@ -380,6 +380,16 @@ def authority() -> trustme.CA:
     return trustme.CA()
 
 
+def with_tls(host: str) -> dict[str, Any]:
+    """The options that let a name of loopback have TLS."""
+    return {"insecure_hosts": (host,)}
+
+
+def through(port: int, login: str = "") -> dict[str, Any]:
+    """The options of a proxy."""
+    return {"proxy": f"http://{login}localhost:{port}"}
+
+
 def context_of(authority: trustme.CA, *names: str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert(*names).configure_cert(context)
@@ -397,7 +407,7 @@ def trusting(authority: trustme.CA, tmp_path: Path) -> str:
 @pytest.mark.parametrize("threat", THREATS)
 def test_no_login_leaves_tls(authority: trustme.CA, tmp_path: Path, threat: str, address: str, login: str) -> None:
     with World(login, context_of(authority, "localhost")) as world:
-        with world.client(ca_file=trusting(authority, tmp_path), insecure_hosts=(world.registry.host,)) as client:
+        with world.client(ca_file=trusting(authority, tmp_path), **with_tls(world.registry.host)) as client:
             world.log_in(client)
             THREATS[threat](world, address)
             act(Ours(client, world.registry.host))
@@ -411,7 +421,7 @@ def test_a_first_realm_without_tls_gets_nothing(authority: trustme.CA, tmp_path:
     for login in ("bearer", "identity"):
         with World(login, context_of(authority, "localhost")) as world:
             world.registry.realm = f"http://localhost:{world.elsewhere.port}/token"
-            with world.client(insecure_hosts=(world.registry.host,)) as client:
+            with world.client(**with_tls(world.registry.host)) as client:
                 act(Ours(client, world.registry.host))
             assert world.elsewhere.received == []
 
@@ -482,7 +492,7 @@ def test_proxy_and_registry_see_their_own_login_only(
     far.realm = "https://registry.example/token"
     who = Credentials("", "", refresh) if login == "identity" else Credentials("bob", password)
     with Tunnel(int(far.host.rpartition(":")[2])) as tunnel:
-        options = NetOptions(ca_file=trusting(authority, tmp_path), proxy=f"http://me:{word}@localhost:{tunnel.port}")
+        options = NetOptions(ca_file=trusting(authority, tmp_path), **through(tunnel.port, f"me:{word}@"))
         with Client(options, credentials=Given("registry.example", who)) as client:
             store = RegistryStore(client, "registry.example", "team/model")
             assert read(store, put(store, CONTENT)) == CONTENT
@@ -498,7 +508,7 @@ def test_proxy_and_registry_see_their_own_login_only(
 
 def test_a_proxy_that_wants_another_login_learns_nothing(far: Registry) -> None:
     with Tunnel(0, "407 Proxy Authentication Required") as tunnel:
-        options = NetOptions(proxy=f"http://localhost:{tunnel.port}")
+        options = NetOptions(**through(tunnel.port))
         given = Given("registry.example", Credentials("bob", secret()))
         with Client(options, credentials=given, policy=Policy(base=0.0)) as client:
             with pytest.raises(BundleError) as caught:
