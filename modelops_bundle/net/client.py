@@ -27,6 +27,10 @@ from modelops_bundle.net.throttle import Pieces, Throttle
 
 MAX_REDIRECTS = 5
 _REDIRECTS = frozenset([301, 302, 303, 307, 308])
+_LOGINS = 3
+"""Logins tried for one request: the first or a fresh one for a stale one, and one that allows more."""
+_NO_OAUTH = (404, 405)
+"""What token servers without OAuth2 answer to a POST."""
 
 Result = TypeVar("Result")
 
@@ -62,6 +66,7 @@ class Client:
         self.credentials = credentials or Anonymous()
         self._auth = Authenticator(self.credentials, self.options)
         self._login = threading.RLock()
+        self._denied: set[tuple[str, str | None, bytes | None]] = set()
         self._transport = transport
         self._starting = threading.Lock()
 
@@ -112,8 +117,8 @@ class Client:
         origin = Origin.of(request.url)
         login = self._login_for(origin, request)
         answer = self._follow(request, origin, login)
-        if answer.status == 401 and request.scope is not None and Origin.of(answer.url) == origin:
-            answer = self._after_challenge(request, origin, answer, login)
+        if request.scope is not None:
+            answer = self._after_login(request, origin, answer, login)
         if answer.status in request.accept and not _is_web_page(request, answer):
             return answer
         with answer:
@@ -133,19 +138,28 @@ class Client:
             header = self._renew(origin, request.scope, None, "")
         return header
 
-    def _after_challenge(self, request: Request, origin: Origin, answer: Answer, sent: str | None) -> Answer:
-        with answer:
-            answer.read_error()
+    def _after_login(self, request: Request, origin: Origin, answer: Answer, sent: str | None) -> Answer:
+        """`answer`, or the one to the same request with a better login than `sent`."""
         scope = request.scope or ""
-        login = self._renew(origin, scope, sent, answer.headers.get("www-authenticate", ""))
-        if not request.repeatable:
-            # Its body is spent. The caller may have another; the login is fresh by then.
-            raise Transient(self._auth.refusal(origin, scope), cause="renew")
-        again = self._follow(request, origin, login)
-        if again.status == 401:
-            with again:
+        for _ in range(_LOGINS):
+            if answer.status not in (401, 403) or Origin.of(answer.url) != origin:
+                if sent is not None:
+                    self._auth.accepted(sent, scope)
+                return answer
+            challenge = answer.headers.get("www-authenticate", "")
+            if answer.status == 403 and not self._auth.may_be_stale(origin, scope, sent, challenge):
+                return answer
+            with answer:
+                answer.read_error()
+            sent = self._renew(origin, scope, sent, challenge)
+            if not request.repeatable:
+                # Its body is spent. The caller may have another; the login is fresh by then.
+                raise Transient(self._auth.refusal(origin, scope), cause="renew")
+            answer = self._follow(request, origin, sent)
+        if answer.status == 401:
+            with answer:
                 raise self._auth.refusal(origin, scope)
-        return again
+        return answer
 
     def _renew(self, origin: Origin, scope: str, sent: str | None, challenge: str) -> str | None:
         """Get a login better than `sent`: one worker asks, the others wait and use what it got."""
@@ -153,30 +167,47 @@ class Client:
             known = self._auth.header(origin, scope)
             if known is not None and known != sent:
                 return known
-            wanted = (
-                self._auth.challenged(origin, scope, challenge, sent) if challenge else self._auth.wanted(origin, scope)
-            )
-            if wanted is not None:
-                self._auth.granted(wanted, self._get_token(wanted))
-            elif not challenge:
-                raise self._auth.refusal(origin, scope)
-            return self._auth.header(origin, scope)
+            if challenge:
+                wanted = self._auth.challenged(origin, scope, challenge, sent)
+            else:
+                wanted = None if self._auth.is_spent(origin, scope, sent) else self._auth.wanted(origin, scope)
+                if wanted is None:
+                    raise self._auth.refusal(origin, scope)
+            if wanted is None:
+                return self._auth.header(origin, scope)
+            return self._auth.granted(wanted, self._get_token(wanted))
 
     def _get_token(self, wanted: TokenRequest) -> Mapping[str, Any]:
-        request = Request(
-            wanted.method, wanted.url, "token", headers=wanted.headers, body=wanted.body, scope=None, key="login"
-        )
-        try:
-            reply = self.fetch(request, MAX_TOKEN)
-        except Unauthorized as error:
-            raise self._auth.refusal(wanted.origin, wanted.scope) from error
-        except NotFound as error:
+        host = wanted.origin.netloc
+        reply = self._ask_for_token(wanted)
+        plain = self._auth.without_oauth(wanted) if reply.status in _NO_OAUTH else None
+        if plain is not None:
+            reply = self._ask_for_token(plain)
+        if reply.status != 200:
             # Not "absent": that would read as if the repository were not there.
-            raise Unavailable(f"the token server of {wanted.origin.netloc} is not there") from error
+            what = "takes no identity tokens" if wanted.method == "POST" and plain is None else "is not there"
+            raise Unavailable(f"the token server of {host} {what}", host=host)
         try:
             return canonical.loads(reply.body, "the token server's answer", limit=MAX_TOKEN)
         except Corrupt as error:
-            raise Unavailable(f"the token server of {wanted.origin.netloc} gave no usable token") from error
+            raise Unavailable(f"the token server of {host} gave no usable token", host=host) from error
+
+    def _ask_for_token(self, wanted: TokenRequest) -> Reply:
+        asked = (wanted.url, wanted.headers.get("Authorization"), wanted.body)
+        if asked in self._denied:
+            # The workers that waited for this one: asked by each of them, a server may lock the user out.
+            raise self._auth.refusal(wanted.origin, wanted.scope)
+        accept = frozenset([200, *_NO_OAUTH])
+        request = Request(
+            wanted.method, wanted.url, "token", wanted.headers, wanted.body, accept=accept, scope=None, key="login"
+        )
+        try:
+            return self.fetch(request, MAX_TOKEN)
+        except Unauthorized as error:
+            self._denied.add(asked)
+            raise self._auth.refusal(wanted.origin, wanted.scope) from error
+        except NotFound as error:
+            raise Unavailable(f"the token server of {wanted.origin.netloc} is not there") from error
 
     # --- one exchange
 
@@ -248,6 +279,10 @@ class Client:
         if _is_web_page(request, answer):
             return Transient(Unavailable(f"{host} answered {what} with HTML, not as a registry does", host=host))
         error = problems.of_status(answer.status, answer.headers, body, host=host, what=what)
+        if answer.status in (400, 403) and Origin.of(answer.url) != (asked := Origin.of(request.url)):
+            # A signed address that expired (400 at Google's store); the one who signed it is asked again.
+            hint = f"{asked.netloc} sends its clients there with addresses that expire: check the clocks of both"
+            return Transient(type(error)(error.message, hint=hint, **error.facts), cause="expired")
         if answer.status in problems.TRANSIENT:
             return Transient(error, after=retry_after(answer.headers.get("retry-after"), time.time()))
         return error

@@ -430,6 +430,85 @@ def test_a_token_server_that_makes_no_sense_is_not_an_absence(answer: Raw) -> No
         make(Script(Raw(401, headers=BEARER), answer)).fetch(get(accept=frozenset([200, 404])))
 
 
+def stale(status: int = 403, **more: str) -> Raw:
+    words = "".join(f',{name}="{value}"' for name, value in more.items())
+    return Raw(status, headers={"www-authenticate": BEARER["www-authenticate"] + words})
+
+
+def tokens_asked(script: Script) -> int:
+    return sum("/token" in sent.url for sent in script.sent)
+
+
+@pytest.mark.parametrize("again", [Raw(403), Raw(401), stale(401), stale(403, error="invalid_token")])
+def test_a_token_that_worked_is_renewed_whatever_says_that_it_is_stale(again: Raw) -> None:
+    script = Script(Raw(401, headers=BEARER), token(), Raw(200), again, token("new"), Raw(200, b"x"))
+    client = make(script, login=True)
+    client.fetch(get(scope="s"))
+    assert client.fetch(get(scope="s")).body == b"x"
+
+
+@pytest.mark.parametrize("refusal", [lambda: Raw(403), lambda: Raw(401), lambda: stale(401), lambda: stale(403)])
+def test_a_new_token_that_is_refused_is_the_last(refusal: Callable[[], Raw]) -> None:
+    script = Script(
+        Raw(401, headers=BEARER), token(), Raw(200), refusal(), token("new"), *[refusal() for _ in range(9)]
+    )
+    client = make(script, login=True)
+    client.fetch(get(scope="s"))
+    with pytest.raises(Unauthorized):
+        client.fetch(get(scope="s"))
+    assert tokens_asked(script) == 2
+    assert len(script.sent) == 6
+
+
+def test_a_403_to_nobody_or_to_a_password_is_an_answer() -> None:
+    script = Script(Raw(403))
+    with pytest.raises(Unauthorized):
+        make(script, login=True).fetch(get())
+    basic = Script(Raw(401, headers={"www-authenticate": "Basic realm=x"}), Raw(200), Raw(403))
+    client = make(basic, login=True)
+    client.fetch(get())
+    with pytest.raises(Unauthorized):
+        client.fetch(get())
+    assert (len(script.sent), len(basic.sent)) == (1, 3)
+
+
+def test_a_scope_that_is_missed_is_asked_for_once() -> None:
+    def narrow() -> Raw:
+        return stale(error="insufficient_scope", scope="repository:a:pull,delete")
+
+    script = Script(Raw(401, headers=BEARER), token(), narrow(), token("wide"), narrow())
+    with pytest.raises(Unauthorized, match="grants no token for repository:a:pull"):
+        make(script, login=True).fetch(get(scope="repository:a:pull"))
+    assert len(script.sent) == 5
+    assert "delete" in script.sent[3].url
+
+
+@pytest.mark.parametrize("status", [404, 405])
+def test_a_token_server_without_oauth(status: int) -> None:
+    script = Script(Raw(401, headers=BEARER), Raw(status), token(), Raw(200))
+    source = Given("registry.example", Credentials("bob", "", CANARY))
+    Client(NetOptions(), credentials=source, transport=script).fetch(get())
+    assert [sent.method for sent in script.sent] == ["GET", "POST", "GET", "GET"]
+    assert script.sent[2].headers["Authorization"] == Credentials("bob", CANARY).basic
+    script = Script(Raw(401, headers=BEARER), Raw(status))
+    nobody = Given("registry.example", Credentials("", "", CANARY))
+    with pytest.raises(Unavailable, match="takes no identity tokens"):
+        Client(NetOptions(), credentials=nobody, transport=script).fetch(get())
+
+
+def test_an_address_that_expired_is_asked_for_anew() -> None:
+    def there(number: int) -> Raw:
+        return redirect(f"https://s3.example/x?X-Amz-Signature={number}")
+
+    script = Script(there(1), Raw(403), there(2), Raw(400), there(3), Raw(200, b"x"))
+    assert make(script).fetch(get()).body == b"x"
+    script = Script(*[raw for number in range(9) for raw in (there(number), Raw(403))])
+    with pytest.raises(Unauthorized) as caught:
+        make(script).fetch(get())
+    assert "clocks" in (caught.value.hint or "")
+    assert len(script.sent) == 6
+
+
 def test_a_huge_token_is_refused() -> None:
     with pytest.raises(BundleError):
         make(Script(Raw(401, headers=BEARER), Raw(200, bytes(300_000)))).fetch(get())
