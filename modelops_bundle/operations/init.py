@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelops_bundle.model.reference import parse
-from modelops_bundle.operations import remote_state
+from modelops_bundle.operations import remote_state, remotes
 from modelops_bundle.operations.session import Session, remote_place
 from modelops_bundle.workspace import layout
-from modelops_bundle.workspace.config import DEFAULT_TAG
+from modelops_bundle.workspace.config import DEFAULT_REMOTE, DEFAULT_TAG
 from modelops_bundle.workspace.project import Project
 
 
@@ -34,10 +34,11 @@ def init(session: Session, root: Path, reference: str | None, *, adopt: bool = F
     if adopt and reference is not None:
         # Asked before anything is made: a remote that cannot answer leaves nothing behind for the next try.
         target = place if place.tag is not None else place.at(DEFAULT_TAG)
-        asking = Session(None, session.run, session.options, cwd=session.cwd)
+        asking = Session(None, session.run, session.options, cwd=session.cwd, around=session.around)
         asking.store(target, create=True)
         found = remote_state.look_up(asking, target)
     project = Project.create(root, str(place.at()), place.tag)
+    remotes.remember(project, DEFAULT_REMOTE, session.options)
     if found is not None:
         with project.locked():
             Session(project, session.run, session.options, cwd=root).seen.put(found.sighting)

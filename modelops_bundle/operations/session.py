@@ -19,7 +19,7 @@ from modelops_bundle.model.reference import Reference, is_service_tag, parse
 from modelops_bundle.operations.options import Options
 from modelops_bundle.stores.schemes import open_store
 from modelops_bundle.workspace import layout
-from modelops_bundle.workspace.config import Remote
+from modelops_bundle.workspace.config import Config, Remote
 from modelops_bundle.workspace.index import Index
 from modelops_bundle.workspace.project import Project
 from modelops_bundle.workspace.seen import Seen, Sighting
@@ -297,12 +297,12 @@ class Session:
         from modelops_bundle.operations.wiring import make_client
 
         remote = self.remote_of(reference)
-        if remote is not None and remote.ca_file is not None:
-            remote = replace(remote, ca_file=str(self.project.root / remote.ca_file))
+        config = self.project.config if self.has_project else Config({}).layered(*self.around)
+        root = self.project.root if self.has_project else self.cwd
         # A login from the environment names no host: inside a bundle it is meant for its remotes, and nobody else.
         hosts = {known.reference.host for known in self.remotes.values() if known.reference.scheme == "oci"}
         trusted = not hosts or reference.host in hosts
-        client = make_client(self.options, remote, reference.host, self.run, trusted=trusted)
+        client = make_client(self.options, remote, reference.host, self.run, trusted=trusted, config=config, root=root)
         self.run.stoppers.append(client.abort)
         self._clients.append(client)
         return client

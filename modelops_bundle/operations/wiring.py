@@ -2,33 +2,77 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
 from modelops_bundle import __version__
 from modelops_bundle.events import Run
 from modelops_bundle.net.client import Client
 from modelops_bundle.net.credentials import Chain, Credentials, CredentialSource, DockerConfig, Given
-from modelops_bundle.net.options import NetOptions
+from modelops_bundle.net.options import HostOptions, NetOptions
 from modelops_bundle.operations.options import Options
-from modelops_bundle.workspace.config import Remote
+from modelops_bundle.workspace.config import Config, Remote
 
 
-def make_client(options: Options, remote: Remote | None, host: str, run: Run, *, trusted: bool = True) -> Client:
+def make_client(
+    options: Options,
+    remote: Remote | None,
+    host: str,
+    run: Run,
+    *,
+    trusted: bool = True,
+    config: Config | None = None,
+    root: Path | None = None,
+) -> Client:
     """A client for the registry at `host`, with that remote's own settings where the options are silent.
 
     :param trusted: the user name and password that were given without a host are meant for this one.
+    :param config: what is set about hosts. :param root: what paths in `remote` and `config` are relative to.
     """
-    plain = options.plain_http or (remote is not None and remote.plain_http)
-    ca_file = str(options.ca_file) if options.ca_file else remote.ca_file if remote is not None else None
-    net = NetOptions(
-        ca_file=ca_file,
-        plain_http_hosts=(host,) if plain else (),
-        user_agent=f"modelops-bundle/{__version__}",
-        stall_timeout=options.timeout,
-        proxy=options.proxy,
-        no_proxy=options.no_proxy,
-    )
     sources: list[CredentialSource] = []
     if trusted and options.username is not None and options.password is not None:
         sources.append(Given(host, Credentials(options.username, options.password)))
     if options.docker_config is not None:
         sources.append(DockerConfig(options.docker_config, run.notice))
+    net = net_options(options, remote, host, (config or Config({})).hosts(), root or Path())
     return Client(net, credentials=Chain(sources), run=run)
+
+
+def net_options(
+    options: Options, remote: Remote | None, host: str, hosts: Mapping[str, HostOptions], root: Path
+) -> NetOptions:
+    """How to talk to `host`: as the caller says, its variables, the remote, the host's own settings, those of all hosts.
+
+    :param root: what paths in `remote` and `hosts` are relative to.
+    """
+    known = {name: _anchored(each, root) for name, each in hosts.items()}
+    set_ = known.get(host, HostOptions())
+    if remote is not None:
+        set_ = _deciding(_anchored(remote.options, root), set_)
+    own = _deciding(options.given, options.ambient.over(set_))
+    trust = own.ca_file or options.defaults.ca_file
+    if own.plain_http is None:
+        own = replace(own, plain_http=options.defaults.plain_http)
+    if own.ca_file is not None and not options.given.over(set_).means_tls:
+        # A variable stands for many hosts: it makes no registry on this machine one with TLS.
+        own = replace(own, ca_file=None)
+    return NetOptions(
+        ca_file=trust,
+        hosts={**known, host: own},
+        user_agent=f"modelops-bundle/{__version__}",
+        stall_timeout=options.timeout,
+        http_proxy=options.http_proxy,
+        https_proxy=options.https_proxy,
+        no_proxy=options.no_proxy,
+    )
+
+
+def _deciding(above: HostOptions, below: HostOptions) -> HostOptions:
+    """`above` over `below`; what makes sense with TLS only decides for it."""
+    return above.over(replace(below, plain_http=None) if above.means_tls else below)
+
+
+def _anchored(said: HostOptions, root: Path) -> HostOptions:
+    paths = {name: str(root / value) for name, value in said.said().items() if isinstance(value, str)}
+    return replace(said, **paths)  # type: ignore[arg-type]

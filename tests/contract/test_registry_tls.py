@@ -13,7 +13,7 @@ import pytest
 from modelops_bundle.errors import Unavailable
 from modelops_bundle.net.client import Client
 from modelops_bundle.net.exchange import Request
-from modelops_bundle.net.options import NetOptions
+from modelops_bundle.net.options import HostOptions, NetOptions
 from modelops_bundle.stores.registry import RegistryStore
 from modelops_bundle.testing import actions
 from modelops_bundle.testing.contents import InFile
@@ -58,13 +58,13 @@ def test_an_authority_that_was_named_is_trusted(registry: Registry, certificate:
     with Client(NetOptions(ca_file=str(certificate / "cert.pem"))) as client:
         assert client.fetch(root(registry)).status == 200
         wrong_name = registry.url.replace("localhost", "127.0.0.1")
-        with pytest.raises(Unavailable, match="not trusted"):
+        with pytest.raises(Unavailable, match="for another host"):
             client.fetch(Request("GET", f"{wrong_name}/v2/", "root"))
 
 
 def test_a_host_named_insecure_is_not_checked(registry: Registry) -> None:
     data = bytes(range(256)) * 12_000
-    with Client(NetOptions(insecure_hosts=(registry.host,))) as client:
+    with Client(NetOptions(hosts={registry.host: HostOptions(insecure=True)})) as client:
         store = RegistryStore(client, registry.host, "team/model")
         store.put(describe(data), Pieces(data, 1024 * 1024))
         assert read(store, describe(data)) == data
@@ -76,7 +76,7 @@ def test_a_host_named_insecure_is_not_checked(registry: Registry) -> None:
 
 def test_a_file_goes_through_tls_too(registry: Registry, tmp_path: Path) -> None:
     data = bytes(range(256)) * 12_000
-    with Client(NetOptions(insecure_hosts=(registry.host,))) as client:
+    with Client(NetOptions(hosts={registry.host: HostOptions(insecure=True)})) as client:
         store = RegistryStore(client, registry.host, "team/model")
         file = InFile(tmp_path / "f", data)
         assert store.upload("f", len(data), file) == describe(data).digest
@@ -87,7 +87,7 @@ def test_a_file_goes_through_tls_too(registry: Registry, tmp_path: Path) -> None
 
 
 def test_tls_to_a_plain_server_is_named() -> None:
-    with Registry() as plain, Client(NetOptions(insecure_hosts=(plain.host,))) as client:
+    with Registry() as plain, Client(NetOptions(hosts={plain.host: HostOptions(insecure=True)})) as client:
         with pytest.raises(Unavailable, match="does not speak TLS") as caught:
             RegistryStore(client, plain.host, "team/model").resolve("v1")
     assert "--plain-http" in (caught.value.hint or "")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from modelops_bundle.errors import BundleError, ConfigError, Corrupt
-from modelops_bundle.net.options import NetOptions, Origin, is_local, is_loopback, is_metadata
+from modelops_bundle.net.options import HostOptions, NetOptions, Origin, is_local, is_loopback, is_metadata
 
 
 @pytest.mark.parametrize(
@@ -52,11 +52,14 @@ def test_local_literals() -> None:
     ],
 )
 def test_the_origin_of_a_registry(host: str, expected: str) -> None:
-    assert str(NetOptions(plain_http_hosts=("plain.lan:5000",)).registry(host)) == expected
+    assert str(NetOptions(hosts={"plain.lan:5000": HostOptions(plain_http=True)}).registry(host)) == expected
 
 
 def test_an_insecure_loopback_host_speaks_tls() -> None:
-    assert str(NetOptions(insecure_hosts=("localhost:5000",)).registry("localhost:5000")) == "https://localhost:5000"
+    assert (
+        str(NetOptions(hosts={"localhost:5000": HostOptions(insecure=True)}).registry("localhost:5000"))
+        == "https://localhost:5000"
+    )
 
 
 @pytest.mark.parametrize(
@@ -104,12 +107,12 @@ def test_origins_compare_by_effective_port() -> None:
     ],
 )
 def test_hosts_outside_the_proxy(rule: str, bypassed: bool) -> None:
-    options = NetOptions(proxy="http://proxy:3128", no_proxy=(rule,))
+    options = NetOptions(http_proxy="http://proxy:3128", https_proxy="http://proxy:3128", no_proxy=(rule,))
     assert (options.proxy_for(Origin.of("https://ghcr.io/")) is None) is bypassed
 
 
 def test_networks_outside_the_proxy() -> None:
-    options = NetOptions(proxy="http://proxy:3128", no_proxy=("10.0.0.0/8",))
+    options = NetOptions(http_proxy="http://proxy:3128", https_proxy="http://proxy:3128", no_proxy=("10.0.0.0/8",))
     assert options.proxy_for(Origin.of("http://10.1.2.3/")) is None
     assert options.proxy_for(Origin.of("http://11.1.2.3/")) == "http://proxy:3128"
     assert options.proxy_for(Origin.of("http://localhost:5000/")) is None

@@ -9,6 +9,7 @@ import pytest
 
 from modelops_bundle.errors import BundleError, ConfigError, UsageError
 from modelops_bundle.model.reference import Reference
+from modelops_bundle.net.options import HostOptions
 from modelops_bundle.workspace.config import KEYS, Config, edit, key_rule, parse_value
 
 TEXT = """\
@@ -59,7 +60,7 @@ def test_remotes_are_read(path: Path) -> None:
     origin, backup = found["origin"], found["backup"]
     assert (origin.reference, origin.tag, origin.race) == (Reference("oci", "reg.io/team/model"), "nightly", "strict")
     assert str(origin.default) == "reg.io/team/model:nightly"
-    assert (backup.tag, backup.race, backup.plain_http, backup.ca_file) == ("t", "default", True, "ca.pem")
+    assert (backup.tag, backup.race, backup.options) == ("t", "default", HostOptions(plain_http=True, ca_file="ca.pem"))
     assert str(backup.default) == "layout:/backup:old"
 
 
