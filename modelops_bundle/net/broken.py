@@ -25,10 +25,18 @@ def translate(error: Exception, origin: Origin, options: NetOptions) -> Transien
     if isinstance(error, failures.ProxyError):
         return _to_proxy(error, cause, reason, host, through or "")
     if isinstance(error, failures.SSLError) or isinstance(cause, ssl.SSLError):
-        return tls.problem(reason, host, options.at(origin)) or _broken(f"TLS with {host} failed: {reason}", host)
+        return tls.problem(reason, host, options.at(origin)) or _end_of_tls(reason, host)
     if through is not None and isinstance(error, failures.NewConnectionError):
         return proxy.problem(reason, host, through)
     return _connecting(error, cause, reason, origin) or _established(error, reason, host, options)
+
+
+def _end_of_tls(reason: str, host: str) -> Transient:
+    found = _broken(f"TLS with {host} failed: {reason}", host)
+    if "EOF" in reason:
+        # In TLS 1.3 a server refuses a client after the handshake; who still sends may see no more than the end.
+        found.error.hint = "check the network; perhaps the server wants another client certificate (--client-cert)"
+    return found
 
 
 def _to_proxy(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelops_bundle.model.reference import parse
@@ -15,11 +16,12 @@ from modelops_bundle.workspace.project import Project
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Where the bundle is, its remote, and the digest it adopted as seen."""
+    """Where the bundle is, its remote, the digest it adopted as seen, and what was remembered of the remote's host."""
 
     root: Path
     remote: str
     adopted: str | None = None
+    settings: Mapping[str, bool | str] = field(default_factory=dict)
 
 
 def init(session: Session, root: Path, reference: str | None, *, adopt: bool = False) -> Result:
@@ -38,11 +40,11 @@ def init(session: Session, root: Path, reference: str | None, *, adopt: bool = F
         asking.store(target, create=True)
         found = remote_state.look_up(asking, target)
     project = Project.create(root, str(place.at()), place.tag)
-    remotes.remember(project, DEFAULT_REMOTE, session.options)
+    settings = remotes.remember(project, DEFAULT_REMOTE, session.options)
     if found is not None:
         with project.locked():
             Session(project, session.run, session.options, cwd=root).seen.put(found.sighting)
-    return Result(root, str(place.at()), str(found.digest) if found is not None else None)
+    return Result(root, str(place.at()), str(found.digest) if found is not None else None, settings)
 
 
 def see(session: Session, reference: str | None) -> str | None:

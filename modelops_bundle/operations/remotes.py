@@ -11,7 +11,7 @@ from modelops_bundle.model.reference import is_remote_name
 from modelops_bundle.net.options import HostOptions
 from modelops_bundle.operations.options import Options
 from modelops_bundle.operations.session import Session, remote_place
-from modelops_bundle.workspace.config import Remote
+from modelops_bundle.workspace.config import DEFAULT_REMOTE, Remote
 from modelops_bundle.workspace.project import Project
 
 _NAMES = tuple(field.name for field in fields(HostOptions))
@@ -37,13 +37,21 @@ def _portable(path: str, root: Path) -> str:
     return absolute.relative_to(root).as_posix() if absolute.is_relative_to(root) else str(absolute)
 
 
-def remember(project: Project, name: str, options: Options) -> None:
-    """Store what the caller said of its hosts with the remote `name`, when that is a registry."""
+def remember(project: Project, name: str, options: Options) -> dict[str, bool | str]:
+    """Store what the caller said of its hosts with the remote `name`, when that is a registry; what was stored."""
     remote = project.config.remotes().get(name)
     said = settings(options, project.root)
-    if said and remote is not None and remote.reference.scheme == "oci":
-        with project.locked():
-            project.edit_config(_changes(name, said))
+    if not said or remote is None or remote.reference.scheme != "oci":
+        return {}
+    with project.locked():
+        project.edit_config(_changes(name, said))
+    return said
+
+
+def stored(options: Options, project: Project) -> dict[str, bool | str]:
+    """What `remember` stored of what the caller said, when a bundle was made."""
+    remote = project.own_config().remotes()[DEFAULT_REMOTE]
+    return remote.options.said() if options.given.said() else {}
 
 
 def _changes(name: str, said: dict[str, bool | str]) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import ssl
 from dataclasses import dataclass
 from datetime import datetime
@@ -37,6 +38,7 @@ class Authority:
     def __init__(self, directory: Path, name: str = "ca") -> None:
         self._directory = directory / name
         self._directory.mkdir(parents=True)
+        self._numbers = itertools.count()
         self._ca = trustme.CA()
         self.file = self._directory / "ca.pem"
         self._ca.cert_pem.write_to_path(str(self.file))
@@ -44,8 +46,8 @@ class Authority:
     def issue(self, *names: str, expires: datetime | None = None) -> Identity:
         """A certificate for `names`: hosts, addresses, or the mail address of a client."""
         made = self._ca.issue_cert(*names, not_after=expires)
-        base = self._directory / names[0].replace(":", "_").replace("@", "_")
-        found = Identity(*(base.with_name(f"{base.name}-{part}.pem") for part in ("cert", "key", "both")))
+        number = next(self._numbers)
+        found = Identity(*(self._directory / f"{number}-{part}.pem" for part in ("cert", "key", "both")))
         made.private_key_pem.write_to_path(str(found.key))
         made.private_key_and_cert_chain_pem.write_to_path(str(found.both))
         for part in made.cert_chain_pems:

@@ -10,6 +10,7 @@ from modelops_bundle.operations.session import Session
 from modelops_bundle.ui.cli.bundle import options, remembered, surrounding
 from modelops_bundle.ui.cli.command import Context, command
 from modelops_bundle.ui.cli.pull import result_lines
+from modelops_bundle.workspace.project import Project
 
 
 @command("clone", example="bundle clone registry.example.com/team/model:v1\nbundle clone ./other-bundle copy")
@@ -20,6 +21,6 @@ def clone(context: Context, reference: str, into: str | None) -> None:
     with context.run() as run:
         here = Session(None, run, options(context), cwd=context.settings.directory, around=surrounding(context))
         root, done = operation.clone(here, reference, into)
-    said = remotes.settings(here.options, root)
+    said = remotes.stored(here.options, Project(root))
     lines = [f"Cloned into {root}", *remembered("origin", said), *result_lines(done)]
     context.out.result({"root": str(root), **done.to_json()} | ({"settings": said} if said else {}), lines)

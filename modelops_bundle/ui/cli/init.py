@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from modelops_bundle.operations import init as operation
-from modelops_bundle.operations import remotes
 from modelops_bundle.operations.session import Session
 from modelops_bundle.ui.cli.bundle import options, remembered, surrounding
 from modelops_bundle.ui.cli.command import Context, command
@@ -25,11 +24,11 @@ def init(context: Context, reference: str | None, adopt: bool) -> None:
     with context.run() as run:
         here = Session(None, run, options(context), cwd=directory, around=surrounding(context))
         done = operation.init(here, directory, reference, adopt=adopt)
-    said = remotes.settings(here.options, done.root) if reference is not None else {}
-    stored = {"settings": said} if said else {}
-    lines = [f"Initialised a bundle in {done.root}; remote origin is {done.remote}", *remembered("origin", said)]
+    lines = [
+        f"Initialised a bundle in {done.root}; remote origin is {done.remote}",
+        *remembered("origin", done.settings),
+    ]
     if adopt:
         lines.append(f"Adopted {done.adopted}" if done.adopted else "The remote holds nothing yet")
-    context.out.result(
-        {"root": str(done.root), "remote": done.remote, "adopted": done.adopted, "settings": said}, lines
-    )
+    document: dict[str, object] = {"root": str(done.root), "remote": done.remote, "adopted": done.adopted}
+    context.out.result(document | ({"settings": done.settings} if done.settings else {}), lines)
