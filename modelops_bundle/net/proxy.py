@@ -74,9 +74,10 @@ def through_socks(
             hint="pip install 'modelops-bundle[socks]'",
         ) from error
     try:
-        if not parse_url(proxy).port:
-            # pysocks would take 1080 and complain about None first.
-            proxy = parse_url(proxy)._replace(port=1080).url
+        parts = parse_url(proxy)
+        if not parts.host:
+            raise failures.LocationValueError("no host")
+        proxy = parts.url if parts.port else parts._replace(port=1080).url  # which pysocks does not know
         manager = socks.SOCKSProxyManager(proxy, **settings)
     except (failures.HTTPError, ValueError) as error:
         raise ConfigError(f"not the URL of a proxy: {shown(proxy)}", hint="write socks5h://HOST:PORT") from error
@@ -88,8 +89,10 @@ def problem(reason: str, host: str, proxy: str) -> Transient | BundleError:
 
     :param reason: in the words of the proxy or of the operating system.
     """
+    # The words before these are urllib3's own.
+    reason = reason.rpartition("new connection: ")[2]
     text = reason.lower()
-    if "407" in text or "authentication" in text or "unacceptable" in text:
+    if "connection failed: 407" in text or "authentication" in text or "unacceptable" in text:
         return wants_login(proxy)
     facts = {"host": host, "proxy": shown(proxy)}
     if "tunnel connection failed: 4" in text or "ruleset" in text:

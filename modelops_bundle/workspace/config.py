@@ -168,10 +168,12 @@ def _split(key: str) -> list[str]:
 
 def _check_host(host: str) -> None:
     try:
-        parse(f"oci://{host}/x")
-    except UsageError as error:
+        known = parse(f"oci://{host}/x").host == host.lower()
+    except UsageError:
+        known = False
+    if not known:
         hint = 'write HOST or HOST:PORT, as in hosts."registry.example.com:5000".ca_file'
-        raise ConfigError(f"hosts.{host}: not a host", hint=hint) from error
+        raise ConfigError(f"hosts.{host}: not a host", hint=hint)
 
 
 def _host_options(where: str, table: Mapping[str, Any]) -> HostOptions:

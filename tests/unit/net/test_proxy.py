@@ -59,6 +59,7 @@ def test_socks_has_a_port_of_its_own_and_looks_up_names_where_it_says() -> None:
 def test_without_the_extra_it_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "socks", None)
     monkeypatch.delitem(sys.modules, "urllib3.contrib.socks", raising=False)
+    monkeypatch.delattr("urllib3.contrib.socks", raising=False)
     with pytest.raises(ConfigError) as caught:
         through_socks(f"socks5h://me:{secret()}@proxy.example:1080", {})
     assert "modelops-bundle[socks]" in (caught.value.hint or "")
