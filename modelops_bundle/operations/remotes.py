@@ -59,6 +59,7 @@ def _changes(name: str, said: dict[str, bool | str]) -> dict[str, object]:
     # The key of the certificate before would not fit; and these are for TLS.
     replaced = ["client_key"] if "client_cert" in said else []
     replaced += ["plain_http"] if said.keys() & {"insecure", "ca_file", "client_cert"} else []
+    replaced += ["insecure"] if "plain_http" in said else []
     for key in replaced:
         changes.setdefault(f"remotes.{name}.{key}", None)
     return changes

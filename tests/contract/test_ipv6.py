@@ -60,7 +60,7 @@ def journey(place: str, tmp_path: Path, *flags: str) -> None:
     assert (tmp_path / "b/model.bin").read_bytes() == BIG
     assert {tag["tag"] for tag in made.json("tags")["tags"]} == {"latest", "v1"}
     Bundle(tmp_path / "b").commit({"more.txt": "more\n"})
-    made.run("pull")
+    made.run("pull", ":latest")
     assert made.read("more.txt") == "more\n"
 
 
