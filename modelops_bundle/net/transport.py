@@ -54,10 +54,8 @@ class _Busy:
 
 
 def _end(sock: Any) -> None:
-    # urllib3's TLS inside of TLS, to an https proxy, has no `shutdown` of its own.
-    ending = sock if hasattr(sock, "shutdown") else sock.socket
     with suppress(OSError):
-        ending.shutdown(socket.SHUT_RDWR)
+        sock.shutdown(socket.SHUT_RDWR)
 
 
 class _Patient:
@@ -73,6 +71,12 @@ class _Patient:
         if self.sock is not None:
             self.sock.settimeout(self.stall)
             self.busy.add(self.sock)
+
+    def connect(self) -> None:
+        super().connect()  # type: ignore[misc]
+        if not hasattr(self.sock, "shutdown"):
+            # urllib3's TLS inside of TLS, to an https proxy, leaves it out; who waits could not be woken.
+            self.sock.shutdown = self.sock.socket.shutdown
 
     def _tunnel(self) -> None:
         # A proxy may think for long before it says whether it connects.

@@ -11,6 +11,7 @@ from modelops_bundle.events import Run
 from modelops_bundle.net.client import Client
 from modelops_bundle.net.credentials import Chain, Credentials, CredentialSource, DockerConfig, Given
 from modelops_bundle.net.options import HostOptions, NetOptions
+from modelops_bundle.net.retry import Policy
 from modelops_bundle.operations.options import Options
 from modelops_bundle.workspace.config import Config, Remote
 
@@ -28,15 +29,18 @@ def make_client(
     """A client for the registry at `host`, with that remote's own settings where the options are silent.
 
     :param trusted: the user name and password that were given without a host are meant for this one.
-    :param config: what is set about hosts. :param root: what paths in `remote` and `config` are relative to.
+    :param config: what is set about hosts and waiting. :param root: what paths in `remote` and `config` are relative to.
     """
     sources: list[CredentialSource] = []
     if trusted and options.username is not None and options.password is not None:
         sources.append(Given(host, Credentials(options.username, options.password)))
     if options.docker_config is not None:
         sources.append(DockerConfig(options.docker_config, run.notice))
-    net = net_options(options, remote, host, (config or Config({})).hosts(), root or Path())
-    return Client(net, credentials=Chain(sources), run=run)
+    config = config or Config({})
+    net = net_options(options, remote, host, config.hosts(), root or Path())
+    patience = config.get("limits.retry_wait")
+    policy = None if patience is None else Policy(patience=float(patience))
+    return Client(net, credentials=Chain(sources), run=run, policy=policy)
 
 
 def net_options(

@@ -71,6 +71,7 @@ KEYS: Mapping[str, Callable[[str], Any]] = {
     "limits.connections": _positive,
     "limits.jobs": _positive,
     "limits.rate": _rate,
+    "limits.retry_wait": _seconds,
     "limits.timeout": _seconds,
     "plain_http": _boolean,
     "ca_file": _text,

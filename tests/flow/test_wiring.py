@@ -13,8 +13,9 @@ from modelops_bundle.model.reference import parse
 from modelops_bundle.net.options import HostOptions, NetOptions
 from modelops_bundle.operations.options import Options
 from modelops_bundle.operations.wiring import make_client, net_options
+from modelops_bundle.testing.actions import Status
 from modelops_bundle.testing.registry import Registry
-from modelops_bundle.workspace.config import Remote
+from modelops_bundle.workspace.config import Config, Remote
 from tests.support.bundle import Bundle
 
 HOST = "registry.example.com"
@@ -96,6 +97,22 @@ def test_loopback_has_tls_where_somebody_says_so_and_not_for_a_variable() -> Non
     assert not plain(Options(insecure=True))
     assert not plain(Options(), remote(plain_http=False))
     assert not plain(Options(), remote(client_cert="me.pem"))
+
+
+def test_how_long_a_registry_may_ask_us_to_wait_is_a_setting() -> None:
+    patient = Config({"limits": {"retry_wait": 600}})
+    assert make_client(Options(), None, HOST, Run(), config=patient).policy.patience == 600.0
+    assert make_client(Options(), None, HOST, Run()).policy.patience == 120.0
+
+
+def test_a_pause_that_is_too_long_ends_the_command(tmp_path: Path) -> None:
+    with Registry() as registry:
+        made = Bundle.create(tmp_path / "m", f"{registry.host}/m", {"a.txt": "a"})
+        registry.fault(lambda *_: True, Status(429, {"Retry-After": "3"}), times=None)
+        error = made.refused(8, "--config", "limits.retry_wait=2", "push")
+        assert error["code"] == "rate-limited"
+        assert error["facts"]["retry_after"] == 3.0
+        assert len(registry.requests) == 1
 
 
 def test_the_client_says_who_it_is() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from modelops_bundle.errors import ConfigError, Corrupt
 from modelops_bundle.model.ports import Span
 from modelops_bundle.net.options import HostOptions, NetOptions, Origin
-from modelops_bundle.net.transport import Transport, _Patient
+from modelops_bundle.net.transport import Transport, _Busy, _Patient
 
 
 def test_a_proxy_that_is_none() -> None:
@@ -34,6 +35,29 @@ def test_hosts_with_other_certificates_share_no_connections() -> None:
     assert a is not b
     assert b is c is other_port
     assert a.connection_pool_kw["ssl_context"].verify_mode != b.connection_pool_kw["ssl_context"].verify_mode
+
+
+def test_who_waits_in_tls_inside_of_tls_can_be_woken() -> None:
+    near, far = socket.socketpair()
+
+    class Inner:
+        """What urllib3 puts around the TLS to a proxy: no `shutdown`."""
+
+        socket = near
+
+    class Base:
+        def connect(self) -> None:
+            self.sock = Inner()
+
+    class Connecting(_Patient, Base):
+        busy = _Busy(threading.Event())
+
+    connection = Connecting()
+    connection.connect()
+    connection.busy.add(connection.sock)
+    with near, far:
+        connection.busy.wake()
+        assert far.recv(1) == b""
 
 
 # --- bodies that lie in files
