@@ -54,13 +54,12 @@ def net_options(
     set_ = known.get(host, HostOptions())
     if remote is not None:
         set_ = _deciding(_anchored(remote.options, root), set_)
-    own = _deciding(options.given, options.ambient.over(set_))
-    trust = own.ca_file or options.defaults.ca_file
-    if own.plain_http is None:
+    # A variable's authorities are for many hosts: they make no registry on this machine one with TLS.
+    own = _deciding(options.given, _deciding(replace(options.ambient, ca_file=None), set_))
+    trust = options.given.ca_file or options.ambient.ca_file or own.ca_file or options.defaults.ca_file
+    if own.plain_http is None and not own.means_tls:
         own = replace(own, plain_http=options.defaults.plain_http)
-    if own.ca_file is not None and not options.given.over(set_).means_tls:
-        # A variable stands for many hosts: it makes no registry on this machine one with TLS.
-        own = replace(own, ca_file=None)
+    own = replace(own, ca_file=trust if own.ca_file is not None else None)
     return NetOptions(
         ca_file=trust,
         hosts={**known, host: own},

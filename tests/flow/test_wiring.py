@@ -83,7 +83,10 @@ def test_a_certificate_brings_its_own_key() -> None:
 def test_a_flag_for_tls_decides_against_a_remembered_plain_http() -> None:
     for said in ({"insecure": True}, {"ca_file": Path("/ca")}, {"client_cert": Path("/me")}):
         assert not net(Options(**said), remote(plain_http=True)).is_plain(HOST)
+        assert not net(Options(**said, defaults=HostOptions(plain_http=True))).is_plain(HOST)
     assert net(Options(ambient=HostOptions(ca_file="/ca")), remote(plain_http=True)).is_plain(HOST)
+    assert not net(Options(ambient=HostOptions(insecure=True)), remote(plain_http=True)).is_plain(HOST)
+    assert not net(Options(defaults=HostOptions(plain_http=True)), remote(insecure=True)).is_plain(HOST)
 
 
 def test_loopback_has_tls_where_somebody_says_so_and_not_for_a_variable() -> None:
