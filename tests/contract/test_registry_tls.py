@@ -62,6 +62,21 @@ def test_an_authority_that_was_named_is_trusted(registry: Registry, authority: A
             client.fetch(Request("GET", f"{wrong_name}/v2/", "root"))
 
 
+def test_a_directory_of_the_systems_authorities(
+    registry: Registry,
+    authority: Authority,
+    peer: Callable[[str], str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = [peer("openssl"), "x509", "-noout", "-hash", "-in", str(authority.file)]
+    name = subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
+    (tmp_path / f"{name}.0").write_bytes(authority.file.read_bytes())
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+    with Client(NetOptions(hosts={registry.host: HostOptions(plain_http=False)})) as client:
+        assert client.fetch(root(registry)).status == 200
+
+
 def test_a_host_named_insecure_is_not_checked(registry: Registry) -> None:
     data = bytes(range(256)) * 12_000
     with Client(NetOptions(hosts={registry.host: HostOptions(insecure=True)})) as client:
