@@ -19,7 +19,8 @@ from modelops_bundle.model.ports import Piece, Span
 from modelops_bundle.net import problems
 from modelops_bundle.net.auth import MAX_TOKEN, Authenticator, TokenRequest
 from modelops_bundle.net.credentials import Anonymous, CredentialSource
-from modelops_bundle.net.exchange import Answer, Reply, Request, Sender
+from modelops_bundle.net.exchange import Answer, Raw, Reply, Request, Sender
+from modelops_bundle.net.gate import Gate, Gates, Held, Place
 from modelops_bundle.net.options import NetOptions, Origin, is_local, is_metadata
 from modelops_bundle.net.redact import redact_url, safe
 from modelops_bundle.net.retry import Policy, Retrier, Transient, interruptible_sleep, retry_after
@@ -65,6 +66,7 @@ class Client:
         self._throttle = throttle or Throttle(self.run.limits.rate, self._sleep)
         self.credentials = credentials or Anonymous()
         self._auth = Authenticator(self.credentials, self.options)
+        self._gates = Gates(self._sleep, self.run.check, self.options.stall_timeout)
         self._login = threading.RLock()
         self._denied: set[tuple[str, str | None, bytes | None]] = set()
         self._transport = transport
@@ -83,6 +85,7 @@ class Client:
 
     def abort(self) -> None:
         """Wake the threads that wait for bytes, after `run.cancel()`: a stalled peer must not hold up Ctrl-C."""
+        self._gates.wake()
         if self._transport is not None:
             self._transport.abort()
 
@@ -227,6 +230,29 @@ class Client:
 
     def _send(self, request: Request, login: str | None) -> Answer:
         self.run.check()
+        gate = self._gates.at(Origin.of(request.url).netloc)
+        # Whoever waits for the login may hold places: it needs none to be free.
+        place = gate.enter(urgent=request.kind == "token")
+        try:
+            raw = self._exchange(request, login)
+        except BaseException:
+            place.leave()
+            raise
+        self._tell(gate, place, raw)
+        return Answer(Held(raw, place), request.url, self.run, self._throttle)
+
+    def _tell(self, gate: Gate, place: Place, raw: Raw) -> None:
+        """Let the gate of the host know whether it had too much to do."""
+        said = raw.headers.get("retry-after")
+        if raw.status != 429 and (raw.status != 503 or said is None):
+            if raw.status < 400:
+                gate.succeeded()
+            return
+        after = retry_after(said, time.time())
+        # A pause that is longer than anybody waits is everybody's own error.
+        gate.complained(place, after if after is None or after <= self.policy.patience else None)
+
+    def _exchange(self, request: Request, login: str | None) -> Raw:
         headers = {"Accept-Encoding": "identity", "User-Agent": self.options.user_agent, **request.headers}
         if login is not None:
             headers["Authorization"] = login
@@ -247,7 +273,7 @@ class Client:
         finally:
             self.run.emit(Requested(request.method, redact_url(request.url), status, time.monotonic() - began))
         checkpoint(f"answer {request.method} {request.kind}")
-        return Answer(raw, request.url, self.run, self._throttle)
+        return raw
 
     def _paced(self, body: Iterable[Piece]) -> Iterator[Piece]:
         """The pieces of `body`, cut so that each is sent in a moment."""
@@ -274,7 +300,10 @@ class Client:
 
     def _problem(self, request: Request, answer: Answer) -> BundleError | Transient:
         body = answer.read_error()
-        host = Origin.of(answer.url).netloc
+        origin = Origin.of(answer.url)
+        host = origin.netloc
+        if (found := self._misdirected(origin, answer, body)) is not None:
+            return found
         what = f"{request.method} {request.kind}"
         if _is_web_page(request, answer):
             return Transient(Unavailable(f"{host} answered {what} with HTML, not as a registry does", host=host))
@@ -286,6 +315,21 @@ class Client:
         if answer.status in problems.TRANSIENT:
             return Transient(error, after=retry_after(answer.headers.get("retry-after"), time.time()))
         return error
+
+    def _misdirected(self, origin: Origin, answer: Answer, body: bytes) -> BundleError | None:
+        """The error of an answer that is not the registry's: that of a proxy, or of TLS asked in plain HTTP."""
+        if answer.status == 407 and (through := self.options.proxy_for(origin)) is not None:
+            from modelops_bundle.net.proxy import wants_login
+
+            return wants_login(through)
+        if origin.scheme != "http" or answer.status != 400:
+            return None
+        # Go's server says so in a body that HEAD does not show, and sends no header at all; nginx says it in HTML.
+        if answer.headers and b"HTTPS server" not in body and b"sent to HTTPS port" not in body:
+            return None
+        known = is_local(origin.host) and not self.options.at(origin).plain_http
+        hint = "give its authority with --ca-file, or use --insecure" if known else "leave out --plain-http"
+        return Unavailable(f"{origin.netloc} speaks TLS, and was asked in plain HTTP", hint=hint, host=origin.netloc)
 
 
 def _is_web_page(request: Request, answer: Answer) -> bool:

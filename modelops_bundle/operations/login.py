@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from modelops_bundle.disk.files import sweep, write_file
@@ -25,7 +25,7 @@ from modelops_bundle.net.problems import is_html
 from modelops_bundle.operations import wiring
 from modelops_bundle.operations.options import Options
 from modelops_bundle.operations.session import Session
-from modelops_bundle.workspace.config import Remote
+from modelops_bundle.workspace.config import Remote, remember_host
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,7 @@ class LoggedIn:
     :param verified: whether the registry was asked and agreed.
     :param where: the file or the helper that has it.
     :param helper: whether a helper has it, and no file.
+    :param settings: what was remembered of the host.
     """
 
     host: str
@@ -42,6 +43,7 @@ class LoggedIn:
     verified: bool
     where: str
     helper: bool
+    settings: Mapping[str, bool | str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +72,10 @@ def host_of(session: Session, place: str) -> str:
     return parse(f"oci://{name}/a").host
 
 
-def login(session: Session, place: str, credentials: Credentials) -> LoggedIn:
+def login(session: Session, place: str, credentials: Credentials, settings: Path | None = None) -> LoggedIn:
     """Verify `credentials` at the registry of `place`, and store them.
 
+    :param settings: the user's own config file, to remember in it how the caller said to reach the host.
     :raises Unauthorized: the registry refused them; nothing is stored. :raises Unavailable: it cannot be asked.
     :raises ConfigError: there is no place to store them, or the helper that should keep them fails.
     """
@@ -91,7 +94,11 @@ def login(session: Session, place: str, credentials: Credentials) -> LoggedIn:
         )
     for other in _known(_before_files(session, host, key), key):
         session.run.notice("login-overridden", f"{other} has a login for {host}, too, and comes first")
-    return LoggedIn(host, credentials.username, verified, str(helper or path), helper is not None)
+    said = session.options.given
+    if settings is not None and said.said():
+        remember_host(settings, host, said)
+    kept = said.said() if settings is not None else {}
+    return LoggedIn(host, credentials.username, verified, str(helper or path), helper is not None, kept)
 
 
 def logout(session: Session, place: str) -> LoggedOut:
@@ -142,7 +149,7 @@ def _verify(session: Session, host: str, credentials: Credentials) -> tuple[str,
 
 @contextmanager
 def _client(session: Session, host: str, credentials: CredentialSource) -> Iterator[Client]:
-    client = wiring.make_client(session.options, _remote_at(session, host), host, session.run, credentials=credentials)
+    client = session.make_client(host, _remote_at(session, host), credentials)
     session.run.stoppers.append(client.abort)
     try:
         with client:
@@ -155,8 +162,7 @@ def _remote_at(session: Session, host: str) -> Remote | None:
     """A remote on `host`, whose settings say how to reach it."""
     for remote in session.remotes.values():
         if remote.reference.scheme == "oci" and remote.reference.host == host:
-            ca_file = str(session.project.root / remote.ca_file) if remote.ca_file is not None else None
-            return replace(remote, ca_file=ca_file)
+            return remote
     return None
 
 

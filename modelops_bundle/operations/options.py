@@ -5,13 +5,27 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from modelops_bundle.net.options import NOTHING_SAID, HostOptions
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to reach remotes. Secrets stay in here and are never written anywhere."""
+    """How to reach remotes. Secrets stay in here and are never written anywhere.
+
+    The first five are for the hosts that the caller names, and stand above every setting.
+
+    :param ambient: what variables say of these hosts; below the five, above every setting.
+    :param defaults: what settings say of every host; below all others.
+    :param http_proxy: URL of the proxy to hosts without TLS. :param https_proxy: of that to all others.
+    """
 
     plain_http: bool = False
+    insecure: bool = False
     ca_file: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
+    ambient: HostOptions = NOTHING_SAID
+    defaults: HostOptions = NOTHING_SAID
     offline: bool = False
     cache: Path | None = None
     """The folder of blobs that working trees share."""
@@ -29,5 +43,12 @@ class Options:
     password: str | None = field(default=None, repr=False)
     token: str | None = field(default=None, repr=False)
     """An identity token, for registries that give tokens for it (OAuth2)."""
-    proxy: str | None = field(default=None, repr=False)
+    http_proxy: str | None = field(default=None, repr=False)
+    https_proxy: str | None = field(default=None, repr=False)
     no_proxy: tuple[str, ...] = ()
+
+    @property
+    def given(self) -> HostOptions:
+        """What the caller says of the hosts it names."""
+        paths = (str(path) if path is not None else None for path in (self.ca_file, self.client_cert, self.client_key))
+        return HostOptions(self.plain_http or None, self.insecure or None, *paths)

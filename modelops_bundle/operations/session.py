@@ -19,7 +19,7 @@ from modelops_bundle.model.reference import Reference, is_service_tag, parse
 from modelops_bundle.operations.options import Options
 from modelops_bundle.stores.schemes import open_store
 from modelops_bundle.workspace import layout
-from modelops_bundle.workspace.config import Remote
+from modelops_bundle.workspace.config import Config, Remote
 from modelops_bundle.workspace.index import Index
 from modelops_bundle.workspace.project import Project
 from modelops_bundle.workspace.seen import Seen, Sighting
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from modelops_bundle.disk.spool import Spool
     from modelops_bundle.model.artifact import Contents
     from modelops_bundle.net.client import Client
+    from modelops_bundle.net.credentials import CredentialSource
     from modelops_bundle.stores.cache import Cache
     from modelops_bundle.stores.learned import Learned
     from modelops_bundle.transfer.staging import Staging
@@ -326,13 +327,25 @@ class Session:
         return not hosts or host in hosts
 
     def _client(self, reference: Reference) -> Client:
-        from modelops_bundle.operations.wiring import make_client
-
-        remote = self.remote_of(reference)
-        if remote is not None and remote.ca_file is not None:
-            remote = replace(remote, ca_file=str(self.project.root / remote.ca_file))
-        trusted = self.trusts(reference.host)
-        client = make_client(self.options, remote, reference.host, self.run, trusted=trusted)
+        client = self.make_client(reference.host, self.remote_of(reference))
         self.run.stoppers.append(client.abort)
         self._clients.append(client)
         return client
+
+    def make_client(self, host: str, remote: Remote | None, credentials: CredentialSource | None = None) -> Client:
+        """A client for the registry at `host`, for the caller to close.
+
+        :param remote: whose settings say how to reach it. :param credentials: who we are, whatever the options say.
+        """
+        from modelops_bundle.operations.wiring import make_client
+
+        return make_client(
+            self.options,
+            remote,
+            host,
+            self.run,
+            trusted=self.trusts(host),
+            credentials=credentials,
+            config=self.project.config if self.has_project else Config({}).layered(*self.around),
+            root=self.project.root if self.has_project else self.cwd,
+        )

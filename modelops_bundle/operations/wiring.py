@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +13,10 @@ from modelops_bundle.events import Run
 from modelops_bundle.net.client import Client
 from modelops_bundle.net.credentials import Chain, Credentials, CredentialSource, Given
 from modelops_bundle.net.logins import Logins
-from modelops_bundle.net.options import NetOptions
+from modelops_bundle.net.options import HostOptions, NetOptions
+from modelops_bundle.net.retry import Policy
 from modelops_bundle.operations.options import Options
-from modelops_bundle.workspace.config import Remote
+from modelops_bundle.workspace.config import Config, Remote
 
 if TYPE_CHECKING:
     from modelops_bundle.net.helpers import Helpers
@@ -30,25 +33,60 @@ def make_client(
     *,
     trusted: bool = True,
     credentials: CredentialSource | None = None,
+    config: Config | None = None,
+    root: Path | None = None,
 ) -> Client:
     """A client for the registry at `host`, with that remote's own settings where the options are silent.
 
     :param trusted: the user name and password that were given without a host are meant for this one.
     :param credentials: who we are, whatever the options say.
+    :param config: what is set about hosts and waiting. :param root: what paths in `remote` and `config` are relative to.
     """
-    plain = options.plain_http or (remote is not None and remote.plain_http)
-    ca_file = str(options.ca_file) if options.ca_file else remote.ca_file if remote is not None else None
-    net = NetOptions(
-        ca_file=ca_file,
-        plain_http_hosts=(host,) if plain else (),
-        user_agent=f"modelops-bundle/{__version__}",
-        stall_timeout=options.timeout,
-        proxy=options.proxy,
-        no_proxy=options.no_proxy,
-    )
+    config = config or Config({})
+    net = net_options(options, remote, host, config.hosts(), root or Path())
     if credentials is None:
         credentials = Chain(sources(options, net.registry(host).netloc, run, trusted=trusted))
-    return Client(net, credentials=credentials, run=run)
+    patience = config.get("limits.retry_wait")
+    policy = None if patience is None else Policy(patience=float(patience))
+    return Client(net, credentials=credentials, run=run, policy=policy)
+
+
+def net_options(
+    options: Options, remote: Remote | None, host: str, hosts: Mapping[str, HostOptions], root: Path
+) -> NetOptions:
+    """How to talk to `host`: as the caller says, its variables, the remote, the host's own settings, those of all hosts.
+
+    :param root: what paths in `remote` and `hosts` are relative to.
+    """
+    known = {name: _anchored(each, root) for name, each in hosts.items()}
+    set_ = known.get(host, HostOptions())
+    if remote is not None:
+        set_ = _deciding(_anchored(remote.options, root), set_)
+    # A variable's authorities are for many hosts: they make no registry on this machine one with TLS.
+    own = _deciding(options.given, _deciding(replace(options.ambient, ca_file=None), set_))
+    trust = options.given.ca_file or options.ambient.ca_file or own.ca_file or options.defaults.ca_file
+    if own.plain_http is None and not own.means_tls:
+        own = replace(own, plain_http=options.defaults.plain_http)
+    own = replace(own, ca_file=trust if own.ca_file is not None else None)
+    return NetOptions(
+        ca_file=trust,
+        hosts={**known, host: own},
+        user_agent=f"modelops-bundle/{__version__}",
+        stall_timeout=options.timeout,
+        http_proxy=options.http_proxy,
+        https_proxy=options.https_proxy,
+        no_proxy=options.no_proxy,
+    )
+
+
+def _deciding(above: HostOptions, below: HostOptions) -> HostOptions:
+    """`above` over `below`; what makes sense with TLS only decides for it."""
+    return above.over(replace(below, plain_http=None) if above.means_tls else below)
+
+
+def _anchored(said: HostOptions, root: Path) -> HostOptions:
+    paths = {name: str(root / value) for name, value in said.said().items() if isinstance(value, str)}
+    return replace(said, **paths)  # type: ignore[arg-type]
 
 
 def sources(options: Options, host: str, run: Run, *, trusted: bool = True) -> list[CredentialSource]:

@@ -28,7 +28,7 @@ from modelops_bundle.events import Event, Run
 from modelops_bundle.model.ports import ANYTHING
 from modelops_bundle.net.client import Client
 from modelops_bundle.net.credentials import Credentials, Given
-from modelops_bundle.net.options import NetOptions
+from modelops_bundle.net.options import HostOptions, NetOptions
 from modelops_bundle.net.retry import Policy
 from modelops_bundle.stores.registry import RegistryStore
 from modelops_bundle.testing import actions
@@ -382,12 +382,13 @@ def authority() -> trustme.CA:
 
 def with_tls(host: str) -> dict[str, Any]:
     """The options that let a name of loopback have TLS."""
-    return {"insecure_hosts": (host,)}
+    return {"hosts": {host: HostOptions(plain_http=False)}}
 
 
 def through(port: int, login: str = "") -> dict[str, Any]:
     """The options of a proxy."""
-    return {"proxy": f"http://{login}localhost:{port}"}
+    url = f"http://{login}localhost:{port}"
+    return {"http_proxy": url, "https_proxy": url}
 
 
 def context_of(authority: trustme.CA, *names: str) -> ssl.SSLContext:

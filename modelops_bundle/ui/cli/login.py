@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from modelops_bundle.errors import Interrupted, UsageError
-from modelops_bundle.ui.cli.bundle import session
+from modelops_bundle.ui.cli.bundle import remembered, session
 from modelops_bundle.ui.cli.command import Context, command
+from modelops_bundle.ui.cli.options import user_config_file
 
 _LONGEST = 64 * 1024
 """Bytes of a password or token."""
@@ -25,7 +26,10 @@ _LONGEST = 64 * 1024
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 @click.option("--token-stdin", is_flag=True, help="Read an identity token from standard input.")
 def login(context: Context, host: str, username: str | None, password_stdin: bool, token_stdin: bool) -> None:
-    """Log in to a registry. The login is verified, then stored as docker and oras store theirs."""
+    """Log in to a registry. The login is verified, then stored as docker and oras store theirs.
+
+    Flags about the host (--insecure, --ca-file, …) are remembered in your settings.
+    """
     if password_stdin and token_stdin:
         raise UsageError("--password-stdin and --token-stdin both read standard input", hint="give one of them")
     if token_stdin:
@@ -42,7 +46,7 @@ def login(context: Context, host: str, username: str | None, password_stdin: boo
 
     made = Credentials(username, "", secret) if token_stdin else Credentials(username, secret)
     with session(context, need_bundle=False) as here:
-        done = operation.login(here, host, made)
+        done = operation.login(here, host, made, user_config_file())
     who = f" as {done.username}" if done.username else ""
     context.out.result(
         {
@@ -51,11 +55,13 @@ def login(context: Context, host: str, username: str | None, password_stdin: boo
             "verified": done.verified,
             "stored": "helper" if done.helper else "file",
             "where": done.where,
+            "settings": dict(done.settings),
         },
         [
             f"Logged in to {done.host}{who} ({done.where})"
             if done.verified
-            else f"Stored for {done.host}{who} ({done.where})"
+            else f"Stored for {done.host}{who} ({done.where})",
+            *remembered(done.host, done.settings),
         ],
     )
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from modelops_bundle.errors import Unauthorized, Unavailable
 from modelops_bundle.net.auth import Authenticator, Challenge, parse_challenges, pull_scope, push_scope
 from modelops_bundle.net.credentials import Anonymous, Credentials, Given
-from modelops_bundle.net.options import NetOptions, Origin
+from modelops_bundle.net.options import HostOptions, NetOptions, Origin
 
 HOST = Origin.of("https://registry.example/")
 BEARER = 'Bearer realm="https://auth.example/token",service="registry.example",scope="repository:a/b:pull"'
@@ -298,7 +298,7 @@ def test_realms_that_get_no_password(realm: str) -> None:
     ],
 )
 def test_realms_of_plain_and_private_registries(registry: str, realm: str, allowed: bool) -> None:
-    auth = Authenticator(Anonymous(), NetOptions(plain_http_hosts=("plain.lan:5000",)), Clock())
+    auth = Authenticator(Anonymous(), NetOptions(hosts={"plain.lan:5000": HostOptions(plain_http=True)}), Clock())
     try:
         auth.challenged(Origin.of(registry), PULL, f'Bearer realm="{realm}"', None)
         answered = True

@@ -14,7 +14,7 @@ from modelops_bundle.model.ports import Piece, Span
 from modelops_bundle.net.client import Client
 from modelops_bundle.net.credentials import Credentials, Given
 from modelops_bundle.net.exchange import Request
-from modelops_bundle.net.options import NetOptions
+from modelops_bundle.net.options import HostOptions, NetOptions
 from modelops_bundle.net.retry import Transient
 
 URL = "https://registry.example/v2/a/b/manifests/latest"
@@ -322,6 +322,147 @@ def test_redirects_that_are_not_followed(target: str) -> None:
     with pytest.raises(Unavailable):
         make(script).fetch(get())
     assert len(script.sent) == 1
+
+
+# --- plain HTTP, which is asked for host by host
+
+PLAIN = "http://plain.lan:5000/v2/a/b/manifests/latest"
+
+
+def plain_client(script: Script, **more: HostOptions) -> Client:
+    """Logged in at a host of which plain HTTP was said; `more` is said of other hosts."""
+    hosts = {"plain.lan:5000": HostOptions(plain_http=True)} | {f"{name}.lan": said for name, said in more.items()}
+    login = Given("plain.lan:5000", Credentials("bob", CANARY))
+    return Client(NetOptions(hosts=hosts), credentials=login, transport=script, sleep=lambda _: None)
+
+
+def asked(client: Client) -> None:
+    client.fetch(Request("GET", PLAIN, "manifest"))
+
+
+def test_plain_http_for_one_host_is_for_no_other() -> None:
+    options = NetOptions(hosts={"plain.lan:5000": HostOptions(plain_http=True)})
+    hosts = ["plain.lan:5000", "plain.lan", "plain.lan:5001", "sub.plain.lan:5000", "other.lan:5000", "localhost:1"]
+    assert [options.registry(host).scheme for host in hosts] == ["http", "https", "https", "https", "https", "http"]
+
+
+def test_a_login_is_sent_where_plain_http_was_asked_for() -> None:
+    script = Script(Raw(401, headers={"www-authenticate": "Basic realm=x"}), Raw(200))
+    asked(plain_client(script))
+    assert "Authorization" in script.sent[1].headers
+
+
+@pytest.mark.parametrize("elsewhere", ["http://other.lan/x", "http://plain.lan:5001/x", "https://plain.lan:5000/x"])
+def test_a_redirect_from_plain_http_takes_no_login_along(elsewhere: str) -> None:
+    basic = {"www-authenticate": "Basic realm=x"}
+    script = Script(Raw(401, headers=basic), redirect(elsewhere), Raw(200))
+    asked(plain_client(script, other=HostOptions(plain_http=True)))
+    assert "Authorization" in script.sent[1].headers
+    assert "Authorization" not in script.sent[2].headers
+
+
+@pytest.mark.parametrize(
+    ("realm", "said", "allowed"),
+    [
+        ("http://plain.lan:5000/token", {}, True),
+        ("http://other.lan/token", {}, False),
+        ("http://other.lan/token", {"other": HostOptions(insecure=True)}, False),
+        ("http://other.lan/token", {"other": HostOptions(plain_http=True)}, True),
+        ("http://other.lan:81/token", {"other": HostOptions(plain_http=True)}, False),
+        ("https://other.lan/token", {}, True),
+    ],
+)
+def test_a_password_goes_to_realms_with_tls_or_of_which_plain_http_was_said(
+    realm: str, said: dict[str, HostOptions], allowed: bool
+) -> None:
+    challenge = {"www-authenticate": f'Bearer realm="{realm}"'}
+    script = Script(Raw(401, headers=challenge), token(), Raw(200))
+    client = plain_client(script, **said)
+    if allowed:
+        asked(client)
+    else:
+        with pytest.raises(Unauthorized, match="without TLS"):
+            asked(client)
+    with_login = [sent.url.partition("?")[0] for sent in script.sent if "Authorization" in sent.headers]
+    assert with_login == ([realm, PLAIN] if allowed else [])
+
+
+def test_tls_never_sends_a_login_to_a_plain_realm() -> None:
+    script = Script(Raw(401, headers={"www-authenticate": 'Bearer realm="http://plain.lan/token"'}))
+    client = make(script, login=True, hosts={"plain.lan": HostOptions(plain_http=True)})
+    with pytest.raises(Unauthorized, match="without TLS"):
+        client.fetch(get())
+    assert len(script.sent) == 1
+
+
+# --- answers that are not the registry's
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        Raw(400),
+        Raw(400, b"Client sent an HTTP request to an HTTPS server.\n", {"content-type": "text/plain"}),
+        Raw(400, b"<html>The plain HTTP request was sent to HTTPS port</html>", {"content-type": "text/html"}),
+    ],
+)
+def test_tls_that_was_asked_in_plain_http(raw: Raw) -> None:
+    script = Script(raw)
+    with pytest.raises(Unavailable, match=r"plain.lan:5000 speaks TLS") as caught:
+        asked(plain_client(script))
+    assert "--plain-http" in (caught.value.hint or "")
+    assert len(script.sent) == 1
+
+
+def test_an_ordinary_400_stays_one() -> None:
+    for client, url in ((plain_client(Script(Raw(400, b"{}", {"a": "b"}))), PLAIN), (make(Script(Raw(400))), URL)):
+        with pytest.raises(BundleError, match="answered 400"):
+            client.fetch(Request("GET", url, "manifest"))
+
+
+def test_a_proxy_that_wants_a_login() -> None:
+    options = {"https_proxy": f"http://me:{CANARY}@proxy.example:3128"}
+    with pytest.raises(Unauthorized, match=r"proxy.example:3128 refused the login") as caught:
+        make(Script(Raw(407)), **options).fetch(get())
+    assert CANARY not in str(caught.value.to_json())
+    with pytest.raises(Unavailable, match="answered 407"):
+        make(Script(Raw(407))).fetch(get())
+
+
+# --- back-pressure
+
+
+def test_complaints_and_successes_reach_the_gate_of_their_host() -> None:
+    script = Script(redirect("https://s3.example/x"), Raw(429), Raw(200))
+    client = make(script)
+    with pytest.raises(Transient):
+        client.once(get())
+    assert client._gates.at("s3.example").limit == 1
+    assert client._gates.at("registry.example").limit is None
+    assert client._gates.at("s3.example").under_way == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "complaint"),
+    [
+        (429, {}, True),
+        (503, {"retry-after": "1"}, True),
+        (503, {}, False),
+        (500, {"retry-after": "1"}, False),
+        (404, {}, False),
+    ],
+)
+def test_what_counts_as_a_complaint(status: int, headers: dict[str, str], complaint: bool) -> None:
+    client = make(Script(Raw(status, headers=headers)))
+    with pytest.raises((Transient, BundleError)):
+        client.once(get())
+    assert (client._gates.at("registry.example").limit == 1) is complaint
+
+
+def test_a_request_that_fails_gives_its_place_back() -> None:
+    client = make(Script(BROKEN, Raw(200)))
+    client.fetch(get())
+    assert client._gates.at("registry.example").under_way == 0
 
 
 def test_loops_end() -> None:
