@@ -70,6 +70,7 @@ KEYS: Mapping[str, Callable[[str], Any]] = {
     "limits.jobs": _positive,
     "limits.rate": _rate,
     "limits.timeout": _seconds,
+    "namespace": _text,
     "plain_http": _boolean,
     "ca_file": _text,
     "cache": _boolean,
