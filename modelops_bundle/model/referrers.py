@@ -82,3 +82,18 @@ def listed(entries: Iterable[Entry], artifact_type: str | None = None) -> list[D
         if what.media_type in media.MANIFEST_TYPES and artifact_type in (None, what.artifact_type):
             found.setdefault(what.digest, what)
     return list(found.values())
+
+
+def referring(
+    held: Iterable[tuple[Descriptor, bytes]], subject: Digest, artifact_type: str | None = None
+) -> list[Descriptor]:
+    """The entries of those among the manifests `held` that refer to `subject`; what is no manifest is left out."""
+    found = []
+    for what, data in held:
+        try:
+            entry = describe(what, data) if subject_of(data) == subject else None
+        except Corrupt:
+            continue
+        if entry is not None and artifact_type in (None, entry.artifact_type):
+            found.append(entry)
+    return found

@@ -216,8 +216,7 @@ class LayoutStore:
     def referrers(self, subject: Digest, artifact_type: str | None = None) -> Sequence[Descriptor]:
         """Those among the manifests of the index and of the indexes in it: one reading of each."""
         held = graph.manifests(_listed(self._read_index()), self._read_manifest)
-        found = [lists.describe(what, data) for what, data in held.values() if lists.subject_of(data) == subject]
-        return [what for what in found if artifact_type in (None, what.artifact_type)]
+        return lists.referring(held.values(), subject, artifact_type)
 
     def refer(self, subject: Digest, what: Descriptor, data: bytes) -> None:  # noqa: ARG002 - it is in the manifest
         self.put(what, [data])

@@ -100,12 +100,8 @@ class MemoryStore:
 
     def referrers(self, subject: Digest, artifact_type: str | None = None) -> Sequence[Descriptor]:
         with self._lock:
-            held = [
-                (Descriptor(kind, one, len(self._blobs[one])), self._blobs[one])
-                for one, kind in self._manifests.items()
-            ]
-        found = [lists.describe(what, data) for what, data in held if lists.subject_of(data) == subject]
-        return [what for what in found if artifact_type in (None, what.artifact_type)]
+            held = [(kind, self._blobs[digest]) for digest, kind in self._manifests.items()]
+        return lists.referring(((Descriptor.of(kind, data), data) for kind, data in held), subject, artifact_type)
 
     def refer(self, subject: Digest, what: Descriptor, data: bytes) -> None:  # noqa: ARG002 - it is in the manifest
         self.put(what, [data])

@@ -7,7 +7,7 @@
 
 Each test gets a fresh, empty store. Override `another` when a second handle can look at the same data: the suite then
 also checks what one handle sees of the other's writes. The tests of optional ports (`Atomic`, `Lister`, `Untagger`,
-`Dated`, `Upload`, `Mounter`) pass at once when the store has them not: a skip would say that something is missing where the test runs.
+`Dated`, `Upload`, `Mounter`, `Deleter`, `Referrers`) pass at once when the store has them not: a skip would say that something is missing where the test runs.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ from modelops_bundle.model.ports import (
     ANYTHING,
     Atomic,
     Dated,
+    Deleter,
     Lister,
     Mounter,
+    Referrers,
     Store,
     Untagger,
     Upload,
@@ -70,6 +72,24 @@ def make_manifest(store: Store, content: bytes) -> tuple[Descriptor, bytes]:
             "mediaType": media.OCI_MANIFEST,
             "config": config.to_json(),
             "layers": [layer.to_json()],
+        }
+    )
+    return Descriptor.of(media.OCI_MANIFEST, data), data
+
+
+def make_referrer(store: Store, subject: Descriptor, kind: str, note: str = "") -> tuple[Descriptor, bytes]:
+    """A manifest of type `kind` that refers to `subject`; its blobs are stored, it itself is not."""
+    empty = Descriptor.of(media.OCI_EMPTY, _CONFIG)
+    store.put(empty, [_CONFIG])
+    data = canonical.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": media.OCI_MANIFEST,
+            "artifactType": kind,
+            "config": empty.to_json(),
+            "layers": [empty.to_json()],
+            "subject": subject.to_json(),
+            "annotations": {"note": note},
         }
     )
     return Descriptor.of(media.OCI_MANIFEST, data), data
@@ -404,6 +424,89 @@ class StoreContract:
         data = os.urandom(1000)
         assert store.mount(describe(data), [data], ["nobody/has-this"]) is False
         assert read(store, describe(data)) == data
+
+    # --- deleting and referring
+
+    def test_what_was_deleted_is_gone_with_its_tags(self, store: Store, another: Store) -> None:
+        if not isinstance(store, Deleter):
+            return
+        what, data = make_manifest(store, b"one")
+        stays, more = make_manifest(store, b"two")
+        for name in ("v1", "latest"):
+            store.tag(name, what, data, ABSENT)
+        store.tag("stays", stays, more, ABSENT)
+        store.delete(what)
+        assert [another.resolve(name) for name in ("v1", "latest", str(what.digest))] == [None, None, None]
+        assert another.resolve("stays") == stays
+        assert read(another, describe(b"two")) == b"two"
+        with pytest.raises(NotFound):
+            store.delete(what)
+        store.put(describe(b"one"), [b"one"])
+        store.tag("v1", what, data, ABSENT)
+        assert another.resolve("v1") == what
+
+    def test_a_tag_can_go_and_its_manifest_stay(self, store: Store) -> None:
+        if not isinstance(store, Untagger):
+            return
+        what, data = make_manifest(store, b"one")
+        store.tag("gone", what, data, ABSENT)
+        if store.untag("gone", what, keep=True):
+            assert store.resolve("gone") is None
+        assert store.resolve(str(what.digest)) == what
+
+    def test_nothing_refers_to_what_is_not_there(self, store: Store) -> None:
+        if isinstance(store, Referrers):
+            assert list(store.referrers(Digest.of(b"never stored"))) == []
+
+    def test_what_refers_to_a_manifest_is_listed(self, store: Store, another: Store) -> None:
+        if not isinstance(store, Referrers) or not isinstance(another, Referrers):
+            return
+        subject, data = make_manifest(store, b"one")
+        store.tag("v1", subject, data, ABSENT)
+        first, bytes_of_first = make_referrer(store, subject, "application/x-sbom", "first")
+        second, bytes_of_second = make_referrer(store, subject, "application/x-signature")
+        store.refer(subject.digest, first, bytes_of_first)
+        store.refer(subject.digest, second, bytes_of_second)
+        store.refer(subject.digest, first, bytes_of_first)
+        found = {one.digest: one for one in another.referrers(subject.digest)}
+        assert found.keys() == {first.digest, second.digest}
+        listed = found[first.digest]
+        assert (listed.media_type, listed.size, listed.artifact_type) == (
+            first.media_type,
+            first.size,
+            "application/x-sbom",
+        )
+        assert listed.annotations == {"note": "first"}
+        assert [one.digest for one in another.referrers(subject.digest, "application/x-signature")] == [second.digest]
+        assert list(another.referrers(subject.digest, "application/x-other")) == []
+        assert list(another.referrers(first.digest)) == []
+        assert another.resolve(str(first.digest)) == first
+        assert another.resolve("v1") == subject
+
+    def test_a_referrer_that_was_deleted_is_not_listed(self, store: Store, another: Store) -> None:
+        if not isinstance(store, Referrers) or not isinstance(another, Referrers) or not isinstance(store, Deleter):
+            return
+        subject, data = make_manifest(store, b"one")
+        store.tag("v1", subject, data, ABSENT)
+        gone, stays = (make_referrer(store, subject, "application/x-sbom", note) for note in ("gone", "stays"))
+        for one in (gone, stays):
+            store.refer(subject.digest, *one)
+        store.delete(gone[0])
+        assert [one.digest for one in another.referrers(subject.digest)] == [stays[0].digest]
+
+    def test_no_referrer_is_lost_among_writers(self, store: Store, another: Store) -> None:
+        if not isinstance(store, Referrers) or not isinstance(another, Referrers):
+            return
+        subject, data = make_manifest(store, b"one")
+        store.tag("v1", subject, data, ABSENT)
+        made = [make_referrer(store, subject, "application/x-sbom", f"{number}") for number in range(_THREADS)]
+
+        def attacher(number: int) -> Callable[[], None]:
+            side = (store, another)[number % 2]
+            return lambda: side.refer(subject.digest, *made[number])
+
+        assert together([attacher(number) for number in range(_THREADS)]) == [None] * _THREADS
+        assert {one.digest for one in store.referrers(subject.digest)} == {what.digest for what, _ in made}
 
     # --- several at once
 
