@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from modelops_bundle.workspace.ignore import Ignore
 
 
-def remote_place(text: str, cwd: Path) -> Reference:
+def remote_place(session: Session, text: str) -> Reference:
     """The place that `text` names for a remote: absolute, with or without a tag.
 
     :raises UsageError: not a reference, or one with a digest. :raises Unsupported: a place nothing is pushed to.
     """
-    place = local_place(parse(text), cwd)
+    place = local_place(session.parse(text), session.cwd)
     if place.digest is not None or place.prefix is not None:
         raise UsageError("a remote is a place, without a digest", hint="bundle clone REF brings one version")
     if place.scheme == "tar":
@@ -213,14 +213,30 @@ class Session:
                     return known
         return self.reference(text)
 
+    @property
+    def namespace(self) -> str | None:
+        """The place below which the settings look for names; None without one."""
+        if self._project is not None:
+            value = self._project.config.get("namespace")
+        else:
+            below, above = self.around
+            value = above.get("namespace", below.get("namespace"))
+        if value and not isinstance(value, str):
+            raise ConfigError(f"namespace cannot be {value!r}", hint="it is text: HOST[/PATH]")
+        return value or None
+
+    def parse(self, text: str, remotes: Mapping[str, Reference] | None = None, tags: Collection[str] = ()) -> Reference:
+        """`model.reference.parse` in the namespace of the settings."""
+        return parse(text, remotes, tags, self.namespace)
+
     def _parse(self, text: str, *, bare: bool = False) -> Reference:
         if self._project is None:
-            return parse(text)
+            return self.parse(text)
         named = {name: remote.reference.at() if bare else remote.default for name, remote in self.remotes.items()}
         default = self._project.config.default_remote
         if default in named:
             named[""] = named[default]
-        return parse(text, named, self._known_tags() if default in named else ())
+        return self.parse(text, named, self._known_tags() if default in named else ())
 
     def written_tag(self, text: str) -> str | None:
         """The tag that `text` itself spells out; None when it leaves the choice to the settings."""
@@ -278,10 +294,8 @@ class Session:
         # The layout of a remote comes into being with the first push; one that was only named has to be there.
         create = create or self.remote_of(reference) is not None
         if key not in self._stores:
-            if self.options.offline and reference.scheme == "oci":
-                raise Unavailable(
-                    f"{reference.host} is not asked: offline", hint="this needs the network", offline=True
-                )
+            if reference.scheme == "oci":
+                self._refuse_offline(reference.host)
             root = self._project.root if self._project is not None else self.cwd
             self._stores[key] = open_store(
                 reference,
@@ -292,6 +306,18 @@ class Session:
                 journal=self._project.folder / layout.JOURNAL / layout.UPLOADS if self._project is not None else None,
             )
         return self._stores[key]
+
+    def client(self, host: str) -> Client:
+        """A client for what the registry `host` has beside its repositories.
+
+        :raises Unavailable: offline was asked for.
+        """
+        self._refuse_offline(host)
+        return self._client(Reference("oci", f"{host}/any"))
+
+    def _refuse_offline(self, host: str) -> None:
+        if self.options.offline:
+            raise Unavailable(f"{host} is not asked: offline", hint="this needs the network", offline=True)
 
     def _client(self, reference: Reference) -> Client:
         from modelops_bundle.operations.wiring import make_client

@@ -33,6 +33,12 @@ COMMANDS: dict[str, str] = {
     "cat": "modelops_bundle.ui.cli.cat:cat",
     "log": "modelops_bundle.ui.cli.log:log",
     "verify": "modelops_bundle.ui.cli.verify:verify",
+    "tag": "modelops_bundle.ui.cli.tag:tag",
+    "untag": "modelops_bundle.ui.cli.untag:untag",
+    "delete": "modelops_bundle.ui.cli.delete:delete",
+    "attach": "modelops_bundle.ui.cli.attach:attach",
+    "referrers": "modelops_bundle.ui.cli.referrers:referrers",
+    "registry": "modelops_bundle.ui.cli.registry:registry",
     "remote": "modelops_bundle.ui.cli.remote:remote",
     "config": "modelops_bundle.ui.cli.config:config",
     "completion": "modelops_bundle.ui.cli.completion:completion",
@@ -41,7 +47,8 @@ COMMANDS: dict[str, str] = {
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Work": ("init", "add", "rm", "ls", "status", "diff", "push", "pull", "restore", "clone", "apply"),
     "Look": ("tags", "inspect", "cat", "log", "verify"),
-    "Registries": ("remote",),
+    "Organise": ("tag", "untag", "delete", "attach", "referrers"),
+    "Registries": ("remote", "registry"),
     "See": ("config", "completion"),
 }
 
