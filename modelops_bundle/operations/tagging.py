@@ -195,6 +195,6 @@ def _remove(session: Session, reference: Reference, what: Descriptor) -> None:
         raise TagMoved(f"{reference} moved meanwhile, and stays", hint="run the command again", tag=reference.tag)
     raise Unsupported(
         f"{reference.place} removes no tags, only versions with all their tags",
-        hint=f"bundle delete {reference} removes the version; bundle tag moves the tag to another one",
+        hint=f"bundle delete {reference} removes the version with every tag of it; bundle tag moves a tag to another one",
         reference=str(reference),
     )
