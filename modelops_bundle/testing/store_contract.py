@@ -15,13 +15,11 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from modelops_bundle.errors import BundleError, Corrupt, NotFound, TagMoved, Unavailable, WorkspaceChanged
-from modelops_bundle.model import canonical, media
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.ports import (
@@ -29,93 +27,30 @@ from modelops_bundle.model.ports import (
     ANYTHING,
     Atomic,
     Dated,
-    Deleter,
     Lister,
     Mounter,
-    Referrers,
     Store,
     Untagger,
     Upload,
 )
 from modelops_bundle.testing.contents import InFile
+from modelops_bundle.testing.organise_contract import OrganiseContract
+from modelops_bundle.testing.stored import (
+    BLOB,
+    THREADS,
+    Pieces,
+    describe,
+    make_manifest,
+    make_referrer,
+    put,
+    read,
+    together,
+)
 
-BLOB = "application/octet-stream"
-_THREADS = 8
-_CONFIG = b"{}"
-
-
-def describe(data: bytes) -> Descriptor:
-    """The descriptor of a blob."""
-    return Descriptor.of(BLOB, data)
-
-
-def put(store: Store, data: bytes) -> Descriptor:
-    """Store a blob."""
-    what = describe(data)
-    store.put(what, [data])
-    return what
+__all__ = ["BLOB", "Pieces", "StoreContract", "describe", "make_manifest", "make_referrer", "put", "read", "together"]
 
 
-def read(store: Store, what: Descriptor, start: int = 0, stop: int | None = None) -> bytes:
-    """Bytes of what the store holds."""
-    with store.open(what, start, stop) as chunks:
-        return b"".join(chunks)
-
-
-def make_manifest(store: Store, content: bytes) -> tuple[Descriptor, bytes]:
-    """A manifest of one layer whose blobs are stored; it itself is not."""
-    layer, config = put(store, content), Descriptor.of(media.OCI_EMPTY, _CONFIG)
-    store.put(config, [_CONFIG])
-    data = canonical.dumps(
-        {
-            "schemaVersion": 2,
-            "mediaType": media.OCI_MANIFEST,
-            "config": config.to_json(),
-            "layers": [layer.to_json()],
-        }
-    )
-    return Descriptor.of(media.OCI_MANIFEST, data), data
-
-
-def make_referrer(store: Store, subject: Descriptor, kind: str, note: str = "") -> tuple[Descriptor, bytes]:
-    """A manifest of type `kind` that refers to `subject`; its blobs are stored, it itself is not."""
-    empty = Descriptor.of(media.OCI_EMPTY, _CONFIG)
-    store.put(empty, [_CONFIG])
-    data = canonical.dumps(
-        {
-            "schemaVersion": 2,
-            "mediaType": media.OCI_MANIFEST,
-            "artifactType": kind,
-            "config": empty.to_json(),
-            "layers": [empty.to_json()],
-            "subject": subject.to_json(),
-            "annotations": {"note": note},
-        }
-    )
-    return Descriptor.of(media.OCI_MANIFEST, data), data
-
-
-class Pieces:
-    """A re-iterable of pieces; it counts how often it was started."""
-
-    def __init__(self, data: bytes, size: int) -> None:
-        self._data = data
-        self._size = size
-        self.started = 0
-
-    def __iter__(self) -> Iterator[bytes]:
-        self.started += 1
-        for at in range(0, len(self._data), self._size):
-            yield self._data[at : at + self._size]
-
-
-def together(actions: Iterable[Callable[[], None]]) -> list[BaseException | None]:
-    """Do all actions at once; what each raised."""
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return [future.exception() for future in [pool.submit(action) for action in actions]]
-
-
-class StoreContract:
+class StoreContract(OrganiseContract):
     """The suite."""
 
     @pytest.fixture
@@ -425,97 +360,14 @@ class StoreContract:
         assert store.mount(describe(data), [data], ["nobody/has-this"]) is False
         assert read(store, describe(data)) == data
 
-    # --- deleting and referring
-
-    def test_what_was_deleted_is_gone_with_its_tags(self, store: Store, another: Store) -> None:
-        if not isinstance(store, Deleter):
-            return
-        what, data = make_manifest(store, b"one")
-        stays, more = make_manifest(store, b"two")
-        for name in ("v1", "latest"):
-            store.tag(name, what, data, ABSENT)
-        store.tag("stays", stays, more, ABSENT)
-        store.delete(what)
-        assert [another.resolve(name) for name in ("v1", "latest", str(what.digest))] == [None, None, None]
-        assert another.resolve("stays") == stays
-        assert read(another, describe(b"two")) == b"two"
-        with pytest.raises(NotFound):
-            store.delete(what)
-        store.put(describe(b"one"), [b"one"])
-        store.tag("v1", what, data, ABSENT)
-        assert another.resolve("v1") == what
-
-    def test_a_tag_can_go_and_its_manifest_stay(self, store: Store) -> None:
-        if not isinstance(store, Untagger):
-            return
-        what, data = make_manifest(store, b"one")
-        store.tag("gone", what, data, ABSENT)
-        if store.untag("gone", what, keep=True):
-            assert store.resolve("gone") is None
-        assert store.resolve(str(what.digest)) == what
-
-    def test_nothing_refers_to_what_is_not_there(self, store: Store) -> None:
-        if isinstance(store, Referrers):
-            assert list(store.referrers(Digest.of(b"never stored"))) == []
-
-    def test_what_refers_to_a_manifest_is_listed(self, store: Store, another: Store) -> None:
-        if not isinstance(store, Referrers) or not isinstance(another, Referrers):
-            return
-        subject, data = make_manifest(store, b"one")
-        store.tag("v1", subject, data, ABSENT)
-        first, bytes_of_first = make_referrer(store, subject, "application/x-sbom", "first")
-        second, bytes_of_second = make_referrer(store, subject, "application/x-signature")
-        store.refer(subject.digest, first, bytes_of_first)
-        store.refer(subject.digest, second, bytes_of_second)
-        store.refer(subject.digest, first, bytes_of_first)
-        found = {one.digest: one for one in another.referrers(subject.digest)}
-        assert found.keys() == {first.digest, second.digest}
-        listed = found[first.digest]
-        assert (listed.media_type, listed.size, listed.artifact_type) == (
-            first.media_type,
-            first.size,
-            "application/x-sbom",
-        )
-        assert listed.annotations == {"note": "first"}
-        assert [one.digest for one in another.referrers(subject.digest, "application/x-signature")] == [second.digest]
-        assert list(another.referrers(subject.digest, "application/x-other")) == []
-        assert list(another.referrers(first.digest)) == []
-        assert another.resolve(str(first.digest)) == first
-        assert another.resolve("v1") == subject
-
-    def test_a_referrer_that_was_deleted_is_not_listed(self, store: Store, another: Store) -> None:
-        if not isinstance(store, Referrers) or not isinstance(another, Referrers) or not isinstance(store, Deleter):
-            return
-        subject, data = make_manifest(store, b"one")
-        store.tag("v1", subject, data, ABSENT)
-        gone, stays = (make_referrer(store, subject, "application/x-sbom", note) for note in ("gone", "stays"))
-        for one in (gone, stays):
-            store.refer(subject.digest, *one)
-        store.delete(gone[0])
-        assert [one.digest for one in another.referrers(subject.digest)] == [stays[0].digest]
-
-    def test_no_referrer_is_lost_among_writers(self, store: Store, another: Store) -> None:
-        if not isinstance(store, Referrers) or not isinstance(another, Referrers):
-            return
-        subject, data = make_manifest(store, b"one")
-        store.tag("v1", subject, data, ABSENT)
-        made = [make_referrer(store, subject, "application/x-sbom", f"{number}") for number in range(_THREADS)]
-
-        def attacher(number: int) -> Callable[[], None]:
-            side = (store, another)[number % 2]
-            return lambda: side.refer(subject.digest, *made[number])
-
-        assert together([attacher(number) for number in range(_THREADS)]) == [None] * _THREADS
-        assert {one.digest for one in store.referrers(subject.digest)} == {what.digest for what, _ in made}
-
     # --- several at once
 
     def test_the_same_blob_from_many_sides(self, store: Store, another: Store) -> None:
         data = os.urandom(2 * 1024 * 1024)
         what = describe(data)
-        sides = [store, another] * (_THREADS // 2)
+        sides = [store, another] * (THREADS // 2)
         raised = together([lambda side=side: side.put(what, Pieces(data, 65536)) for side in sides])  # type: ignore[misc]
-        assert raised == [None] * _THREADS
+        assert raised == [None] * THREADS
         assert read(store, what) == data
 
     def test_many_blobs_at_once(self, store: Store) -> None:
@@ -536,14 +388,14 @@ class StoreContract:
     def test_one_winner_of_a_race(self, store: Store, another: Store) -> None:
         if not isinstance(store, Atomic):
             return
-        manifests = [make_manifest(store, f"content {number}".encode()) for number in range(_THREADS)]
+        manifests = [make_manifest(store, f"content {number}".encode()) for number in range(THREADS)]
 
         def tagger(number: int) -> Callable[[], None]:
             side = (store, another)[number % 2]
             return lambda: side.tag("latest", *manifests[number], ABSENT)
 
-        raised = together([tagger(number) for number in range(_THREADS)])
-        assert [type(error) for error in raised if error is not None] == [TagMoved] * (_THREADS - 1)
+        raised = together([tagger(number) for number in range(THREADS)])
+        assert [type(error) for error in raised if error is not None] == [TagMoved] * (THREADS - 1)
         assert store.resolve("latest") == manifests[raised.index(None)][0]
 
 
