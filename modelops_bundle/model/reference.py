@@ -133,7 +133,7 @@ def parse(
 
 def _namespace(text: str) -> str:
     place = f"{text.removeprefix('oci://').rstrip('/')}/"
-    if _is_local_path(place) or not _begins_with_host(place):
+    if _is_local_path(place) or not _begins_with_host(place) or not _HOST.fullmatch(place.partition("/")[0]):
         raise ConfigError(f"namespace cannot be {text[:200]!r}", hint="it wants a registry's host: HOST[/PATH]")
     return place
 
