@@ -31,7 +31,7 @@ def init(session: Session, root: Path, reference: str | None, *, adopt: bool = F
     :param adopt: take the remote's present version as seen, so that a push may replace it.
     :raises AlreadyABundle: `root` is one or is inside one. :raises UsageError: not a reference.
     """
-    place = parse(layout.EMBEDDED) if reference is None else remote_place(reference, session.cwd)
+    place = parse(layout.EMBEDDED) if reference is None else remote_place(session, reference)
     found = None
     if adopt and reference is not None:
         # Asked before anything is made: a remote that cannot answer leaves nothing behind for the next try.

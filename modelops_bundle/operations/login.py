@@ -25,7 +25,7 @@ from modelops_bundle.net.problems import is_html
 from modelops_bundle.operations import wiring
 from modelops_bundle.operations.options import Options
 from modelops_bundle.operations.session import Session
-from modelops_bundle.workspace.config import Remote, remember_host
+from modelops_bundle.workspace.config import remember_host
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,21 +149,13 @@ def _verify(session: Session, host: str, credentials: Credentials) -> tuple[str,
 
 @contextmanager
 def _client(session: Session, host: str, credentials: CredentialSource) -> Iterator[Client]:
-    client = session.make_client(host, _remote_at(session, host), credentials)
+    client = session.make_client(host, session.remote_at(host), credentials)
     session.run.stoppers.append(client.abort)
     try:
         with client:
             yield client
     finally:
         session.run.stoppers.remove(client.abort)
-
-
-def _remote_at(session: Session, host: str) -> Remote | None:
-    """A remote on `host`, whose settings say how to reach it."""
-    for remote in session.remotes.values():
-        if remote.reference.scheme == "oci" and remote.reference.host == host:
-            return remote
-    return None
 
 
 # --- storing

@@ -37,7 +37,7 @@ class Check:
         self._reference = reference
         self._read_only = read_only
         self.found = found
-        self.client: Client = session.client(reference)
+        self.client: Client = session.client(reference.host, session.remote_of(reference))
         self._repository = Repository(self.client, reference.host, reference.repository)
         self._probes = Probes(self._repository, session.learned)
         self._root: Reply | None = None

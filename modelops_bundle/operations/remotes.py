@@ -78,7 +78,7 @@ def set_remote(session: Session, name: str, reference: str, *, new: bool) -> Rem
         raise UsageError(f"remote {name} exists already", hint=f"bundle remote set {name} REF")
     if not new and name not in session.remotes:
         raise NotFound(f"there is no remote {name}", hint=f"bundle remote add {name} REF")
-    parsed = remote_place(reference, session.cwd)
+    parsed = remote_place(session, reference)
     changes: dict[str, object] = {f"remotes.{name}.url": str(parsed.at()), f"remotes.{name}.tag": parsed.tag}
     before = session.remotes.get(name)
     if before is not None and (before.reference.scheme, before.reference.host) != (parsed.scheme, parsed.host):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from modelops_bundle.workspace.ignore import Ignore
 
 
-def remote_place(text: str, cwd: Path) -> Reference:
+def remote_place(session: Session, text: str) -> Reference:
     """The place that `text` names for a remote: absolute, with or without a tag.
 
     :raises UsageError: not a reference, or one with a digest. :raises Unsupported: a place nothing is pushed to.
     """
-    place = local_place(parse(text), cwd)
+    place = local_place(session.parse(text), session.cwd)
     if place.digest is not None or place.prefix is not None:
         raise UsageError("a remote is a place, without a digest", hint="bundle clone REF brings one version")
     if place.scheme == "tar":
@@ -228,14 +228,30 @@ class Session:
                     return known
         return self.reference(text)
 
+    @property
+    def namespace(self) -> str | None:
+        """The place below which the settings look for names; None without one."""
+        if self._project is not None:
+            value = self._project.config.get("namespace")
+        else:
+            below, above = self.around
+            value = above.get("namespace", below.get("namespace"))
+        if value and not isinstance(value, str):
+            raise ConfigError(f"namespace cannot be {value!r}", hint="it is text: HOST[/PATH]")
+        return value or None
+
+    def parse(self, text: str, remotes: Mapping[str, Reference] | None = None, tags: Collection[str] = ()) -> Reference:
+        """`model.reference.parse` in the namespace of the settings."""
+        return parse(text, remotes, tags, self.namespace)
+
     def _parse(self, text: str, *, bare: bool = False) -> Reference:
         if self._project is None:
-            return parse(text)
+            return self.parse(text)
         named = {name: remote.reference.at() if bare else remote.default for name, remote in self.remotes.items()}
         default = self._project.config.default_remote
         if default in named:
             named[""] = named[default]
-        return parse(text, named, self._known_tags() if default in named else ())
+        return self.parse(text, named, self._known_tags() if default in named else ())
 
     def written_tag(self, text: str) -> str | None:
         """The tag that `text` itself spells out; None when it leaves the choice to the settings."""
@@ -293,11 +309,12 @@ class Session:
         # The layout of a remote comes into being with the first push; one that was only named has to be there.
         create = create or self.remote_of(reference) is not None
         if key not in self._stores:
-            self._refuse_offline(reference)
+            if reference.scheme == "oci":
+                self._refuse_offline(reference.host)
             root = self._project.root if self._project is not None else self.cwd
             self._stores[key] = open_store(
                 reference,
-                client_factory=lambda: self._client(reference),
+                client_factory=lambda: self.client(reference.host, self.remote_of(reference)),
                 root=root,
                 run=self.run,
                 create=create,
@@ -306,17 +323,26 @@ class Session:
             )
         return self._stores[key]
 
-    def client(self, reference: Reference) -> Client:
-        """A client for the registry of `reference`.
+    def client(self, host: str, remote: Remote | None = None) -> Client:
+        """A client for the registry at `host`, open as long as the session.
 
+        :param remote: whose settings say how to reach it; the first one there when None.
         :raises Unavailable: offline was asked for.
         """
-        self._refuse_offline(reference)
-        return self._client(reference)
+        self._refuse_offline(host)
+        client = self.make_client(host, remote or self.remote_at(host))
+        self.run.stoppers.append(client.abort)
+        self._clients.append(client)
+        return client
 
-    def _refuse_offline(self, reference: Reference) -> None:
-        if self.options.offline and reference.scheme == "oci":
-            raise Unavailable(f"{reference.host} is not asked: offline", hint="this needs the network", offline=True)
+    def _refuse_offline(self, host: str) -> None:
+        if self.options.offline:
+            raise Unavailable(f"{host} is not asked: offline", hint="this needs the network", offline=True)
+
+    def remote_at(self, host: str) -> Remote | None:
+        """A remote on the registry `host`, whose settings say how to reach it."""
+        there = (remote for remote in self.remotes.values() if remote.reference.scheme == "oci")
+        return next((remote for remote in there if remote.reference.host == host), None)
 
     def trusts(self, host: str) -> bool:
         """Whether a login from the environment, which names no host, is meant for `host`.
@@ -325,12 +351,6 @@ class Session:
         """
         hosts = {known.reference.host for known in self.remotes.values() if known.reference.scheme == "oci"}
         return not hosts or host in hosts
-
-    def _client(self, reference: Reference) -> Client:
-        client = self.make_client(reference.host, self.remote_of(reference))
-        self.run.stoppers.append(client.abort)
-        self._clients.append(client)
-        return client
 
     def make_client(self, host: str, remote: Remote | None, credentials: CredentialSource | None = None) -> Client:
         """A client for the registry at `host`, for the caller to close.

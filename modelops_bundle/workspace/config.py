@@ -73,6 +73,7 @@ KEYS: Mapping[str, Callable[[str], Any]] = {
     "limits.rate": _rate,
     "limits.retry_wait": _seconds,
     "limits.timeout": _seconds,
+    "namespace": _text,
     "plain_http": _boolean,
     "ca_file": _text,
     "cache": _boolean,
