@@ -192,8 +192,42 @@ class Lister(Protocol):
 class Untagger(Protocol):
     """Can remove a tag."""
 
-    def untag(self, name: str, what: Descriptor) -> bool:
-        """Remove tag `name` that stands for `what` and no other tag's manifest; False when this store cannot."""
+    def untag(self, name: str, what: Descriptor, *, keep: bool = False) -> bool:
+        """Remove tag `name` that stands for `what` and no other tag's manifest; False when this store cannot.
+
+        :param keep: the manifest has to stay; else a store that can only delete manifests may take it along.
+        """
+        ...
+
+
+@runtime_checkable
+class Deleter(Protocol):
+    """Can remove a manifest."""
+
+    def delete(self, what: Descriptor) -> None:
+        """Remove the manifest `what`, and with it every tag that stands for it.
+
+        :raises NotFound: it is not there. :raises Unsupported: this store deletes nothing.
+        """
+        ...
+
+
+@runtime_checkable
+class Referrers(Protocol):
+    """Knows which manifests have another one as their `subject` (distribution-spec 1.1, "Listing Referrers")."""
+
+    def referrers(self, subject: Digest, artifact_type: str | None = None) -> Sequence[Descriptor]:
+        """The manifests that refer to `subject`, each with its artifact type and annotations; of one type if asked.
+
+        Nobody checked that the list is true: what it names may be gone, or refer to something else.
+        """
+        ...
+
+    def refer(self, subject: Digest, what: Descriptor, data: bytes) -> None:
+        """Store the manifest `data`, whose subject is `subject`, so that it is listed. Already listed: done.
+
+        :raises Unsupported: its list is full, or something else is in its place.
+        """
         ...
 
 

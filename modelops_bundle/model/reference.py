@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from modelops_bundle.errors import UsageError
+from modelops_bundle.errors import ConfigError, UsageError
 from modelops_bundle.model.digest import SHORTEST_PREFIX, Digest
 
 Scheme = Literal["oci", "layout", "tar", "mem"]
@@ -20,8 +20,8 @@ _HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.
 _PREFIX = re.compile(rf"(?:sha256:)?([0-9a-f]{{{SHORTEST_PREFIX},64}})")
 _REMOTE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
-SERVICE_TAG = re.compile(r"_i\.|.*-lost-[0-9a-f]{12}$")
-"""Tags that this tool keeps for itself: race intents, and versions that lost a race."""
+SERVICE_TAG = re.compile(r"_i\.|.*-lost-[0-9a-f]{12}$|sha256-[0-9a-f]{64}$")
+"""Tags that tools keep for themselves: race intents, versions that lost a race, lists of referrers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +81,13 @@ def check_tag(tag: str) -> str:
     return tag
 
 
+def is_repository(name: str) -> bool:
+    """Whether the distribution specification allows `name` for a repository."""
+    return len(name) <= 255 and _REPOSITORY.fullmatch(name) is not None
+
+
 def is_service_tag(tag: str) -> bool:
-    """Whether this tool keeps `tag` for itself."""
+    """Whether tools keep `tag` for themselves."""
     return SERVICE_TAG.match(tag) is not None
 
 
@@ -91,12 +96,19 @@ def is_remote_name(text: str) -> bool:
     return _REMOTE.fullmatch(text) is not None and text not in SCHEMES and text != "localhost" and "." not in text
 
 
-def parse(text: str, remotes: Mapping[str, Reference] | None = None, known_tags: Collection[str] = ()) -> Reference:
+def parse(
+    text: str,
+    remotes: Mapping[str, Reference] | None = None,
+    known_tags: Collection[str] = (),
+    namespace: str | None = None,
+) -> Reference:
     """Read a reference as a person writes it.
 
     :param remotes: the bundle's remotes by name, the default one under `""`; None outside a bundle.
     :param known_tags: tags that a bare word may mean.
+    :param namespace: `HOST[/PATH]`, below which names without a host are looked for that mean nothing else.
     :raises UsageError: anything the grammar does not have, with the nearest spelling that it has.
+    :raises ConfigError: the namespace begins with no registry's host.
     """
     if (
         not text
@@ -111,7 +123,19 @@ def parse(text: str, remotes: Mapping[str, Reference] | None = None, known_tags:
         return _parse_path("tar" if _without_name(text).endswith((".tar", ".tar.gz", ".tar.zst")) else "layout", text)
     if _begins_with_host(text):
         return _parse_oci(text)
-    return _parse_name(text, remotes, known_tags)
+    found = _parse_name(text, remotes, known_tags)
+    if found is None and namespace and not text.startswith((":", "@")):
+        return _parse_oci(_namespace(namespace) + text)
+    if found is None:
+        raise UsageError(f"not a reference: {text!r}", hint=_nearest(text, remotes, known_tags))
+    return found
+
+
+def _namespace(text: str) -> str:
+    place = f"{text.removeprefix('oci://').rstrip('/')}/"
+    if _is_local_path(place) or not _begins_with_host(place) or not _HOST.fullmatch(place.partition("/")[0]):
+        raise ConfigError(f"namespace cannot be {text[:200]!r}", hint="it wants a registry's host: HOST[/PATH]")
+    return place
 
 
 def _split_scheme(text: str) -> tuple[Scheme | None, str]:
@@ -194,8 +218,8 @@ def _parse_path(scheme: Scheme, text: str) -> Reference:
     return Reference(scheme, root + place.strip("/") if root else place.rstrip("/"), tag, digest, prefix)
 
 
-def _parse_name(text: str, remotes: Mapping[str, Reference] | None, known_tags: Collection[str]) -> Reference:
-    """`:TAG`, `@DIGEST`, `:TAG@DIGEST`, `REMOTE`, `REMOTE:TAG`, or a known tag."""
+def _parse_name(text: str, remotes: Mapping[str, Reference] | None, known_tags: Collection[str]) -> Reference | None:
+    """`:TAG`, `@DIGEST`, `:TAG@DIGEST`, `REMOTE`, `REMOTE:TAG`, or a known tag; None for anything else."""
     if remotes is not None:
         name, digest, prefix = _split_digest(text)
         head, colon, tag = name.partition(":")
@@ -205,7 +229,7 @@ def _parse_name(text: str, remotes: Mapping[str, Reference] | None, known_tags: 
         if not colon and name in known_tags:
             base = remotes[""]
             return Reference(base.scheme, base.place, name, digest, prefix)
-    raise UsageError(f"not a reference: {text!r}", hint=_nearest(text, remotes, known_tags))
+    return None
 
 
 def _nearest(text: str, remotes: Mapping[str, Reference] | None, known_tags: Collection[str]) -> str:

@@ -68,6 +68,12 @@ def push_scope(repository: str) -> str:
     return f"repository:{repository}:pull,push"
 
 
+def _repository(scope: str) -> str:
+    """The repository of the first part of `scope`; empty when it is about none."""
+    kind, _, rest = scope.partition(" ")[0].partition(":")
+    return rest.rpartition(":")[0] if kind == "repository" else ""
+
+
 def parse_challenges(text: str) -> list[Challenge]:
     """The challenges of one or several joined `WWW-Authenticate` headers, RFC 9110 §11.6.1.
 
@@ -109,20 +115,28 @@ class Authenticator:
         self._options = options
         self._clock = clock
         self._lock = threading.Lock()
-        self._basic: dict[Origin, str] = {}
+        self._fixed: dict[tuple[Origin, str], str] = {}
         self._bearer: dict[Origin, Challenge] = {}
         self._tokens: dict[tuple[Origin, str, str], _Token] = {}
+        self._wider: dict[tuple[Origin, str], str] = {}
+        # What the last refusal was answered with, and which logins did work for which scope: a new one that never
+        # worked is not worth a third try.
+        self._newest: dict[tuple[Origin, str], str] = {}
+        self._proven: set[tuple[str, str]] = set()
 
     def header(self, origin: Origin, scope: str) -> str | None:
         """The `Authorization` to send to `origin` and nobody else, None when none is known to be wanted."""
         with self._lock:
-            if origin in self._basic:
-                return self._basic[origin]
-            service = self._service(origin)
+            fixed = self._fixed.get((origin, _repository(scope)))
+            if fixed is not None:
+                return fixed
+            service, now = self._service(origin), self._clock()
+            exact = self._tokens.get((origin, service, scope))
+            if exact is not None and exact.expires > now:
+                return exact.header
             # A token to pull and push also pulls.
-            for wider in (scope, scope + ",push") if scope.endswith(":pull") else (scope,):
-                token = self._tokens.get((origin, service, wider))
-                if token is not None and token.expires > self._clock():
+            for (of, to, wider), token in self._tokens.items():
+                if (of, to) == (origin, service) and token.expires > now and _covers(wider, scope):
                     return token.header
         return None
 
@@ -141,22 +155,59 @@ class Authenticator:
         :raises Unauthorized: nothing more can be offered.
         """
         challenges = parse_challenges(text)
-        bearer = next((one for one in challenges if one.scheme == "bearer" and "realm" in one.parameters), None)
+        credentials = self._credentials(origin, scope)
+        if credentials is not None and credentials.registry_token is not None:
+            self._use_token(origin, scope, challenges, credentials, sent)
+            return None
+        bearer = _bearer(challenges)
         if bearer is not None:
             self._remember(origin, bearer)
+            if self.is_spent(origin, scope, sent) and not self._widen(origin, scope, bearer):
+                raise self.refusal(origin, scope, narrow=True)
             return self._token_request(origin, scope, bearer)
         if not any(one.scheme == "basic" for one in challenges):
             names = ", ".join(safe(one.scheme, 40) for one in challenges) or "nothing this tool knows"
             raise Unauthorized(f"{origin.netloc} wants a login by {names}", host=origin.netloc)
-        credentials = self._credentials(origin)
-        if credentials is None or credentials.identity_token is not None or sent == credentials.basic:
+        if credentials is None or credentials.has_token or sent == credentials.basic:
             raise refused(origin, credentials)
         with self._lock:
-            self._basic[origin] = credentials.basic
+            self._fixed[origin, _repository(scope)] = credentials.basic
         return None
 
-    def granted(self, request: TokenRequest, answer: Mapping[str, Any]) -> None:
-        """Keep the token of a token server's JSON answer.
+    def _use_token(
+        self, origin: Origin, scope: str, challenges: list[Challenge], credentials: Credentials, sent: str | None
+    ) -> None:
+        header = f"Bearer {credentials.registry_token}"
+        if sent == header or not any(one.scheme == "bearer" for one in challenges):
+            raise refused(origin, credentials)
+        with self._lock:
+            self._fixed[origin, _repository(scope)] = header
+
+    def accepted(self, sent: str, scope: str) -> None:
+        """Note that the login `sent` was good for `scope`: when it is refused later, it has become stale."""
+        self._proven.add((sent, scope))
+
+    def is_spent(self, origin: Origin, scope: str, sent: str | None) -> bool:
+        """Whether `sent`, which `origin` refused, answered an earlier refusal and never worked: another will not help."""
+        return sent is not None and self._newest.get((origin, scope)) == sent and (sent, scope) not in self._proven
+
+    def may_be_stale(self, origin: Origin, scope: str, sent: str | None, text: str) -> bool:
+        """Whether a 403 of `origin` may be about the token `sent` and not about who we are.
+
+        Some registries say 403 for a token that expired, RFC 6750 §3.1 for one that is too narrow.
+
+        :param text: its `WWW-Authenticate`.
+        """
+        if sent is None or not sent.startswith("Bearer ") or self._fixed.get((origin, _repository(scope))) == sent:
+            return False
+        narrow = _bearer(parse_challenges(text))
+        if narrow is not None and narrow.parameters.get("error") == "insufficient_scope":
+            return True
+        return not self.is_spent(origin, scope, sent)
+
+    def granted(self, request: TokenRequest, answer: Mapping[str, Any]) -> str:
+        """Keep the token of a token server's JSON answer, and return the `Authorization` it makes: good for one request
+        however short it lives.
 
         :raises Unavailable: there is none in it.
         """
@@ -168,21 +219,52 @@ class Authenticator:
         token = _Token(f"Bearer {value}", self._clock() + life - min(15.0, life / 5))
         with self._lock:
             self._tokens[request.origin, self._service(request.origin), request.scope] = token
+            self._newest[request.origin, request.scope] = token.header
+        return token.header
+
+    def without_oauth(self, request: TokenRequest) -> TokenRequest | None:
+        """The way to a token at a server that knows no POST, None when there is none for this login.
+
+        "Not all token servers implement oauth2" (distribution project, "OAuth2 Token Authentication"). As containerd
+        does, an identity token then is the password of the user it stands beside, and goes to the same server.
+        """
+        credentials, challenge = self._credentials(request.origin, request.scope), self._bearer.get(request.origin)
+        if request.method != "POST" or challenge is None or credentials is None or not credentials.username:
+            return None
+        password = credentials.password or credentials.identity_token or ""
+        plain = Credentials(credentials.username, password)
+        return self._get_request(request.origin, request.scope, challenge, plain)
 
     def _service(self, origin: Origin) -> str:
         challenge = self._bearer.get(origin)
         return challenge.parameters.get("service", "") if challenge else ""
 
-    def _credentials(self, origin: Origin) -> Credentials | None:
-        return self._source.get(origin.netloc)
+    def _credentials(self, origin: Origin, scope: str) -> Credentials | None:
+        return self._source.get(origin.netloc, _repository(scope))
 
     def _remember(self, origin: Origin, challenge: Challenge) -> None:
         realm = self._realm(origin, challenge)
         with self._lock:
             known = self._bearer.get(origin)
-            if known is not None and Origin.of(known.parameters["realm"]) != realm:
+            # Who took the password itself is its own token server.
+            first = Origin.of(known.parameters["realm"]) if known is not None else origin
+            plain = [key for key in self._fixed if key[0] == origin]
+            if (known is not None or plain) and realm != first:
                 raise Unauthorized(f"{origin.netloc} suddenly names another token server, {realm.netloc}")
             self._bearer[origin] = challenge
+            for key in plain:
+                del self._fixed[key]
+
+    def _widen(self, origin: Origin, scope: str, challenge: Challenge) -> bool:
+        """Ask for what the registry misses (RFC 6750 §3.1, `insufficient_scope`) from now on; once for each scope."""
+        missed = challenge.parameters.get("scope", "")
+        if challenge.parameters.get("error") != "insufficient_scope" or (origin, scope) in self._wider:
+            return False
+        more = [one for one in missed.split() if not _covers(scope, one)]
+        if more:
+            with self._lock:
+                self._wider[origin, scope] = " ".join([*scope.split(), *more])
+        return bool(more)
 
     def _realm(self, origin: Origin, challenge: Challenge) -> Origin:
         """The origin of the token server, when it may see a password (facts: reliability §4, R5).
@@ -205,38 +287,68 @@ class Authenticator:
         return realm
 
     def _token_request(self, origin: Origin, scope: str, challenge: Challenge) -> TokenRequest:
-        realm, service = challenge.parameters["realm"], challenge.parameters.get("service")
-        scopes = (scope or challenge.parameters.get("scope", "")).split()
-        fields = [("service", service)] if service else []
-        credentials = self._credentials(origin)
-        if credentials is not None and credentials.identity_token is not None:
-            fields += [("scope", " ".join(scopes))] if scopes else []
-            fields += [("grant_type", "refresh_token"), ("client_id", CLIENT_ID)]
-            fields += [("refresh_token", credentials.identity_token)]
-            headers = {"Content-Type": "application/x-www-form-urlencoded"}
-            return TokenRequest(origin, scope, "POST", realm, headers, urlencode(fields).encode("ascii"))
+        credentials = self._credentials(origin, scope)
+        if credentials is None or credentials.identity_token is None:
+            return self._get_request(origin, scope, challenge, credentials)
+        fields, scopes = self._asked(origin, scope, challenge)
+        fields += [("scope", " ".join(scopes))] if scopes else []
+        fields += [("grant_type", "refresh_token"), ("client_id", CLIENT_ID)]
+        fields += [("refresh_token", credentials.identity_token)]
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        body = urlencode(fields).encode("ascii")
+        return TokenRequest(origin, scope, "POST", challenge.parameters["realm"], headers, body)
+
+    def _get_request(
+        self, origin: Origin, scope: str, challenge: Challenge, credentials: Credentials | None
+    ) -> TokenRequest:
+        realm = challenge.parameters["realm"]
+        fields, scopes = self._asked(origin, scope, challenge)
         query = urlencode(fields + [("scope", one) for one in scopes])
         url = realm + (("&" if urlsplit(realm).query else "?") + query if query else "")
         headers = {} if credentials is None else {"Authorization": credentials.basic}
         return TokenRequest(origin, scope, "GET", url, headers)
 
-    def refusal(self, origin: Origin) -> Unauthorized:
-        """The error of an `origin` whose last word is no."""
-        return refused(origin, self._credentials(origin))
+    def _asked(self, origin: Origin, scope: str, challenge: Challenge) -> tuple[list[tuple[str, str]], list[str]]:
+        service = challenge.parameters.get("service")
+        wanted = self._wider.get((origin, scope)) or scope or challenge.parameters.get("scope", "")
+        return [("service", service)] if service else [], wanted.split()
+
+    def refusal(self, origin: Origin, scope: str, *, narrow: bool = False) -> Unauthorized:
+        """The error of an `origin` whose last word is no.
+
+        :param narrow: what it does not allow is `scope`; the login as such may be good.
+        """
+        return refused(origin, self._credentials(origin, scope), scope if narrow else "")
 
 
-def refused(origin: Origin, credentials: Credentials | None) -> Unauthorized:
-    """The error of an `origin` that does not accept `credentials`."""
+def refused(origin: Origin, credentials: Credentials | None, scope: str = "") -> Unauthorized:
+    """The error of an `origin` that does not accept `credentials`, or not for `scope`."""
     host = origin.netloc
     if credentials is None:
         return Unauthorized(
-            f"{host} wants a login", hint="docker login HOST, or set BUNDLE_USERNAME and BUNDLE_PASSWORD", host=host
+            f"{host} wants a login", hint=f"bundle login {host}, or set BUNDLE_USERNAME and BUNDLE_PASSWORD", host=host
         )
     who = f"user {safe(credentials.username, 80)!r}" if credentials.username else "this login"
     return Unauthorized(
-        f"{host} refused {who}",
-        hint="check the rights of this login, or use another one: docker login HOST",
+        f"{host} refused {who}" + (f": it grants no token for {safe(scope)}" if scope else ""),
+        hint=f"check the rights of this login, or use another one: bundle login {host}",
         host=host,
+    )
+
+
+def _bearer(challenges: list[Challenge]) -> Challenge | None:
+    return next((one for one in challenges if one.scheme == "bearer" and "realm" in one.parameters), None)
+
+
+def _covers(held: str, wanted: str) -> bool:
+    """Whether a token for the scopes `held` is one for the scopes `wanted`, none of which is `""`."""
+    rights: dict[str, set[str]] = {}
+    for one in held.split():
+        resource, _, actions = one.rpartition(":")
+        rights.setdefault(resource, set()).update(actions.split(","))
+    asked = [one.rpartition(":") for one in wanted.split()]
+    return bool(asked) and all(
+        resource in rights and rights[resource] >= set(actions.split(",")) for resource, _, actions in asked
     )
 
 
@@ -245,6 +357,6 @@ def _life(value: object) -> float:
         return DEFAULT_LIFE
     try:
         seconds = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return DEFAULT_LIFE
     return seconds if 0 < seconds < float("inf") else DEFAULT_LIFE

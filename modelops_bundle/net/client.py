@@ -19,7 +19,8 @@ from modelops_bundle.model.ports import Piece, Span
 from modelops_bundle.net import problems
 from modelops_bundle.net.auth import MAX_TOKEN, Authenticator, TokenRequest
 from modelops_bundle.net.credentials import Anonymous, CredentialSource
-from modelops_bundle.net.exchange import Answer, Reply, Request, Sender
+from modelops_bundle.net.exchange import Answer, Raw, Reply, Request, Sender
+from modelops_bundle.net.gate import Gate, Gates, Held, Place
 from modelops_bundle.net.options import NetOptions, Origin, is_local, is_metadata
 from modelops_bundle.net.redact import redact_url, safe
 from modelops_bundle.net.retry import Policy, Retrier, Transient, interruptible_sleep, retry_after
@@ -27,6 +28,10 @@ from modelops_bundle.net.throttle import Pieces, Throttle
 
 MAX_REDIRECTS = 5
 _REDIRECTS = frozenset([301, 302, 303, 307, 308])
+_LOGINS = 3
+"""Logins tried for one request: the first or a fresh one for a stale one, and one that allows more."""
+_NO_OAUTH = (404, 405)
+"""What token servers without OAuth2 answer to a POST."""
 
 Result = TypeVar("Result")
 
@@ -61,7 +66,9 @@ class Client:
         self._throttle = throttle or Throttle(self.run.limits.rate, self._sleep)
         self.credentials = credentials or Anonymous()
         self._auth = Authenticator(self.credentials, self.options)
+        self._gates = Gates(self._sleep, self.run.check, self.options.stall_timeout)
         self._login = threading.RLock()
+        self._denied: set[tuple[str, str | None, bytes | None]] = set()
         self._transport = transport
         self._starting = threading.Lock()
 
@@ -78,6 +85,7 @@ class Client:
 
     def abort(self) -> None:
         """Wake the threads that wait for bytes, after `run.cancel()`: a stalled peer must not hold up Ctrl-C."""
+        self._gates.wake()
         if self._transport is not None:
             self._transport.abort()
 
@@ -112,8 +120,8 @@ class Client:
         origin = Origin.of(request.url)
         login = self._login_for(origin, request)
         answer = self._follow(request, origin, login)
-        if answer.status == 401 and request.scope is not None and Origin.of(answer.url) == origin:
-            answer = self._after_challenge(request, origin, answer, login)
+        if request.scope is not None:
+            answer = self._after_login(request, origin, answer, login)
         if answer.status in request.accept and not _is_web_page(request, answer):
             return answer
         with answer:
@@ -133,19 +141,28 @@ class Client:
             header = self._renew(origin, request.scope, None, "")
         return header
 
-    def _after_challenge(self, request: Request, origin: Origin, answer: Answer, sent: str | None) -> Answer:
-        with answer:
-            answer.read_error()
+    def _after_login(self, request: Request, origin: Origin, answer: Answer, sent: str | None) -> Answer:
+        """`answer`, or the one to the same request with a better login than `sent`."""
         scope = request.scope or ""
-        login = self._renew(origin, scope, sent, answer.headers.get("www-authenticate", ""))
-        if not request.repeatable:
-            # Its body is spent. The caller may have another; the login is fresh by then.
-            raise Transient(self._auth.refusal(origin), cause="renew")
-        again = self._follow(request, origin, login)
-        if again.status == 401:
-            with again:
-                raise self._auth.refusal(origin)
-        return again
+        for _ in range(_LOGINS):
+            if answer.status not in (401, 403) or Origin.of(answer.url) != origin:
+                if sent is not None:
+                    self._auth.accepted(sent, scope)
+                return answer
+            challenge = answer.headers.get("www-authenticate", "")
+            if answer.status == 403 and not self._auth.may_be_stale(origin, scope, sent, challenge):
+                return answer
+            with answer:
+                answer.read_error()
+            sent = self._renew(origin, scope, sent, challenge)
+            if not request.repeatable:
+                # Its body is spent. The caller may have another; the login is fresh by then.
+                raise Transient(self._auth.refusal(origin, scope), cause="renew")
+            answer = self._follow(request, origin, sent)
+        if answer.status == 401:
+            with answer:
+                raise self._auth.refusal(origin, scope)
+        return answer
 
     def _renew(self, origin: Origin, scope: str, sent: str | None, challenge: str) -> str | None:
         """Get a login better than `sent`: one worker asks, the others wait and use what it got."""
@@ -153,30 +170,47 @@ class Client:
             known = self._auth.header(origin, scope)
             if known is not None and known != sent:
                 return known
-            wanted = (
-                self._auth.challenged(origin, scope, challenge, sent) if challenge else self._auth.wanted(origin, scope)
-            )
-            if wanted is not None:
-                self._auth.granted(wanted, self._get_token(wanted))
-            elif not challenge:
-                raise self._auth.refusal(origin)
-            return self._auth.header(origin, scope)
+            if challenge:
+                wanted = self._auth.challenged(origin, scope, challenge, sent)
+            else:
+                wanted = None if self._auth.is_spent(origin, scope, sent) else self._auth.wanted(origin, scope)
+                if wanted is None:
+                    raise self._auth.refusal(origin, scope)
+            if wanted is None:
+                return self._auth.header(origin, scope)
+            return self._auth.granted(wanted, self._get_token(wanted))
 
     def _get_token(self, wanted: TokenRequest) -> Mapping[str, Any]:
-        request = Request(
-            wanted.method, wanted.url, "token", headers=wanted.headers, body=wanted.body, scope=None, key="login"
-        )
-        try:
-            reply = self.fetch(request, MAX_TOKEN)
-        except Unauthorized as error:
-            raise self._auth.refusal(wanted.origin) from error
-        except NotFound as error:
+        host = wanted.origin.netloc
+        reply = self._ask_for_token(wanted)
+        plain = self._auth.without_oauth(wanted) if reply.status in _NO_OAUTH else None
+        if plain is not None:
+            reply = self._ask_for_token(plain)
+        if reply.status != 200:
             # Not "absent": that would read as if the repository were not there.
-            raise Unavailable(f"the token server of {wanted.origin.netloc} is not there") from error
+            what = "takes no identity tokens" if wanted.method == "POST" and plain is None else "is not there"
+            raise Unavailable(f"the token server of {host} {what}", host=host)
         try:
             return canonical.loads(reply.body, "the token server's answer", limit=MAX_TOKEN)
         except Corrupt as error:
-            raise Unavailable(f"the token server of {wanted.origin.netloc} gave no usable token") from error
+            raise Unavailable(f"the token server of {host} gave no usable token", host=host) from error
+
+    def _ask_for_token(self, wanted: TokenRequest) -> Reply:
+        asked = (wanted.url, wanted.headers.get("Authorization"), wanted.body)
+        if asked in self._denied:
+            # The workers that waited for this one: asked by each of them, a server may lock the user out.
+            raise self._auth.refusal(wanted.origin, wanted.scope)
+        accept = frozenset([200, *_NO_OAUTH])
+        request = Request(
+            wanted.method, wanted.url, "token", wanted.headers, wanted.body, accept=accept, scope=None, key="login"
+        )
+        try:
+            return self.fetch(request, MAX_TOKEN)
+        except Unauthorized as error:
+            self._denied.add(asked)
+            raise self._auth.refusal(wanted.origin, wanted.scope) from error
+        except NotFound as error:
+            raise Unavailable(f"the token server of {wanted.origin.netloc} is not there") from error
 
     # --- one exchange
 
@@ -196,6 +230,29 @@ class Client:
 
     def _send(self, request: Request, login: str | None) -> Answer:
         self.run.check()
+        gate = self._gates.at(Origin.of(request.url).netloc)
+        # Whoever waits for the login may hold places: it needs none to be free.
+        place = gate.enter(urgent=request.kind == "token")
+        try:
+            raw = self._exchange(request, login)
+        except BaseException:
+            place.leave()
+            raise
+        self._tell(gate, place, raw)
+        return Answer(Held(raw, place), request.url, self.run, self._throttle)
+
+    def _tell(self, gate: Gate, place: Place, raw: Raw) -> None:
+        """Let the gate of the host know whether it had too much to do."""
+        said = raw.headers.get("retry-after")
+        if raw.status != 429 and (raw.status != 503 or said is None):
+            if raw.status < 400:
+                gate.succeeded()
+            return
+        after = retry_after(said, time.time())
+        # A pause that is longer than anybody waits is everybody's own error.
+        gate.complained(place, after if after is None or after <= self.policy.patience else None)
+
+    def _exchange(self, request: Request, login: str | None) -> Raw:
         headers = {"Accept-Encoding": "identity", "User-Agent": self.options.user_agent, **request.headers}
         if login is not None:
             headers["Authorization"] = login
@@ -216,7 +273,7 @@ class Client:
         finally:
             self.run.emit(Requested(request.method, redact_url(request.url), status, time.monotonic() - began))
         checkpoint(f"answer {request.method} {request.kind}")
-        return Answer(raw, request.url, self.run, self._throttle)
+        return raw
 
     def _paced(self, body: Iterable[Piece]) -> Iterator[Piece]:
         """The pieces of `body`, cut so that each is sent in a moment."""
@@ -243,14 +300,36 @@ class Client:
 
     def _problem(self, request: Request, answer: Answer) -> BundleError | Transient:
         body = answer.read_error()
-        host = Origin.of(answer.url).netloc
+        origin = Origin.of(answer.url)
+        host = origin.netloc
+        if (found := self._misdirected(origin, answer, body)) is not None:
+            return found
         what = f"{request.method} {request.kind}"
         if _is_web_page(request, answer):
             return Transient(Unavailable(f"{host} answered {what} with HTML, not as a registry does", host=host))
         error = problems.of_status(answer.status, answer.headers, body, host=host, what=what)
+        if answer.status in (400, 403) and Origin.of(answer.url) != (asked := Origin.of(request.url)):
+            # A signed address that expired (400 at Google's store); the one who signed it is asked again.
+            hint = f"{asked.netloc} sends its clients there with addresses that expire: check the clocks of both"
+            return Transient(type(error)(error.message, hint=hint, **error.facts), cause="expired")
         if answer.status in problems.TRANSIENT:
             return Transient(error, after=retry_after(answer.headers.get("retry-after"), time.time()))
         return error
+
+    def _misdirected(self, origin: Origin, answer: Answer, body: bytes) -> BundleError | None:
+        """The error of an answer that is not the registry's: that of a proxy, or of TLS asked in plain HTTP."""
+        if answer.status == 407 and (through := self.options.proxy_for(origin)) is not None:
+            from modelops_bundle.net.proxy import wants_login
+
+            return wants_login(through)
+        if origin.scheme != "http" or answer.status != 400:
+            return None
+        # Go's server says so in a body that HEAD does not show, and sends no header at all; nginx says it in HTML.
+        if answer.headers and b"HTTPS server" not in body and b"sent to HTTPS port" not in body:
+            return None
+        known = is_local(origin.host) and not self.options.at(origin).plain_http
+        hint = "give its authority with --ca-file, or use --insecure" if known else "leave out --plain-http"
+        return Unavailable(f"{origin.netloc} speaks TLS, and was asked in plain HTTP", hint=hint, host=origin.netloc)
 
 
 def _is_web_page(request: Request, answer: Answer) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from types import MappingProxyType
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -47,42 +49,101 @@ class Origin:
     @property
     def netloc(self) -> str:
         """`HOST[:PORT]` as a reference spells it; default ports are left out."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        host = self.bracketed
         return host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+    @property
+    def bracketed(self) -> str:
+        """The host as URLs spell it: IPv6 addresses in brackets (RFC 3986 §3.2.2)."""
+        return f"[{self.host}]" if ":" in self.host else self.host
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.netloc}"
 
 
 @dataclass(frozen=True, slots=True)
+class HostOptions:
+    """How one host is spoken to. None is nothing said: whoever stands below decides.
+
+    :param plain_http: without TLS. False insists on TLS, on loopback too.
+    :param insecure: its certificate is not checked.
+    :param ca_file: PEM file of authorities to trust besides the system's.
+    :param client_cert: PEM file of the certificate that tells the host who we are (RFC 8446 §4.4.2).
+    :param client_key: PEM file of its key, None when it is in `client_cert`.
+    """
+
+    plain_http: bool | None = None
+    insecure: bool | None = None
+    ca_file: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+
+    def over(self, below: HostOptions) -> HostOptions:
+        """These, and those of `below` where these say nothing. A certificate brings its key: the two are one choice."""
+        kept = below if self.client_cert is None else replace(below, client_key=None)
+        return replace(kept, **self.said())  # type: ignore[arg-type]
+
+    def said(self) -> dict[str, bool | str]:
+        """What is said, by name."""
+        return {field.name: value for field in fields(self) if (value := getattr(self, field.name)) is not None}
+
+    @property
+    def means_tls(self) -> bool:
+        """Whether it says something that only makes sense with TLS."""
+        return bool(self.insecure) or self.ca_file is not None or self.client_cert is not None
+
+
+NOTHING_SAID = HostOptions()
+
+
+@dataclass(frozen=True, slots=True)
 class NetOptions:
     """How a client talks. Hosts are spelled `HOST[:PORT]` and match exactly.
 
-    :param ca_file: PEM file of authorities to trust besides the system's.
-    :param plain_http_hosts: hosts spoken to without TLS, besides loopback.
-    :param insecure_hosts: hosts whose certificate is not checked.
+    :param ca_file: PEM file of authorities to trust besides the system's, for hosts that have none of their own.
+    :param hosts: what is special about single hosts.
     :param stall_timeout: seconds without a byte after which an answer counts as stalled; there is no total timeout.
-    :param proxy: URL of an HTTP proxy, for all hosts outside `no_proxy` and loopback.
-    :param no_proxy: hosts, `.suffixes`, CIDR networks, or `*`.
+    :param http_proxy: URL of the proxy to `http` hosts outside `no_proxy` and loopback.
+    :param https_proxy: likewise to `https` hosts.
+    :param no_proxy: hosts and all below them, with a port or without, CIDR networks, or `*`.
+    :raises ConfigError: a client key without its certificate, or an unusable user agent.
     """
 
     ca_file: str | None = None
-    plain_http_hosts: tuple[str, ...] = ()
-    insecure_hosts: tuple[str, ...] = ()
+    hosts: Mapping[str, HostOptions] = field(default_factory=lambda: MappingProxyType({}))
     user_agent: str = "modelops-bundle"
     stall_timeout: float = 30.0
-    proxy: str | None = None
+    http_proxy: str | None = field(default=None, repr=False)
+    https_proxy: str | None = field(default=None, repr=False)
     no_proxy: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if has_controls(self.user_agent):
             raise ConfigError("the user agent contains control characters")
+        for host, options in self.hosts.items():
+            if options.client_key is not None and options.client_cert is None:
+                raise ConfigError(f"there is a client key for {host} and no certificate", hint="give --client-cert too")
+
+    def host(self, netloc: str) -> HostOptions:
+        """What is special about `netloc`."""
+        if netloc == DOCKER_HUB_API:
+            return next((self.hosts[name] for name in _DOCKER_HUB if name in self.hosts), NOTHING_SAID)
+        return self.hosts.get(netloc, NOTHING_SAID)
+
+    def at(self, origin: Origin) -> HostOptions:
+        """What is special about `origin`, whose default port may be written or not."""
+        found = self.host(origin.netloc)
+        return found if found is not NOTHING_SAID else self.host(f"{origin.bracketed}:{origin.port}")
 
     def is_plain(self, netloc: str) -> bool:
-        """Whether `netloc` is spoken to without TLS: loopback by parsed address or the exact name, or listed."""
-        if netloc in self.insecure_hosts:
-            return False
-        return netloc in self.plain_http_hosts or is_loopback(_hostname(netloc))
+        """Whether `netloc` is spoken to without TLS: as was said, else loopback, by parsed address or the exact name.
+
+        Loopback of which something is said that needs TLS has TLS.
+        """
+        own = self.host(netloc)
+        if own.plain_http is not None:
+            return own.plain_http
+        return is_loopback(_hostname(netloc)) and not own.means_tls
 
     def registry(self, host: str) -> Origin:
         """The origin that serves the registry a reference calls `host`."""
@@ -92,10 +153,11 @@ class NetOptions:
 
     def proxy_for(self, origin: Origin) -> str | None:
         """The proxy to reach `origin` through, None for a direct connection."""
-        if self.proxy is None or is_loopback(origin.host):
+        proxy = self.http_proxy if origin.scheme == "http" else self.https_proxy
+        if proxy is None or is_loopback(origin.host):
             return None
-        bypassed = any(_bypasses(rule.strip(), origin) for rule in self.no_proxy)
-        return None if bypassed else self.proxy
+        bypassed = any(_bypasses(rule.strip().lower(), origin) for rule in self.no_proxy)
+        return None if bypassed else proxy
 
 
 def is_docker_hub(host: str) -> bool:
@@ -134,14 +196,27 @@ def _hostname(netloc: str) -> str:
 
 
 def _bypasses(rule: str, origin: Origin) -> bool:
-    if rule in ("*", origin.host, origin.netloc):
+    """Whether a `no_proxy` entry means `origin`. A name means all names below it too, with a leading dot or without (curl)."""
+    if rule == "*":
         return True
-    if "/" in rule:
-        import ipaddress
+    if "/" in rule or rule.count(":") > 1 or rule.startswith("["):
+        return _is_in(rule, origin)
+    name, _, port = rule.partition(":")
+    if port and port != str(origin.port):
+        return False
+    name = name.removeprefix("*").removeprefix(".").removesuffix(".")
+    host = origin.host.removesuffix(".")
+    return bool(name) and (host == name or host.endswith(f".{name}"))
 
-        try:
-            return ipaddress.ip_address(origin.host) in ipaddress.ip_network(rule, strict=False)
-        except ValueError:
-            return False
-    suffix = rule.removeprefix("*").removeprefix(".")
-    return bool(suffix) and origin.host.endswith(f".{suffix}")
+
+def _is_in(rule: str, origin: Origin) -> bool:
+    """Whether `origin` is the IPv6 address, or in the network, of `rule`."""
+    import ipaddress
+
+    address, _, port = rule.rpartition("]:") if "]:" in rule else (rule, "", "")
+    if port and port != str(origin.port):
+        return False
+    try:
+        return ipaddress.ip_address(origin.host) in ipaddress.ip_network(address.strip("[]"), strict=False)
+    except ValueError:
+        return False

@@ -84,7 +84,7 @@ def of_status(status: int, headers: Mapping[str, str], body: bytes, *, host: str
 
 def _by_status(status: int, text: str, facts: dict[str, Any]) -> BundleError:
     if status in (401, 403):
-        return Unauthorized(text, hint="docker login HOST, or set BUNDLE_USERNAME and BUNDLE_PASSWORD", **facts)
+        return Unauthorized(text, hint="bundle login HOST, or set BUNDLE_USERNAME and BUNDLE_PASSWORD", **facts)
     if status in (404, 410):
         return NotFound(text, **facts)
     if status == 413:

@@ -15,9 +15,10 @@ from modelops_bundle.errors import BundleError, RateLimited
 from modelops_bundle.events import Retrying, Run
 
 Result = TypeVar("Result")
-Cause = Literal["answer", "refused", "stall", "corrupt", "renew", "lag", "unknown"]
-"""Why an attempt failed: a transient answer or broken connection; nobody there; silence; wrong bytes; a stale login; a blob
-that its registry does not show although a manifest names it; one it does not know although it was just stored."""
+Cause = Literal["answer", "refused", "lookup", "proxy", "stall", "corrupt", "renew", "expired", "lag", "unknown"]
+"""Why an attempt failed: a transient answer or broken connection; nobody there; no name service; a proxy that is not there
+or cannot connect; silence; wrong bytes; a stale login; a signed address that is good no more; a blob that its registry does
+not show although a manifest names it; one it does not know although it was just stored."""
 
 
 class Transient(Exception):
@@ -43,8 +44,11 @@ class Policy:
 
     attempts: int = 6
     refused: int = 3
+    lookup: int = 3
+    proxy: int = 3
     corrupt: int = 3
-    renew: int = 2
+    renew: int = 6
+    expired: int = 3
     lag: int = 2
     unknown: int = 4
     base: float = 0.5
@@ -57,8 +61,11 @@ class Policy:
             return self.attempts
         limits = {
             "refused": self.refused,
+            "lookup": self.lookup,
+            "proxy": self.proxy,
             "corrupt": self.corrupt,
             "renew": self.renew,
+            "expired": self.expired,
             "lag": self.lag,
             "unknown": self.unknown,
         }

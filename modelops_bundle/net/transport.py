@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import ssl
 import threading
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -15,14 +14,14 @@ import urllib3
 from urllib3 import exceptions as failures
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.util import Timeout, make_headers, parse_url
+from urllib3.util import Timeout
 
-from modelops_bundle.errors import BundleError, ConfigError, Corrupt, Unavailable
 from modelops_bundle.model.ports import Piece, Span
-from modelops_bundle.net.options import CONNECT_TIMEOUT, NetOptions, Origin
-from modelops_bundle.net.redact import redact, safe
-from modelops_bundle.net.retry import Transient
+from modelops_bundle.net import proxy as proxies
+from modelops_bundle.net.broken import translate
+from modelops_bundle.net.options import CONNECT_TIMEOUT, HostOptions, NetOptions, Origin
 from modelops_bundle.net.throttle import BLOCK
+from modelops_bundle.net.tls import make_context
 
 _CONNECTIONS = 64
 """Idle connections kept per host: more than any sensible number of workers."""
@@ -73,6 +72,21 @@ class _Patient:
             self.sock.settimeout(self.stall)
             self.busy.add(self.sock)
 
+    def connect(self) -> None:
+        super().connect()  # type: ignore[misc]
+        if not hasattr(self.sock, "shutdown"):
+            # urllib3's TLS inside of TLS, to an https proxy, leaves it out; who waits could not be woken.
+            self.sock.shutdown = self.sock.socket.shutdown
+
+    def _tunnel(self) -> None:
+        # A proxy may think for long before it says whether it connects.
+        sock = self.sock
+        self.busy.add(sock)
+        try:
+            super()._tunnel()  # type: ignore[misc]
+        finally:
+            self.busy.remove(sock)
+
     def send(self, data: Any) -> None:
         if not isinstance(data, Span):
             super().send(data)  # type: ignore[misc]
@@ -112,13 +126,13 @@ def _shrank() -> OSError:
     return OSError(errno.EIO, "the file that was sent became shorter")
 
 
-def _pool_classes(stall: float, busy: _Busy) -> dict[str, type[HTTPConnectionPool]]:
+def _pool_classes(stall: float, busy: _Busy, plain: type, tls: type) -> dict[str, type[HTTPConnectionPool]]:
     ours = {"stall": stall, "busy": busy}
-    plain = type("PatientConnection", (_Patient, HTTPConnection), ours)
-    tls = type("PatientTLSConnection", (_Patient, HTTPSConnection), ours)
+    patient = type("PatientConnection", (_Patient, plain), ours)
+    patient_tls = type("PatientTLSConnection", (_Patient, tls), ours)
     return {
-        "http": type("PatientPool", (HTTPConnectionPool,), {"ConnectionCls": plain}),
-        "https": type("PatientTLSPool", (HTTPSConnectionPool,), {"ConnectionCls": tls}),
+        "http": type("PatientPool", (HTTPConnectionPool,), {"ConnectionCls": patient}),
+        "https": type("PatientTLSPool", (HTTPSConnectionPool,), {"ConnectionCls": patient_tls}),
     }
 
 
@@ -133,9 +147,9 @@ class Transport:
         self._cancelled = cancelled or threading.Event()
         self._busy = _Busy(self._cancelled)
         self._lock = threading.Lock()
-        self._managers: dict[tuple[str, bool, str | None], urllib3.PoolManager] = {}
+        self._managers: dict[tuple[str, HostOptions, str | None], urllib3.PoolManager] = {}
         self._live: set[Received] = set()
-        if options.insecure_hosts:
+        if any(each.insecure for each in options.hosts.values()):
             # The user asked for it by name; urllib3 would say it again for every connection.
             urllib3.disable_warnings(failures.InsecureRequestWarning)
 
@@ -197,30 +211,28 @@ class Transport:
             manager.clear()
 
     def _manager(self, origin: Origin) -> urllib3.PoolManager:
-        insecure = origin.netloc in self._options.insecure_hosts
-        key = (origin.scheme, insecure, self._options.proxy_for(origin))
+        own = self._options.at(origin)
+        # Nobody but the host itself gets its client certificate; its authorities are trusted where it sends us, too.
+        own = own.over(HostOptions(ca_file=self._options.ca_file)) if origin.scheme == "https" else HostOptions()
+        key = (origin.scheme, own, self._options.proxy_for(origin))
         with self._lock:
             if key not in self._managers:
                 self._managers[key] = self._build(*key)
             return self._managers[key]
 
-    def _build(self, scheme: str, insecure: bool, proxy: str | None) -> urllib3.PoolManager:
+    def _build(self, scheme: str, own: HostOptions, proxy: str | None) -> urllib3.PoolManager:
         settings: dict[str, Any] = {"num_pools": 64, "maxsize": _CONNECTIONS, "blocksize": BLOCK}
         if scheme == "https":
-            settings["ssl_context"] = tls_context(self._options.ca_file, insecure)
-        manager = urllib3.PoolManager(**settings) if proxy is None else self._through(proxy, settings)
-        manager.pool_classes_by_scheme = _pool_classes(self._options.stall_timeout, self._busy)
+            settings["ssl_context"] = make_context(own)
+        plain, tls = HTTPConnection, HTTPSConnection
+        if proxy is None:
+            manager = urllib3.PoolManager(**settings)
+        elif proxies.is_socks(proxy):
+            manager, plain, tls = proxies.through_socks(proxy, settings)
+        else:
+            manager = proxies.through_http(proxy, settings, HostOptions(ca_file=self._options.ca_file))
+        manager.pool_classes_by_scheme = _pool_classes(self._options.stall_timeout, self._busy, plain, tls)
         return manager
-
-    def _through(self, proxy: str, settings: dict[str, Any]) -> urllib3.PoolManager:
-        try:
-            parts = parse_url(proxy)
-            if parts.scheme == "https":
-                settings["proxy_ssl_context"] = tls_context(self._options.ca_file, insecure=False)
-            login = make_headers(proxy_basic_auth=parts.auth) if parts.auth else None
-            return urllib3.ProxyManager(proxy, proxy_headers=login, **settings)
-        except failures.HTTPError as error:
-            raise ConfigError(f"not the URL of a proxy: {redact(proxy)}") from error
 
 
 class Received:
@@ -260,74 +272,3 @@ class Received:
         if not self._response.closed:
             self._response.close()
         self._response.release_conn()
-
-
-def tls_context(ca_file: str | None, insecure: bool) -> ssl.SSLContext:
-    """TLS as the system trusts it, plus the authorities of `ca_file`.
-
-    :raises ConfigError: `ca_file` cannot be used.
-    """
-    context = ssl.create_default_context()
-    if insecure:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    elif ca_file is not None:
-        try:
-            context.load_verify_locations(cafile=ca_file)
-        except OSError as error:
-            raise ConfigError(f"cannot use the CA file {ca_file}: {error.strerror or error}") from error
-    return context
-
-
-def translate(error: Exception, origin: Origin, options: NetOptions) -> Transient | BundleError:
-    """What `error`, raised while talking to `origin`, means."""
-    host = origin.netloc
-    reason = safe(redact(_innermost(error)), 200)
-    if isinstance(error, failures.LocationValueError):
-        return Corrupt(f"not a usable URL at {host}: {reason}")
-    if isinstance(error, failures.ProxyError):
-        return Transient(_unavailable(f"cannot reach {host} through the proxy: {reason}", host), cause="refused")
-    if isinstance(error, failures.SSLError):
-        return _tls_problem(reason, host)
-    if isinstance(error, failures.NameResolutionError):
-        hint = "check the spelling of the host, and the network"
-        return Transient(
-            Unavailable(f"cannot find the host {origin.host}", hint=hint, host=host, unreachable=True), cause="refused"
-        )
-    if isinstance(error, failures.NewConnectionError):
-        return Transient(_unavailable(f"cannot connect to {host}: {reason}", host), cause="refused")
-    if isinstance(error, failures.ConnectTimeoutError):
-        return Transient(_unavailable(f"no connection to {host} within {CONNECT_TIMEOUT:.0f} s", host), cause="refused")
-    if isinstance(error, (failures.TimeoutError, TimeoutError)) or "timed out" in reason:
-        silent = _unavailable(f"{host} sent nothing for {options.stall_timeout:.0f} s", host)
-        return Transient(silent, cause="stall")
-    return Transient(_unavailable(f"{host} broke the connection: {reason}", host))
-
-
-def _unavailable(message: str, host: str) -> Unavailable:
-    hint = "check the network, then run the same command again"
-    return Unavailable(message, hint=hint, host=host, unreachable=True)
-
-
-def _tls_problem(reason: str, host: str) -> Transient | BundleError:
-    text = reason.lower()
-    if "certificate" in text or "hostname" in text:
-        hint = "give the authority's certificate with --ca-file"
-        return Unavailable(f"the certificate of {host} is not trusted: {reason}", hint=hint, host=host)
-    if "wrong version number" in text or "record layer failure" in text:
-        return Unavailable(f"{host} does not speak TLS", hint="use --plain-http if that is meant", host=host)
-    return Transient(_unavailable(f"TLS with {host} failed: {reason}", host))
-
-
-def _innermost(error: BaseException) -> str:
-    """The words of the deepest cause: urllib3 wraps them in the spelling of its own classes."""
-    seen = error
-    for _ in range(5):
-        inner = next((part for part in reversed(seen.args) if isinstance(part, BaseException)), None)
-        inner = inner or getattr(seen, "reason", None) or seen.__cause__
-        if not isinstance(inner, BaseException):
-            break
-        seen = inner
-    if isinstance(seen, OSError) and seen.strerror:
-        return seen.strerror
-    return str(seen) or type(seen).__name__

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from modelops_bundle.errors import NotFound, WouldOverwrite
 from modelops_bundle.model.reference import Reference
-from modelops_bundle.operations import init, pull, remote_state
+from modelops_bundle.operations import init, pull, remote_state, remotes
 from modelops_bundle.operations.session import Session
 from modelops_bundle.workspace import layout
+from modelops_bundle.workspace.config import DEFAULT_REMOTE
 from modelops_bundle.workspace.project import Project
 
 
@@ -22,12 +23,14 @@ def clone(session: Session, text: str, directory: str | None = None) -> tuple[Pa
         something else in it.
     """
     source = _source(session, text)
-    outside = Session(None, session.run, session.options, cwd=session.cwd)
+    outside = Session(None, session.run, session.options, cwd=session.cwd, around=session.around)
     found = remote_state.look_up(outside, source)
     if found is None:
         raise NotFound(f"{source} does not exist", hint="bundle tags lists what there is", reference=str(source))
     root = Path(os.path.normpath(session.cwd / (directory or _directory_name(source))))
     inside = _prepare(session, root, source)
+    # Again where a killed clone goes on: it may have come before this.
+    remotes.remember(inside.project, DEFAULT_REMOTE, session.options)
     inside.parsed.update(outside.parsed)
     inside.read[found.digest] = inside.fresh[remote_state.key(source)] = found.sighting
     plan = pull.make_plan(inside, str(source))

@@ -55,17 +55,27 @@ class Tag:
         }
 
 
-def tags(session: Session, text: str | None, *, service: bool = False) -> tuple[Reference, list[Tag]]:
-    """The tags of a repository: one request for the list and one for each tag.
+def tag_names(session: Session, text: str | None, *, service: bool = False) -> tuple[Reference, list[str]]:
+    """The names of the tags of a repository, sorted: one request for each page of them.
 
-    :param service: show the tags that this tool keeps for itself as well.
+    :param service: show the tags that tools keep for themselves as well.
     :raises Unsupported: the store cannot list.
     """
     reference = session.reference(text)
     store = session.store(reference)
     if not isinstance(store, Lister):
         raise Unsupported(f"{reference.place} cannot list its tags")
-    names = [name for name in store.tags() if service or not is_service_tag(name)]
+    return reference.at(), [name for name in store.tags() if service or not is_service_tag(name)]
+
+
+def tags(session: Session, text: str | None, *, service: bool = False) -> tuple[Reference, list[Tag]]:
+    """The tags of a repository: one request for the list and one for each tag.
+
+    :param service: show the tags that tools keep for themselves as well.
+    :raises Unsupported: the store cannot list.
+    """
+    reference, names = tag_names(session, text, service=service)
+    store = session.store(reference)
     found: dict[str, Tag] = {}
     lock = threading.Lock()
 
@@ -77,7 +87,7 @@ def tags(session: Session, text: str | None, *, service: bool = False) -> tuple[
                 found[name] = tag
 
     engine.each(names, one, session.run)
-    return reference.at(), [found[name] for name in sorted(found)]
+    return reference, [found[name] for name in sorted(found)]
 
 
 def _describe(name: str, what: Descriptor) -> Tag:

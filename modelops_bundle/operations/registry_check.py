@@ -37,7 +37,7 @@ class Check:
         self._reference = reference
         self._read_only = read_only
         self.found = found
-        self.client: Client = session.client(reference)
+        self.client: Client = session.client(reference.host, session.remote_of(reference))
         self._repository = Repository(self.client, reference.host, reference.repository)
         self._probes = Probes(self._repository, session.learned)
         self._root: Reply | None = None
@@ -91,7 +91,7 @@ class Check:
 
     def _log_in(self) -> Finding:
         origin = self._repository.origin
-        known = self.client.credentials.get(self._reference.host)
+        known = self.client.credentials.get(self._reference.host, self._repository.name)
         who = "anonymous" if known is None else safe(known.username or "an identity token", 80)
         source = None if known is None else getattr(known, "source", None)
         challenge = parse_challenges(self._root.headers.get("www-authenticate", "")) if self._root else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from modelops_bundle.model.reference import Reference, is_service_tag, parse
 from modelops_bundle.operations.options import Options
 from modelops_bundle.stores.schemes import open_store
 from modelops_bundle.workspace import layout
-from modelops_bundle.workspace.config import Remote
+from modelops_bundle.workspace.config import Config, Remote
 from modelops_bundle.workspace.index import Index
 from modelops_bundle.workspace.project import Project
 from modelops_bundle.workspace.seen import Seen, Sighting
@@ -28,18 +28,19 @@ if TYPE_CHECKING:
     from modelops_bundle.disk.spool import Spool
     from modelops_bundle.model.artifact import Contents
     from modelops_bundle.net.client import Client
+    from modelops_bundle.net.credentials import CredentialSource
     from modelops_bundle.stores.cache import Cache
     from modelops_bundle.stores.learned import Learned
     from modelops_bundle.transfer.staging import Staging
     from modelops_bundle.workspace.ignore import Ignore
 
 
-def remote_place(text: str, cwd: Path) -> Reference:
+def remote_place(session: Session, text: str) -> Reference:
     """The place that `text` names for a remote: absolute, with or without a tag.
 
     :raises UsageError: not a reference, or one with a digest. :raises Unsupported: a place nothing is pushed to.
     """
-    place = local_place(parse(text), cwd)
+    place = local_place(session.parse(text), session.cwd)
     if place.digest is not None or place.prefix is not None:
         raise UsageError("a remote is a place, without a digest", hint="bundle clone REF brings one version")
     if place.scheme == "tar":
@@ -227,14 +228,30 @@ class Session:
                     return known
         return self.reference(text)
 
+    @property
+    def namespace(self) -> str | None:
+        """The place below which the settings look for names; None without one."""
+        if self._project is not None:
+            value = self._project.config.get("namespace")
+        else:
+            below, above = self.around
+            value = above.get("namespace", below.get("namespace"))
+        if value and not isinstance(value, str):
+            raise ConfigError(f"namespace cannot be {value!r}", hint="it is text: HOST[/PATH]")
+        return value or None
+
+    def parse(self, text: str, remotes: Mapping[str, Reference] | None = None, tags: Collection[str] = ()) -> Reference:
+        """`model.reference.parse` in the namespace of the settings."""
+        return parse(text, remotes, tags, self.namespace)
+
     def _parse(self, text: str, *, bare: bool = False) -> Reference:
         if self._project is None:
-            return parse(text)
+            return self.parse(text)
         named = {name: remote.reference.at() if bare else remote.default for name, remote in self.remotes.items()}
         default = self._project.config.default_remote
         if default in named:
             named[""] = named[default]
-        return parse(text, named, self._known_tags() if default in named else ())
+        return self.parse(text, named, self._known_tags() if default in named else ())
 
     def written_tag(self, text: str) -> str | None:
         """The tag that `text` itself spells out; None when it leaves the choice to the settings."""
@@ -292,11 +309,12 @@ class Session:
         # The layout of a remote comes into being with the first push; one that was only named has to be there.
         create = create or self.remote_of(reference) is not None
         if key not in self._stores:
-            self._refuse_offline(reference)
+            if reference.scheme == "oci":
+                self._refuse_offline(reference.host)
             root = self._project.root if self._project is not None else self.cwd
             self._stores[key] = open_store(
                 reference,
-                client_factory=lambda: self._client(reference),
+                client_factory=lambda: self.client(reference.host, self.remote_of(reference)),
                 root=root,
                 run=self.run,
                 create=create,
@@ -305,28 +323,49 @@ class Session:
             )
         return self._stores[key]
 
-    def client(self, reference: Reference) -> Client:
-        """A client for the registry of `reference`.
+    def client(self, host: str, remote: Remote | None = None) -> Client:
+        """A client for the registry at `host`, open as long as the session.
 
+        :param remote: whose settings say how to reach it; the first one there when None.
         :raises Unavailable: offline was asked for.
         """
-        self._refuse_offline(reference)
-        return self._client(reference)
-
-    def _refuse_offline(self, reference: Reference) -> None:
-        if self.options.offline and reference.scheme == "oci":
-            raise Unavailable(f"{reference.host} is not asked: offline", hint="this needs the network", offline=True)
-
-    def _client(self, reference: Reference) -> Client:
-        from modelops_bundle.operations.wiring import make_client
-
-        remote = self.remote_of(reference)
-        if remote is not None and remote.ca_file is not None:
-            remote = replace(remote, ca_file=str(self.project.root / remote.ca_file))
-        # A login from the environment names no host: inside a bundle it is meant for its remotes, and nobody else.
-        hosts = {known.reference.host for known in self.remotes.values() if known.reference.scheme == "oci"}
-        trusted = not hosts or reference.host in hosts
-        client = make_client(self.options, remote, reference.host, self.run, trusted=trusted)
+        self._refuse_offline(host)
+        client = self.make_client(host, remote or self.remote_at(host))
         self.run.stoppers.append(client.abort)
         self._clients.append(client)
         return client
+
+    def _refuse_offline(self, host: str) -> None:
+        if self.options.offline:
+            raise Unavailable(f"{host} is not asked: offline", hint="this needs the network", offline=True)
+
+    def remote_at(self, host: str) -> Remote | None:
+        """A remote on the registry `host`, whose settings say how to reach it."""
+        there = (remote for remote in self.remotes.values() if remote.reference.scheme == "oci")
+        return next((remote for remote in there if remote.reference.host == host), None)
+
+    def trusts(self, host: str) -> bool:
+        """Whether a login from the environment, which names no host, is meant for `host`.
+
+        Inside a bundle it is for the registries of its remotes, and nobody else.
+        """
+        hosts = {known.reference.host for known in self.remotes.values() if known.reference.scheme == "oci"}
+        return not hosts or host in hosts
+
+    def make_client(self, host: str, remote: Remote | None, credentials: CredentialSource | None = None) -> Client:
+        """A client for the registry at `host`, for the caller to close.
+
+        :param remote: whose settings say how to reach it. :param credentials: who we are, whatever the options say.
+        """
+        from modelops_bundle.operations.wiring import make_client
+
+        return make_client(
+            self.options,
+            remote,
+            host,
+            self.run,
+            trusted=self.trusts(host),
+            credentials=credentials,
+            config=self.project.config if self.has_project else Config({}).layered(*self.around),
+            root=self.project.root if self.has_project else self.cwd,
+        )

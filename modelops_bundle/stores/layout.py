@@ -15,17 +15,27 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from modelops_bundle.disk.files import read_file, require_directory, staged, sweep, sync_directory, write_file
+from modelops_bundle.disk.files import (
+    read_file,
+    remove_file,
+    require_directory,
+    staged,
+    sweep,
+    sync_directory,
+    write_file,
+)
 from modelops_bundle.disk.locks import exclusive
 from modelops_bundle.disk.problems import translated
 from modelops_bundle.disk.reflink import reflink
 from modelops_bundle.errors import BundleError, Corrupt, NotFound, UnsafePath, Unsupported
 from modelops_bundle.events import Run
 from modelops_bundle.model import canonical, media
+from modelops_bundle.model import referrers as lists
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.ports import Chunks, Expected
 from modelops_bundle.model.reference import check_tag
+from modelops_bundle.stores import graph
 from modelops_bundle.stores.memory import check_expected
 
 LOCK = ".modelops-bundle.lock"
@@ -41,8 +51,8 @@ Entry = dict[str, Any]
 
 
 class LayoutStore:
-    """`Reader`, `Writer`, `Tags`, `Atomic`, `Lister`, `Untagger` and `Upload` on a directory. Safe between threads and
-    processes.
+    """`Reader`, `Writer`, `Tags`, `Atomic`, `Lister`, `Untagger`, `Deleter`, `Referrers` and `Upload` on a directory.
+    Safe between threads and processes.
 
     :param root: the directory that holds `oci-layout`.
     :param create: make it at the first write when it is not there; else it must be.
@@ -97,6 +107,7 @@ class LayoutStore:
             self._write_blob(what, chunks)
         if what.media_type in media.MANIFEST_TYPES:
             with self._index() as index:
+                self._check_whole(what)
                 if not any(entry.get("digest") == str(what.digest) for entry in index):
                     index.append(_plain(what).to_json())
 
@@ -171,7 +182,7 @@ class LayoutStore:
     def tags(self) -> Sequence[str]:
         return sorted({name for entry in self._read_index() if (name := _tag_of(entry)) is not None})
 
-    def untag(self, name: str, what: Descriptor) -> bool:
+    def untag(self, name: str, what: Descriptor, *, keep: bool = False) -> bool:  # noqa: ARG002 - it always stays
         if not (self.root / _INDEX).exists():
             return True
         with self._index() as index:
@@ -180,6 +191,35 @@ class LayoutStore:
                 return False
             _remove_tag(index, name)
         return True
+
+    def delete(self, what: Descriptor) -> None:
+        """Remove the manifest, and the blobs that no other manifest of this layout needs.
+
+        Under the lock, and `put` looks for the blobs of a manifest under the lock: a push that counted on one of them
+        finds it gone and sends it. Killed after the index was written, it leaves blobs that nothing needs.
+        """
+        with exclusive(self.root / LOCK, what=str(self.root)):
+            value = self._load_index()
+            before: list[Entry] = value.get("manifests", [])
+            after = [entry for entry in before if entry.get("digest") != str(what.digest)]
+            if len(after) == len(before):
+                raise NotFound(f"{self.root} lists no {what.digest}", digest=str(what.digest))
+            needed, whole = graph.reachable(_listed(after), self._read_manifest)
+            held, _ = graph.reachable([_plain(what)], self._read_manifest)
+            write_file(self.root / _INDEX, _index_bytes(value, after))
+            # Of a manifest that cannot be read nobody knows what it needs.
+            for digest in held - needed if whole else {what.digest} - needed:
+                remove_file(self._path(digest))
+
+    # --- referrers
+
+    def referrers(self, subject: Digest, artifact_type: str | None = None) -> Sequence[Descriptor]:
+        """Those among the manifests of the index and of the indexes in it: one reading of each."""
+        held = graph.manifests(_listed(self._read_index()), self._read_manifest)
+        return lists.referring(held.values(), subject, artifact_type)
+
+    def refer(self, subject: Digest, what: Descriptor, data: bytes) -> None:  # noqa: ARG002 - it is in the manifest
+        self.put(what, [data])
 
     # --- files
 
@@ -210,6 +250,16 @@ class LayoutStore:
                 raise Corrupt(f"the content to store as {what.digest} is something else", digest=str(what.digest))
             # The names of all blobs are made durable at once, before the index counts on them.
             out.commit(directory=False)
+
+    def _check_whole(self, what: Descriptor) -> None:
+        """:raises NotFound: blobs of the manifest are not there; somebody deleted them since they were looked for."""
+        missing = [part for part in graph.needs(self._read_manifest(what)) if not self.has(part)]
+        if missing:
+            raise NotFound(
+                f"{self.root} lacks {len(missing)} blobs of the manifest",
+                hint="run the same command again: they are sent anew",
+                blobs=sorted({str(part.digest) for part in missing}),
+            )
 
     def _open_blob(self, digest: Digest) -> int | None:
         """A descriptor of the blob's regular file, None when it is absent.
@@ -307,6 +357,17 @@ def _index_bytes(value: dict[str, Any], entries: list[Entry]) -> bytes:
 
 def _plain(what: Descriptor) -> Descriptor:
     return Descriptor(what.media_type, what.digest, what.size)
+
+
+def _listed(index: Sequence[Entry]) -> list[Descriptor]:
+    found = []
+    for entry in index:
+        try:
+            found.append(_plain(Descriptor.from_json(entry)))
+        except Corrupt:
+            # Of another algorithm, say: nothing here can read it.
+            continue
+    return found
 
 
 def _tag_of(entry: Entry) -> str | None:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from modelops_bundle.errors import Corrupt, NotFound, TagMoved
 from modelops_bundle.model import media
+from modelops_bundle.model import referrers as lists
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.ports import ABSENT, ANYTHING, Chunks, Expected
@@ -83,12 +84,27 @@ class MemoryStore:
         with self._lock:
             return sorted(self._tags)
 
-    def untag(self, name: str, what: Descriptor) -> bool:
+    def untag(self, name: str, what: Descriptor, *, keep: bool = False) -> bool:  # noqa: ARG002 - it always stays
         with self._lock:
             if self._tags.get(name, what.digest) != what.digest:
                 return False
             self._tags.pop(name, None)
             return True
+
+    def delete(self, what: Descriptor) -> None:
+        with self._lock:
+            if self._manifests.pop(what.digest, None) is None:
+                raise NotFound(f"no {what.digest} in this memory store", digest=str(what.digest))
+            del self._blobs[what.digest]
+            self._tags = {name: digest for name, digest in self._tags.items() if digest != what.digest}
+
+    def referrers(self, subject: Digest, artifact_type: str | None = None) -> Sequence[Descriptor]:
+        with self._lock:
+            held = [(kind, self._blobs[digest]) for digest, kind in self._manifests.items()]
+        return lists.referring(((Descriptor.of(kind, data), data) for kind, data in held), subject, artifact_type)
+
+    def refer(self, subject: Digest, what: Descriptor, data: bytes) -> None:  # noqa: ARG002 - it is in the manifest
+        self.put(what, [data])
 
 
 def check_expected(name: str, standing: Digest | None, expect: Expected) -> None:

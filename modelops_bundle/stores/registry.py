@@ -18,6 +18,7 @@ from modelops_bundle.errors import (
     UsageError,
 )
 from modelops_bundle.model import canonical, media
+from modelops_bundle.model import referrers as lists
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.ports import ABSENT, ANYTHING, Chunks, Expected
@@ -27,6 +28,7 @@ from modelops_bundle.net.problems import complaints, is_html
 from modelops_bundle.net.retry import Transient
 from modelops_bundle.stores.downloads import reading, reading_part
 from modelops_bundle.stores.learned import Learned
+from modelops_bundle.stores.listing import MAX_PAGE, PAGE, names, pages
 from modelops_bundle.stores.repository import Repository, key_of, said_otherwise, wrong
 from modelops_bundle.stores.unfinished import Unfinished
 from modelops_bundle.stores.uploads import OpenUpload, Place, Put
@@ -35,20 +37,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from modelops_bundle.net.client import Client
+    from modelops_bundle.stores.referrers import Fallback, Pace
 
 _ACCEPT = {"Accept": ", ".join(media.MANIFEST_TYPES)}
 _MAX_COMPLAINTS = 1024 * 1024
-_PAGE = 1000
-_MAX_TAGS = 1_000_000
+_DONE = (200, 202, 204)
 
 
 class RegistryStore:
-    """`Reader`, `Parts`, `Writer`, `Tags`, `Lister`, `Untagger`, `Dated`, `Upload` and `Mounter` over HTTP. Safe to
-    share between threads.
+    """`Reader`, `Parts`, `Writer`, `Tags`, `Lister`, `Untagger`, `Deleter`, `Referrers`, `Dated`, `Upload` and `Mounter`
+    over HTTP. Safe to share between threads.
 
     :param host: the registry as references spell it, `HOST[:PORT]`.
     :param journal: the folder that remembers uploads under way, for a later process to go on with; None forgets them.
     :param learned: what is known of registries, and takes what is learnt of this one.
+    :param pace: how to wait between looks at a list of referrers that nobody guards; real time when None.
     :raises UsageError: `repository` is no repository name.
     """
 
@@ -59,12 +62,14 @@ class RegistryStore:
         repository: str,
         journal: Path | None = None,
         learned: Learned | None = None,
+        pace: Pace | None = None,
     ) -> None:
         self._repository = Repository(client, host, repository)
         self.learned = learned or Learned()
         self._uploads = Place(self._repository, Unfinished(journal), self.learned)
         self._client = client
         self._where = f"{host}/{repository}"
+        self._pace = pace
 
     def __repr__(self) -> str:
         return f"RegistryStore({self._where!r})"
@@ -138,29 +143,24 @@ class RegistryStore:
         self._put_manifest(check_tag(name), what, data, condition)
 
     def tags(self) -> Sequence[str]:
-        found: set[str] = set()
-        seen: set[str] = set()
-        path: str | None = f"tags/list?n={_PAGE}"
-        while path is not None and path not in seen and len(found) <= _MAX_TAGS:
-            seen.add(path)
-            request = self._repository.request("GET", path, "tags", accept=(200, 404))
-            reply = self._repository.fetch(request, media.MAX_MANIFEST)
+        def one(url: str) -> Reply | None:
+            request = self._repository.request("GET", url, "tags", accept=(200, 404))
+            reply = self._repository.fetch(request, MAX_PAGE)
             if reply.status == 404:
                 self._check_absence(reply)
-                break
-            names = set(_tag_names(reply, self._where))
-            if names and names <= found:
-                # It repeats itself.
-                break
-            found |= names
-            path = self._next_page(request.url, reply)
-        return sorted(found)
+                return None
+            return reply
 
-    def untag(self, name: str, what: Descriptor) -> bool:
+        there, what = self._repository, f"the tags of {self._where}"
+        first = f"{there.origin}/v2/{there.name}/tags/list?n={PAGE}"
+        replies = pages(one, first, there.below, host=there.host, what=what)
+        return sorted(names(replies, lambda reply: _tag_names(reply, self._where), host=there.host, what=what))
+
+    def untag(self, name: str, what: Descriptor, *, keep: bool = False) -> bool:
         """Remove tag `name`.
 
         distribution-spec, "Deleting tags", is optional. Registries without it delete by digest, which takes every tag
-        of that manifest along: done only when no other tag stands for it.
+        of that manifest along: done only when no other tag stands for it, and not with `keep`.
         """
         standing = self.resolve(check_tag(name))
         if standing is None:
@@ -169,13 +169,69 @@ class RegistryStore:
             return False
         if self._delete(name):
             return True
-        return not self._is_shared(name, what) and self._delete(str(what.digest))
+        return not keep and not self._is_shared(name, what) and self._delete(str(what.digest))
 
     def _is_shared(self, name: str, what: Descriptor) -> bool:
         if _is_intent(name):
             return False
         others = (self.resolve(tag) for tag in self.tags() if tag != name and not _is_intent(tag))
         return any(found is not None and found.digest == what.digest for found in others)
+
+    def delete(self, what: Descriptor) -> None:
+        """Remove the manifest, and from the list of what it refers to where clients keep that (distribution-spec,
+        "Deleting Manifests").
+        """
+        data = what.data
+        if data is None:
+            found = self.resolve(str(what.digest), data=True)
+            data = found.data if found is not None else None
+        request = self._deletion(str(what.digest), (*_DONE, 400, 404, 405, 501))
+        reply = self._repository.fetch(request, _MAX_COMPLAINTS)
+        if reply.status == 404:
+            self._check_absence(reply)
+            raise NotFound(f"{self._where}@{what.digest} does not exist", digest=str(what.digest))
+        if reply.status not in _DONE:
+            raise self._undeletable(request, reply)
+        subject = lists.subject_of(data) if data is not None else None
+        if subject is not None and self._own_list(subject) is None:
+            self._fallback(subject).remove(what.digest)
+
+    def _undeletable(self, request: Request, reply: Reply) -> BundleError:
+        error = self._repository.error(request, reply)
+        if reply.status == 400 and error.facts.get("registry_code") != "UNSUPPORTED":
+            return error
+        return Unsupported(
+            f"{self._repository.host} does not let manifests be deleted (status {reply.status})",
+            hint="whoever runs the registry can allow it (distribution: storage.delete.enabled), or delete it there",
+            **error.facts,
+        )
+
+    # --- referrers
+
+    def referrers(self, subject: Digest, artifact_type: str | None = None) -> Sequence[Descriptor]:
+        found = self._own_list(subject, artifact_type)
+        # Not both: a registry that begins to keep lists has to take over what clients listed (distribution-spec,
+        # "Enabling the Referrers API").
+        return self._fallback(subject).read(artifact_type) if found is None else found
+
+    def refer(self, subject: Digest, what: Descriptor, data: bytes) -> None:
+        entry = lists.describe(what, data)
+        reply = self._put_manifest(str(what.digest), what, data, {})
+        # What the registry says it lists it does; some list without saying so.
+        if reply.headers.get("oci-subject", "").strip() != str(subject) and self._own_list(subject) is None:
+            self._fallback(subject).add(entry)
+
+    def _own_list(self, subject: Digest, artifact_type: str | None = None) -> list[Descriptor] | None:
+        from modelops_bundle.stores.referrers import ask
+
+        return ask(self._repository, subject, artifact_type)
+
+    def _fallback(self, subject: Digest) -> Fallback:
+        from modelops_bundle.stores.referrers import Fallback, Pace
+
+        return Fallback(self, subject, self._where, self._pace or Pace.of(self._client.run), self._client.run)
+
+    # --- the clock
 
     def now(self) -> float | None:
         return self._repository.now()
@@ -226,7 +282,7 @@ class RegistryStore:
         media_type = _media_type(reply) or _own_media_type(reply.body)
         return Descriptor(media_type, actual, len(reply.body), data=reply.body if data else None)
 
-    def _put_manifest(self, name: str, what: Descriptor, data: bytes, condition: dict[str, str]) -> None:
+    def _put_manifest(self, name: str, what: Descriptor, data: bytes, condition: dict[str, str]) -> Reply:
         if Digest.of(data) != what.digest or len(data) != what.size:
             raise Corrupt(f"the manifest to send is not {what.digest}", digest=str(what.digest))
         if len(data) > media.MAX_MANIFEST:
@@ -248,6 +304,7 @@ class RegistryStore:
             self._check_moved(name, what)
         elif (lie := said_otherwise(reply.headers, what.digest, self._repository.host)) is not None:
             raise lie
+        return reply
 
     def _sent_manifest(self, request: Request) -> Reply:
         reply = self._repository.fetch(request, _MAX_COMPLAINTS)
@@ -304,32 +361,16 @@ class RegistryStore:
                 status=reply.status,
             )
 
-    def _next_page(self, asked: str, reply: Reply) -> str | None:
-        """The URL of the next page (RFC 8288, `rel="next"`), None at the last."""
-        for link in reply.headers.get("link", "").split(","):
-            target, _, parameters = link.strip().partition(">")
-            if target.startswith("<") and "next" in parameters.replace('"', " ").replace("=", " ").split():
-                url = self._repository.below(asked, target[1:])
-                if url is None:
-                    raise Unsupported(
-                        f"{self._repository.host} continues its list of tags on another server",
-                        host=self._repository.host,
-                    )
-                return url
-        return None
-
     def _delete(self, name: str) -> bool:
-        request = self._repository.request(
-            "DELETE",
-            f"manifests/{quote(name, safe=':')}",
-            "manifest",
-            accept=(200, 202, 204, 400, 403, 404, 405, 501),
-            actions="delete",
-        )
+        request = self._deletion(name, (*_DONE, 400, 403, 404, 405, 501))
         try:
-            return self._repository.fetch(request, _MAX_COMPLAINTS).status in (200, 202, 204)
+            return self._repository.fetch(request, _MAX_COMPLAINTS).status in _DONE
         except Unauthorized:
             return False
+
+    def _deletion(self, name: str, accept: Iterable[int]) -> Request:
+        path = f"manifests/{quote(name, safe=':')}"
+        return self._repository.request("DELETE", path, "manifest", accept=accept, actions="delete")
 
 
 def _kind(what: Descriptor) -> str:

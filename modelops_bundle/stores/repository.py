@@ -91,15 +91,7 @@ class Repository:
 
         :raises Corrupt: `target` is no URL.
         """
-        try:
-            url = urljoin(base, target)
-        except ValueError as error:
-            raise Corrupt(f"{self.host} names something that is no URL: {redact_url(target)[:200]}") from error
-        there = Origin.of(url)
-        if self.origin.scheme == "https" and there.scheme == "http" and there.netloc == self.origin.netloc:
-            url = "https" + url.removeprefix("http")
-            there = Origin.of(url)
-        return url if there == self.origin else None
+        return below(self.origin, base, target)
 
     def now(self) -> float | None:
         """Seconds since the epoch by the registry's `Date` of the last answer (RFC 9110 §6.6.1)."""
@@ -114,6 +106,22 @@ class Repository:
 
     def _note(self, headers: Mapping[str, str]) -> None:
         self._date = headers.get("date", self._date)
+
+
+def below(origin: Origin, base: str, target: str) -> str | None:
+    """`Repository.below` for any part of the registry at `origin`.
+
+    :raises Corrupt: `target` is no URL.
+    """
+    try:
+        url = urljoin(base, target)
+    except ValueError as error:
+        raise Corrupt(f"{origin.netloc} names something that is no URL: {redact_url(target)[:200]}") from error
+    there = Origin.of(url)
+    if origin.scheme == "https" and there.scheme == "http" and there.netloc == origin.netloc:
+        url = "https" + url.removeprefix("http")
+        there = Origin.of(url)
+    return url if there == origin else None
 
 
 def said_otherwise(headers: Mapping[str, str], digest: Digest, host: str) -> Corrupt | None:

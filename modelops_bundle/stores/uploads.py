@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 from urllib.parse import quote
 
-from modelops_bundle.errors import BundleError, Corrupt, Interrupted, Terminated, Unavailable, Unsupported
+from modelops_bundle.errors import BundleError, Corrupt, Interrupted, Terminated, Unauthorized, Unavailable, Unsupported
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.net.auth import pull_scope, push_scope
@@ -111,12 +111,22 @@ class Put:
         self._whole: bytes | None = None
         self._trust = True
         self._mounted = False
+        self._arrived = 0
         self._key = key_of(what)
 
     def run(self) -> bool:
         """Make the blob be there; True when it came from one of the `sources`."""
-        self._repository.client.retry(self._key, self._attempt)
-        return self._mounted
+        failed, mark = 0, 0
+        while True:
+            try:
+                self._attempt()
+                return self._mounted
+            except Transient as trouble:
+                if self._arrived > mark:
+                    # A long upload survives any number of cuts and logins, as long as it gets on.
+                    failed, mark = 0, self._arrived
+                failed += 1
+                self._repository.client.wait(self._key, failed, trouble)
 
     def _attempt(self) -> None:
         session = self._begin()
@@ -130,7 +140,10 @@ class Put:
         except (Interrupted, Terminated):
             # It stays for the next run.
             raise
-        except BundleError:
+        except BundleError as error:
+            if session.offset and isinstance(error, (Unauthorized, Unavailable)) and "status" not in error.facts:
+                # The login failed, not the upload: with a good one the next run goes on.
+                raise
             self._forget()
             session.discard()
             raise
@@ -297,6 +310,7 @@ class Put:
         return None
 
     def _keep(self, session: Session) -> None:
+        self._arrived = max(self._arrived, session.offset)
         self._place.unfinished.keep(Begun(*self._names, self._what.size, session.url, session.offset))
 
     def _forget(self) -> None:

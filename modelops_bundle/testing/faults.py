@@ -122,9 +122,9 @@ class FaultyStore:
             assert isinstance(self.store, Lister), f"{self.store!r} cannot list its tags"
             return self.store.tags()
 
-    def untag(self, name: str, what: Descriptor) -> bool:
+    def untag(self, name: str, what: Descriptor, *, keep: bool = False) -> bool:
         with self._around("untag", name):
-            return self.store.untag(name, what) if isinstance(self.store, Untagger) else False
+            return self.store.untag(name, what, keep=keep) if isinstance(self.store, Untagger) else False
 
 
 class _FaultyAtomicStore(FaultyStore):

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from modelops_bundle.model import media
 from modelops_bundle.model.digest import Digest
@@ -105,9 +105,10 @@ class Habits:
     :param keeps: of a body that was cut, what arrived stays (distribution 3, zot); else the session is lost (2.8).
     :param state: sessions carry a `_state`, as distribution's do.
     :param deletes: manifests and blobs can be deleted. :param tag_deletes: so can tags.
-    :param referrers: the referrers API is there.
+    :param referrers: the referrers API is there. :param says_subject: and a PUT is told so (`OCI-Subject`).
+    :param filters: it filters by artifact type. :param catalog: repositories can be listed.
     :param strict_accept: 404 when `Accept` lacks the manifest's type, as distribution 2.8 does.
-    :param page: most tags of one page, None for no limit.
+    :param page: most entries of one page of a list, None for no limit.
     """
 
     conditions: bool = True
@@ -122,6 +123,9 @@ class Habits:
     deletes: bool = True
     tag_deletes: bool = True
     referrers: bool = True
+    says_subject: bool = True
+    filters: bool = True
+    catalog: bool = True
     strict_accept: bool = True
     page: int | None = None
 
@@ -145,6 +149,9 @@ class Protocol:
         """The answer to `call`."""
         if call.path.rstrip("/") == "/v2":
             return Response(200, {"Content-Type": "application/json"}, b"{}")
+        if call.path == "/v2/_catalog":
+            with self._lock:
+                return self._catalog(call)
         route = _ROUTE.fullmatch(call.path)
         if route is None:
             return refusal(404, "NAME_UNKNOWN", "no such route")
@@ -224,7 +231,7 @@ class Protocol:
         self.repositories[name] = repository
         headers = {"Location": f"/v2/{name}/manifests/{digest}", "Docker-Content-Digest": digest}
         subject = manifest.get("subject")
-        if self.habits.referrers and isinstance(subject, dict):
+        if self.habits.referrers and self.habits.says_subject and isinstance(subject, dict):
             headers["OCI-Subject"] = str(subject.get("digest"))
         return Response(201, headers)
 
@@ -340,30 +347,45 @@ class Protocol:
         repository = self.repositories.get(name)
         if repository is None or rest != "list":
             return refusal(404, "NAME_UNKNOWN", "repository name not known to registry")
+        shown, headers = self._page(call, sorted(repository.tags), f"/v2/{name}/tags/list")
+        return Response(200, headers, json.dumps({"name": name, "tags": shown}).encode())
+
+    def _catalog(self, call: Call) -> Response:
+        if not self.habits.catalog:
+            return refusal(404, "UNSUPPORTED", "no such route")
+        shown, headers = self._page(call, sorted(self.repositories), "/v2/_catalog")
+        return Response(200, headers, json.dumps({"repositories": shown}).encode())
+
+    def _page(self, call: Call, names: list[str], path: str, parameters: str = "") -> tuple[list[str], dict[str, str]]:
+        """The sorted `names` after the one that the call has had last, and the headers that lead on."""
         last, asked = call.parameter("last"), call.parameter("n")
-        names = [tag for tag in sorted(repository.tags) if last is None or tag > last]
+        names = [name for name in names if last is None or name > last]
         limits = [limit for limit in (int(asked) if asked and asked.isdigit() else None, self.habits.page) if limit]
         shown = names[: min(limits)] if limits else names
         headers = {"Content-Type": "application/json"}
         if len(shown) < len(names):
-            headers["Link"] = f'</v2/{name}/tags/list?last={shown[-1]}&n={min(limits)}>; rel="next"'
-        return Response(200, headers, json.dumps({"name": name, "tags": shown}).encode())
+            headers["Link"] = f'<{path}?last={quote(shown[-1])}&n={min(limits)}{parameters}>; rel="next"'
+        return shown, headers
 
     def _referrers(self, call: Call, name: str, rest: str) -> Response:
         if not self.habits.referrers or not _DIGEST.fullmatch(rest):
             return refusal(404, "NAME_UNKNOWN", "no such route")
         wanted = call.parameter("artifactType")
-        found = []
+        found: dict[str, dict[str, Any]] = {}
         for digest, (media_type, data) in self.repositories.get(name, Repository()).manifests.items():
             manifest = json.loads(data)
             kind = manifest.get("artifactType") or (manifest.get("config") or {}).get("mediaType")
-            if (manifest.get("subject") or {}).get("digest") == rest and wanted in (None, kind):
+            if (manifest.get("subject") or {}).get("digest") == rest:
                 entry = {"mediaType": media_type, "digest": digest, "size": len(data), "artifactType": kind}
-                found.append({**entry, "annotations": manifest.get("annotations", {})})
-        headers = {"Content-Type": media.OCI_INDEX}
-        if wanted is not None:
+                found[digest] = {**entry, "annotations": manifest.get("annotations", {})}
+        filtered = wanted is not None and self.habits.filters
+        names = sorted(digest for digest, entry in found.items() if not filtered or entry["artifactType"] == wanted)
+        parameters = f"&artifactType={quote(wanted, safe='')}" if wanted is not None else ""
+        shown, headers = self._page(call, names, f"/v2/{name}/referrers/{rest}", parameters)
+        headers["Content-Type"] = media.OCI_INDEX
+        if filtered:
             headers["OCI-Filters-Applied"] = "artifactType"
-        body = {"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": found}
+        body = {"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": [found[digest] for digest in shown]}
         return Response(200, headers, json.dumps(body).encode())
 
 

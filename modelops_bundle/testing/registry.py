@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import json
-import re
 import secrets
 import socket
 import ssl
@@ -31,7 +30,6 @@ from modelops_bundle.testing.protocol import MAX_BLOB, Call, Habits, Protocol, R
 Match = Callable[[str, str], bool]
 _BLOCK = 1024 * 1024
 _NO_BODY = (204, 304)
-_ROUTE = re.compile(r"/(?:manifests|blobs|tags|referrers)/.*", re.DOTALL)
 
 
 def anything(_method: str, _path: str) -> bool:
@@ -198,8 +196,7 @@ class Registry:
             return None
         if call.path == "/token":
             return self._token(call, login)
-        name = _ROUTE.sub("", call.path.removeprefix("/v2/"))
-        action = {"GET": "pull", "HEAD": "pull", "DELETE": "delete"}.get(call.method, "push")
+        name, action = _right(call)
         said = call.headers.get("authorization", "")
         if login.basic:
             return None if said == _basic(login) else self._challenge('Basic realm="in-process"')
@@ -208,8 +205,9 @@ class Registry:
         if expires > self.clock() and (f"{name}:{action}" in rights or call.path.rstrip("/") == "/v2"):
             return None
         wanted = "pull" if action == "pull" else f"pull,{action}"
+        scope = "registry:catalog:*" if name == "catalog" else f"repository:{name}:{wanted}"
         realm = self.realm or f"{self.url}/token"
-        return self._challenge(f'Bearer realm="{realm}",service="in-process",scope="repository:{name}:{wanted}"')
+        return self._challenge(f'Bearer realm="{realm}",service="in-process",scope="{scope}"')
 
     def _challenge(self, text: str) -> Response:
         return refusal(401, "UNAUTHORIZED", "authentication required").with_headers(WWW_Authenticate=text)
@@ -233,6 +231,16 @@ class Registry:
             self._tokens[token] = (self.clock() + login.life, frozenset(rights))
         body: dict[str, Any] = {"token": token, "expires_in": login.life}
         return Response(200, {"Content-Type": "application/json"}, json.dumps(body).encode())
+
+
+def _right(call: Call) -> tuple[str, str]:
+    """What a login must be allowed for `call`: a name, and the action on it."""
+    if call.path == "/v2/_catalog":
+        return "catalog", "*"
+    name = call.path.removeprefix("/v2/")
+    for word in ("/manifests/", "/blobs/", "/tags/", "/referrers/"):
+        name = name.partition(word)[0]
+    return name, {"GET": "pull", "HEAD": "pull", "DELETE": "delete"}.get(call.method, "push")
 
 
 def _basic(login: _Login) -> str:

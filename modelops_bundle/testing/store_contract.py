@@ -7,7 +7,7 @@
 
 Each test gets a fresh, empty store. Override `another` when a second handle can look at the same data: the suite then
 also checks what one handle sees of the other's writes. The tests of optional ports (`Atomic`, `Lister`, `Untagger`,
-`Dated`, `Upload`, `Mounter`) pass at once when the store has them not: a skip would say that something is missing where the test runs.
+`Dated`, `Upload`, `Mounter`, `Deleter`, `Referrers`) pass at once when the store has them not: a skip would say that something is missing where the test runs.
 """
 
 from __future__ import annotations
@@ -15,13 +15,11 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from modelops_bundle.errors import BundleError, Corrupt, NotFound, TagMoved, Unavailable, WorkspaceChanged
-from modelops_bundle.model import canonical, media
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.ports import (
@@ -36,66 +34,23 @@ from modelops_bundle.model.ports import (
     Upload,
 )
 from modelops_bundle.testing.contents import InFile
+from modelops_bundle.testing.organise_contract import OrganiseContract
+from modelops_bundle.testing.stored import (
+    BLOB,
+    THREADS,
+    Pieces,
+    describe,
+    make_manifest,
+    make_referrer,
+    put,
+    read,
+    together,
+)
 
-BLOB = "application/octet-stream"
-_THREADS = 8
-_CONFIG = b"{}"
-
-
-def describe(data: bytes) -> Descriptor:
-    """The descriptor of a blob."""
-    return Descriptor.of(BLOB, data)
-
-
-def put(store: Store, data: bytes) -> Descriptor:
-    """Store a blob."""
-    what = describe(data)
-    store.put(what, [data])
-    return what
+__all__ = ["BLOB", "Pieces", "StoreContract", "describe", "make_manifest", "make_referrer", "put", "read", "together"]
 
 
-def read(store: Store, what: Descriptor, start: int = 0, stop: int | None = None) -> bytes:
-    """Bytes of what the store holds."""
-    with store.open(what, start, stop) as chunks:
-        return b"".join(chunks)
-
-
-def make_manifest(store: Store, content: bytes) -> tuple[Descriptor, bytes]:
-    """A manifest of one layer whose blobs are stored; it itself is not."""
-    layer, config = put(store, content), Descriptor.of(media.OCI_EMPTY, _CONFIG)
-    store.put(config, [_CONFIG])
-    data = canonical.dumps(
-        {
-            "schemaVersion": 2,
-            "mediaType": media.OCI_MANIFEST,
-            "config": config.to_json(),
-            "layers": [layer.to_json()],
-        }
-    )
-    return Descriptor.of(media.OCI_MANIFEST, data), data
-
-
-class Pieces:
-    """A re-iterable of pieces; it counts how often it was started."""
-
-    def __init__(self, data: bytes, size: int) -> None:
-        self._data = data
-        self._size = size
-        self.started = 0
-
-    def __iter__(self) -> Iterator[bytes]:
-        self.started += 1
-        for at in range(0, len(self._data), self._size):
-            yield self._data[at : at + self._size]
-
-
-def together(actions: Iterable[Callable[[], None]]) -> list[BaseException | None]:
-    """Do all actions at once; what each raised."""
-    with ThreadPoolExecutor(_THREADS) as pool:
-        return [future.exception() for future in [pool.submit(action) for action in actions]]
-
-
-class StoreContract:
+class StoreContract(OrganiseContract):
     """The suite."""
 
     @pytest.fixture
@@ -410,9 +365,9 @@ class StoreContract:
     def test_the_same_blob_from_many_sides(self, store: Store, another: Store) -> None:
         data = os.urandom(2 * 1024 * 1024)
         what = describe(data)
-        sides = [store, another] * (_THREADS // 2)
+        sides = [store, another] * (THREADS // 2)
         raised = together([lambda side=side: side.put(what, Pieces(data, 65536)) for side in sides])  # type: ignore[misc]
-        assert raised == [None] * _THREADS
+        assert raised == [None] * THREADS
         assert read(store, what) == data
 
     def test_many_blobs_at_once(self, store: Store) -> None:
@@ -433,14 +388,14 @@ class StoreContract:
     def test_one_winner_of_a_race(self, store: Store, another: Store) -> None:
         if not isinstance(store, Atomic):
             return
-        manifests = [make_manifest(store, f"content {number}".encode()) for number in range(_THREADS)]
+        manifests = [make_manifest(store, f"content {number}".encode()) for number in range(THREADS)]
 
         def tagger(number: int) -> Callable[[], None]:
             side = (store, another)[number % 2]
             return lambda: side.tag("latest", *manifests[number], ABSENT)
 
-        raised = together([tagger(number) for number in range(_THREADS)])
-        assert [type(error) for error in raised if error is not None] == [TagMoved] * (_THREADS - 1)
+        raised = together([tagger(number) for number in range(THREADS)])
+        assert [type(error) for error in raised if error is not None] == [TagMoved] * (THREADS - 1)
         assert store.resolve("latest") == manifests[raised.index(None)][0]
 
 

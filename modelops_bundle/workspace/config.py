@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from modelops_bundle.disk.files import read_file, write_file
-from modelops_bundle.errors import ConfigError
+from modelops_bundle.disk.locks import exclusive
+from modelops_bundle.errors import ConfigError, UsageError
 from modelops_bundle.model.reference import Reference, is_remote_name, parse
+from modelops_bundle.net.options import NOTHING_SAID, HostOptions
 
 DEFAULT_REMOTE = "origin"
 DEFAULT_TAG = "latest"
@@ -69,7 +71,9 @@ KEYS: Mapping[str, Callable[[str], Any]] = {
     "limits.connections": _positive,
     "limits.jobs": _positive,
     "limits.rate": _rate,
+    "limits.retry_wait": _seconds,
     "limits.timeout": _seconds,
+    "namespace": _text,
     "plain_http": _boolean,
     "ca_file": _text,
     "cache": _boolean,
@@ -82,7 +86,15 @@ KEYS: Mapping[str, Callable[[str], Any]] = {
     "remotes.*.tag": _text,
     "remotes.*.race": _one_of("default", "strict"),
     "remotes.*.plain_http": _boolean,
+    "remotes.*.insecure": _boolean,
     "remotes.*.ca_file": _text,
+    "remotes.*.client_cert": _text,
+    "remotes.*.client_key": _text,
+    "hosts.*.plain_http": _boolean,
+    "hosts.*.insecure": _boolean,
+    "hosts.*.ca_file": _text,
+    "hosts.*.client_cert": _text,
+    "hosts.*.client_key": _text,
     "roles.*": _globs,
     "annotations.*": _text,
     "follow_links": _globs,
@@ -110,6 +122,8 @@ def key_rule(key: str) -> Callable[[str], Any]:
     :raises ConfigError: no such key.
     """
     parts = _split(key)
+    if parts[0] == "hosts" and len(parts) > 1:
+        _check_host(parts[1])
     for pattern, rule in KEYS.items():
         wanted = pattern.split(".")
         if len(parts) == len(wanted) and all(w == p or (w == "*" and p) for w, p in zip(wanted, parts, strict=True)):
@@ -146,9 +160,35 @@ def _nested(parts: list[str], value: Any) -> dict[str, Any]:
 
 
 def _split(key: str) -> list[str]:
-    # The name of an annotation has dots of its own.
+    # The name of an annotation has dots of its own, and so has a host; the file's quotes around it may be written.
     head, _, rest = key.partition(".")
+    if head == "hosts" and rest:
+        host, _, name = rest.rpartition(".")
+        return [head, host.strip("\"'").lower(), name]
     return [head, rest] if head in ("annotations", "roles") and rest else key.split(".")
+
+
+def _check_host(host: str) -> None:
+    try:
+        known = parse(f"oci://{host}/x").host == host.lower()
+    except UsageError:
+        known = False
+    if not known:
+        hint = 'write HOST or HOST:PORT, as in hosts."registry.example.com:5000".ca_file'
+        raise ConfigError(f"hosts.{host}: not a host", hint=hint)
+
+
+def _host_options(where: str, table: Mapping[str, Any]) -> HostOptions:
+    """The options in `table`, which has other keys too. :raises ConfigError: a value of the wrong type."""
+    said: dict[str, Any] = {}
+    for field in fields(HostOptions):
+        value = table.get(field.name)
+        rule = KEYS[f"hosts.*.{field.name}"]
+        if value is not None and not _FITS.get(rule, _is_text)(value):
+            raise ConfigError(f"{where}.{field.name} cannot be {value!r}", hint="bundle config set KEY VALUE")
+        # An empty text takes back what the user's own file says of the host.
+        said[field.name] = None if value == "" else value
+    return HostOptions(**said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +199,8 @@ class Remote:
     reference: Reference
     tag: str
     race: str = "default"
-    plain_http: bool = False
-    ca_file: str | None = None
+    options: HostOptions = NOTHING_SAID
+    """How its host is spoken to; paths as they are written."""
 
     @property
     def default(self) -> Reference:
@@ -267,9 +307,20 @@ class Config:
             parse(value["url"]),
             str(value.get("tag") or self.default_tag),
             race,
-            bool(value.get("plain_http", False)),
-            str(value["ca_file"]) if value.get("ca_file") else None,
+            _host_options(f"remotes.{name}", value),
         )
+
+    def hosts(self) -> dict[str, HostOptions]:
+        """How single hosts are spoken to, by `HOST[:PORT]`; paths as they are written.
+
+        :raises ConfigError: a name that no host has, or a value of the wrong type.
+        """
+        table = self.get("hosts") or {}
+        if not isinstance(table, Mapping) or not all(isinstance(value, Mapping) for value in table.values()):
+            raise ConfigError("'hosts' in config.toml must hold tables", hint='[hosts."registry.example.com:5000"]')
+        for host in table:
+            _check_host(host)
+        return {str(host).lower(): _host_options(f"hosts.{host}", value) for host, value in table.items()}
 
     def roles(self) -> dict[str, list[str]]:
         """Role globs of the user, by role.
@@ -308,6 +359,27 @@ def edit(path: Path, changes: Mapping[str, Any]) -> None:
     except (UnicodeDecodeError, TOMLKitError, TypeError) as error:
         raise ConfigError(f"{path} cannot be edited: {error}", hint="mend it in an editor") from error
     write_file(path, tomlkit.dumps(document).encode("utf-8"))
+
+
+def remember_host(path: Path, host: str, options: HostOptions) -> None:
+    """Set what `options` say of `host` in the config file at `path`, and keep everything else.
+
+    Relative paths in it are relative to the file's directory; store absolute ones.
+
+    :param path: the user's own file; made when it is not there.
+    :param host: `HOST[:PORT]`.
+    :raises ConfigError: the file is not TOML, or no host. :raises Locked: somebody else keeps writing it.
+    """
+    _check_host(host)
+    said: dict[str, Any] = {f"hosts.{host}.{name}": value for name, value in options.said().items()}
+    if options.client_cert is not None:
+        # A key that belonged to the certificate before would not fit.
+        said.setdefault(f"hosts.{host}.client_key", None)
+    if options.means_tls:
+        said.setdefault(f"hosts.{host}.plain_http", None)
+    if said:
+        with exclusive(path.with_name(f".{path.name}.lock"), what=str(path)):
+            edit(path, said)
 
 
 def _set(table: Any, parts: list[str], value: Any) -> None:

@@ -102,6 +102,11 @@ class Seen:
         write_file(folder / _MANIFEST, sighting.manifest)
         write_file(folder / _DIGEST, _note(folder / _MANIFEST, sighting.digest))
 
+    def forget(self, reference: str) -> None:
+        """Forget all that was seen of `reference`, which was removed on purpose. The manifest goes first."""
+        for name in (_MANIFEST, _DIGEST, _INDEX, _PUSHED, _REFERENCE):
+            remove_file(self._at(reference) / name)
+
     def pushed(self, reference: str) -> Pushed | None:
         """What we pushed to `reference` since the last pull from it; a damaged record is none."""
         data = read_file(self._at(reference) / _PUSHED)

@@ -38,6 +38,17 @@ class TestInProcess(StoreContract):
             yield RegistryStore(client, in_process.host, "team/model")
 
 
+class TestWithoutReferrersApi(TestInProcess):
+    """A registry as distribution is: clients keep the lists of referrers."""
+
+    @pytest.fixture
+    def store(self, in_process: Registry, client: Client) -> Iterator[RegistryStore]:
+        in_process.repositories.clear()
+        in_process.habits.referrers = in_process.habits.conditions = False
+        yield RegistryStore(client, in_process.host, "team/model")
+        in_process.habits.referrers = in_process.habits.conditions = True
+
+
 @pytest.mark.registry
 class TestReal(StoreContract):
     @pytest.fixture

@@ -23,7 +23,7 @@ from modelops_bundle.model.ports import ABSENT, ANYTHING
 from modelops_bundle.net.client import Client
 from modelops_bundle.net.credentials import Credentials, Given
 from modelops_bundle.net.exchange import Request
-from modelops_bundle.net.options import NetOptions
+from modelops_bundle.net.options import HostOptions, NetOptions
 from modelops_bundle.stores.registry import RegistryStore
 from modelops_bundle.testing import actions
 from modelops_bundle.testing.actions import Action
@@ -665,7 +665,7 @@ def test_no_secret_gets_into_words(
 
 def test_a_proxy_is_used_and_gets_its_own_login(registry: Registry, events: list[Event]) -> None:
     proxy = registry.url.replace("http://", f"http://me:{CANARY}@")
-    options = NetOptions(proxy=proxy, plain_http_hosts=("registry.example",))
+    options = NetOptions(http_proxy=proxy, hosts={"registry.example": HostOptions(plain_http=True)})
     with Client(options, run=Run(emit=events.append)) as client:
         store = RegistryStore(client, "registry.example", "team/model")
         assert read(store, put(store, b"through")) == b"through"

@@ -97,13 +97,13 @@ class Result:
         return f"bundle {' '.join(self.argv)} ended with {self.code}\n--- stdout\n{self.data!r}\n--- stderr\n{self.err}"
 
 
-def call(*argv: str, expect: int | None = 0) -> Result:
+def call(*argv: str, expect: int | None = 0, stdin: bytes = b"") -> Result:
     """Run one command line in this process. `expect` None takes any exit code."""
     raw = io.BytesIO()
     out = io.TextIOWrapper(raw, encoding="utf-8", write_through=True)
     err = io.StringIO()
-    nothing, before = io.StringIO(), sys.stdin
-    sys.stdin = nothing
+    before = sys.stdin
+    sys.stdin = io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8")
     try:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = main(argv)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelops_bundle.errors import ConfigError, NotABundle
+from modelops_bundle.errors import ConfigError, NotABundle, UsageError
+from modelops_bundle.net.options import HostOptions
 from modelops_bundle.operations.options import Options
 from modelops_bundle.operations.session import Session
 from modelops_bundle.ui.cli.command import Context
+from modelops_bundle.ui.cli.options import Settings, user_config_file
 from modelops_bundle.ui.text import Line
 from modelops_bundle.workspace.config import KEYS
 from modelops_bundle.workspace.project import Project
@@ -21,29 +24,78 @@ if TYPE_CHECKING:
 
 
 def options(context: Context) -> Options:
-    """How to reach remotes: settings, and what the environment says about logins and proxies."""
+    """How to reach remotes: settings, and what the environment says about logins and proxies.
+
+    :raises UsageError: flags that exclude each other.
+    """
     settings = context.settings
     from platformdirs import user_cache_path
 
-    docker = os.environ.get("DOCKER_CONFIG")
-    folder = Path(docker) if docker else Path.home() / ".docker"
-    no_proxy = _variable("no_proxy") or ""
+    logins = _login_files()
+    given = _said(settings, settings.flags)
+    if given.plain_http and (given.insecure or given.client_cert):
+        raise UsageError("--plain-http has no certificates: it excludes --insecure and --client-cert")
+    everyone = _variable("all_proxy")
     return Options(
-        plain_http=settings.plain_http,
-        ca_file=settings.resolve(str(settings.ca_file)) if settings.ca_file else None,
+        plain_http=bool(given.plain_http),
+        insecure=bool(given.insecure),
+        ca_file=Path(given.ca_file) if given.ca_file else None,
+        client_cert=Path(given.client_cert) if given.client_cert else None,
+        client_key=Path(given.client_key) if given.client_key else None,
+        ambient=_said(settings, settings.fixed - settings.flags),
+        defaults=replace(_said(settings, _HOSTS - settings.fixed), plain_http=settings.plain_http or None),
         offline=settings.offline,
         timeout=settings.timeout,
         cache=user_cache_path("modelops-bundle", appauthor=False),
-        docker_config=folder / "config.json",
+        docker_config=logins[0],
+        auth_files=logins[1:],
+        auth_config=os.environ.get("DOCKER_AUTH_CONFIG"),
+        helper_environment=tuple((name, value) for name, value in os.environ.items() if name not in _SECRET),
         username=os.environ.get("BUNDLE_USERNAME"),
         password=os.environ.get("BUNDLE_PASSWORD"),
-        proxy=_variable("https_proxy") or _variable("http_proxy"),
-        no_proxy=tuple(host.strip() for host in no_proxy.split(",") if host.strip()),
+        token=os.environ.get("BUNDLE_TOKEN"),
+        http_proxy=_variable("http_proxy", upper="REQUEST_METHOD" not in os.environ) or everyone,
+        https_proxy=_variable("https_proxy") or everyone,
+        no_proxy=tuple((_variable("no_proxy") or "").replace(",", " ").split()),
     )
 
 
-def _variable(name: str) -> str | None:
-    return os.environ.get(name) or os.environ.get(name.upper())
+_SECRET = ("BUNDLE_PASSWORD", "BUNDLE_TOKEN", "DOCKER_AUTH_CONFIG")
+"""Variables that no other program gets to see."""
+
+
+def _login_files() -> tuple[Path, ...]:
+    """The files that may hold logins, absolute, the one to write first (containers-auth.json(5) for the later ones)."""
+    only = os.environ.get("REGISTRY_AUTH_FILE")
+    if only:
+        return (Path.cwd() / only,)
+    folder = os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker"
+    config = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    podman = [*([runtime] if runtime else []), config]
+    return Path.cwd() / folder / "config.json", *(Path.cwd() / each / "containers" / "auth.json" for each in podman)
+
+
+_HOSTS = frozenset(["plain_http", "insecure", "ca_file", "client_cert", "client_key"])
+
+
+def _said(settings: Settings, names: Set[str]) -> HostOptions:
+    """What the options `names` say of hosts, paths absolute."""
+    values = {name: getattr(settings, name) for name in _HOSTS & names}
+    resolved: dict[str, Any] = {name: _absolute(settings, value) for name, value in values.items()}
+    return HostOptions(**resolved)
+
+
+def _absolute(settings: Settings, value: bool | Path | None) -> bool | str | None:
+    return os.path.normpath(settings.resolve(str(value))) if isinstance(value, Path) else value
+
+
+def _variable(name: str, *, upper: bool = True) -> str | None:
+    """A variable that has its name in lower or upper case, as for curl; lower case wins, and empty is unset.
+
+    :param upper: False where a request's header `Proxy` would be the variable (CGI: httpoxy, CVE-2016-5385).
+    """
+    return os.environ.get(name) or (os.environ.get(name.upper()) if upper else None) or None
 
 
 @contextmanager
@@ -86,7 +138,25 @@ def session(
 
 def surrounding(context: Context) -> tuple[Mapping[str, Any], Mapping[str, str]]:
     """The user's settings, which stand below a bundle's own, and those of this invocation, which stand above them."""
-    return context.settings.user_config, _given(context)
+    return _anchored(context.settings.user_config), _given(context)
+
+
+def _anchored(user_config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The user's settings with the paths of its hosts absolute: they are relative to the file's own directory."""
+    hosts = user_config.get("hosts")
+    if not isinstance(hosts, Mapping):
+        return user_config
+    folder = user_config_file().parent
+
+    def anchored(key: str, value: object) -> object:
+        is_path = key in _HOSTS and isinstance(value, str) and value
+        return str(folder / Path(str(value)).expanduser()) if is_path else value
+
+    changed = {
+        host: {key: anchored(key, value) for key, value in table.items()} if isinstance(table, Mapping) else table
+        for host, table in hosts.items()
+    }
+    return {**user_config, "hosts": changed}
 
 
 def _given(context: Context) -> dict[str, str]:
@@ -119,6 +189,12 @@ def only_shown(
         context.out.result({**document, "dry_run": True}, shown)
         return True
     return False
+
+
+def remembered(remote: str, said: Mapping[str, bool | str]) -> list[Line]:
+    """What to say when flags about a host were stored with a remote."""
+    shown = (name if value is True else f"{name} = {value}" for name, value in said.items())
+    return [f"Remembered for {remote}: {', '.join(shown)}"] if said else []
 
 
 def source_date_epoch() -> int | None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import click
 
 from modelops_bundle.operations import clone as operation
+from modelops_bundle.operations import remotes
 from modelops_bundle.operations.session import Session
-from modelops_bundle.ui.cli.bundle import options, surrounding
+from modelops_bundle.ui.cli.bundle import options, remembered, surrounding
 from modelops_bundle.ui.cli.command import Context, command
 from modelops_bundle.ui.cli.pull import result_lines
+from modelops_bundle.workspace.project import Project
 
 
 @command("clone", example="bundle clone registry.example.com/team/model:v1\nbundle clone ./other-bundle copy")
@@ -19,4 +21,6 @@ def clone(context: Context, reference: str, into: str | None) -> None:
     with context.run() as run:
         here = Session(None, run, options(context), cwd=context.settings.directory, around=surrounding(context))
         root, done = operation.clone(here, reference, into)
-    context.out.result({"root": str(root), **done.to_json()}, [f"Cloned into {root}", *result_lines(done)])
+    said = remotes.stored(here.options, Project(root))
+    lines = [f"Cloned into {root}", *remembered("origin", said), *result_lines(done)]
+    context.out.result({"root": str(root), **done.to_json()} | ({"settings": said} if said else {}), lines)

@@ -45,7 +45,7 @@ HINTS: Mapping[str, str] = {
     "workspace-changed": "run the command again when nothing writes to these files",
     "verify-failed": "bundle status shows the differences, bundle restore PATH puts a file back",
     "not-found": "bundle tags lists what the remote has",
-    "unauthorized": "log in to the registry with an account that may do this (docker login HOST)",
+    "unauthorized": "log in to the registry with an account that may do this (bundle login HOST)",
     "unavailable": "run the same command again later; --offline answers from what this clone knows",
     "rate-limited": "run the same command again later, with --jobs 1 or --limit-rate to ask for less at once",
     "corrupt": "nothing was kept of the bad bytes; bundle verify checks the rest",

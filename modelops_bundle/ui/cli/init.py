@@ -6,7 +6,7 @@ import click
 
 from modelops_bundle.operations import init as operation
 from modelops_bundle.operations.session import Session
-from modelops_bundle.ui.cli.bundle import options
+from modelops_bundle.ui.cli.bundle import options, remembered, surrounding
 from modelops_bundle.ui.cli.command import Context, command
 
 
@@ -22,8 +22,13 @@ def init(context: Context, reference: str | None, adopt: bool) -> None:
     """
     directory = context.settings.directory
     with context.run() as run:
-        done = operation.init(Session(None, run, options(context), cwd=directory), directory, reference, adopt=adopt)
-    lines = [f"Initialised a bundle in {done.root}; remote origin is {done.remote}"]
+        here = Session(None, run, options(context), cwd=directory, around=surrounding(context))
+        done = operation.init(here, directory, reference, adopt=adopt)
+    lines = [
+        f"Initialised a bundle in {done.root}; remote origin is {done.remote}",
+        *remembered("origin", done.settings),
+    ]
     if adopt:
         lines.append(f"Adopted {done.adopted}" if done.adopted else "The remote holds nothing yet")
-    context.out.result({"root": str(done.root), "remote": done.remote, "adopted": done.adopted}, lines)
+    document: dict[str, object] = {"root": str(done.root), "remote": done.remote, "adopted": done.adopted}
+    context.out.result(document | ({"settings": done.settings} if done.settings else {}), lines)

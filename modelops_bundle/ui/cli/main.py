@@ -34,6 +34,13 @@ COMMANDS: dict[str, str] = {
     "log": "modelops_bundle.ui.cli.log:log",
     "verify": "modelops_bundle.ui.cli.verify:verify",
     "doctor": "modelops_bundle.ui.cli.doctor:doctor",
+    "tag": "modelops_bundle.ui.cli.tag:tag",
+    "untag": "modelops_bundle.ui.cli.untag:untag",
+    "delete": "modelops_bundle.ui.cli.delete:delete",
+    "attach": "modelops_bundle.ui.cli.attach:attach",
+    "referrers": "modelops_bundle.ui.cli.referrers:referrers",
+    "login": "modelops_bundle.ui.cli.login:login",
+    "logout": "modelops_bundle.ui.cli.logout:logout",
     "registry": "modelops_bundle.ui.cli.registry:registry",
     "remote": "modelops_bundle.ui.cli.remote:remote",
     "config": "modelops_bundle.ui.cli.config:config",
@@ -43,6 +50,8 @@ COMMANDS: dict[str, str] = {
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Work": ("init", "add", "rm", "ls", "status", "diff", "push", "pull", "restore", "clone", "apply"),
     "Look": ("tags", "inspect", "cat", "log", "verify", "doctor"),
+    "Organise": ("tag", "untag", "delete", "attach", "referrers"),
+    "Trust": ("login", "logout"),
     "Registries": ("remote", "registry"),
     "See": ("config", "completion"),
 }

@@ -93,7 +93,10 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "plain_http", ("--plain-http",), parse.switch, "Talk HTTP instead of HTTPS to registries.", key="plain_http"
     ),
+    Option("insecure", ("--insecure",), parse.switch, "Do not check the registry's certificate."),
     Option("ca_file", ("--ca-file",), parse.path, "Trust the certificates in FILE.", "FILE", "ca_file"),
+    Option("client_cert", ("--client-cert",), parse.path, "Show the registry the certificate in FILE.", "FILE"),
+    Option("client_key", ("--client-key",), parse.path, "The key of that, where it is in a FILE of its own.", "FILE"),
     Option("offline", ("--offline",), parse.switch, "Do not use the network.", key="offline"),
     Option("yes", ("--yes",), parse.switch, "Confirm without asking."),
 )
@@ -115,7 +118,10 @@ class Settings:
     limit_rate: int | None = None
     timeout: float = DEFAULT_TIMEOUT
     plain_http: bool = False
+    insecure: bool = False
     ca_file: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
     offline: bool = False
     yes: bool = False
 
@@ -127,6 +133,8 @@ class Settings:
     """The user's config file, parsed."""
     fixed: frozenset[str] = frozenset()
     """Names of the options that a flag or a variable decided."""
+    flags: frozenset[str] = frozenset()
+    """Those that a flag decided."""
 
     stdin_is_tty: bool = False
     stdout_is_tty: bool = False
@@ -202,7 +210,8 @@ def build_settings(
     """
     config = _pairs(flags.get("config", ()))
     variables = {name: value for name, value in environment.items() if name.startswith(VARIABLE_PREFIX)}
-    decided = {**_from_variables(variables), **_from_config(config, "--config", UsageError), **_from_flags(flags)}
+    flagged = _from_flags(flags)
+    decided = {**_from_variables(variables), **_from_config(config, "--config", UsageError), **flagged}
     values = {**_from_config(user_config, "your config.toml"), **decided}
     directory = Path(os.path.normpath(where / values.pop("directory", Path())))
     if not directory.is_dir():
@@ -215,6 +224,7 @@ def build_settings(
         variables=MappingProxyType(variables),
         user_config=user_config,
         fixed=frozenset(decided),
+        flags=frozenset(flagged),
         stdin_is_tty=stdin,
         stdout_is_tty=stdout,
         stderr_is_tty=stderr,

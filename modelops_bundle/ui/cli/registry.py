@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from modelops_bundle.operations import registry_check
+from modelops_bundle.operations import catalog, registry_check
 from modelops_bundle.ui import findings
 from modelops_bundle.ui.cli.bundle import session
 from modelops_bundle.ui.cli.command import Context, command, group
@@ -29,3 +29,16 @@ def check(context: Context, reference: str | None, read_only: bool) -> int:
     document = {"reference": str(place), **found.to_json(), "learnt": learnt}
     context.out.result(document, [str(place), *findings.lines(found.findings)])
     return found.exit_code
+
+
+@command(
+    "list",
+    group=registry,
+    example="bundle registry list registry.example.com\nbundle registry list localhost:5000/team",
+)
+@click.argument("place", required=False, metavar="[HOST[/PATH]]")
+def list_(context: Context, place: str | None) -> None:
+    """List the repositories of a registry, or those at and below a path; without HOST, those of the namespace."""
+    with session(context, need_bundle=False) as here:
+        host, found = catalog.repositories(here, place)
+    context.out.result({"host": host, "repositories": found}, [f"{host}/{name}" for name in found])

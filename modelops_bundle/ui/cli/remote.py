@@ -5,8 +5,9 @@ from __future__ import annotations
 import click
 
 from modelops_bundle.operations import init, remotes
+from modelops_bundle.operations.session import Session
 from modelops_bundle.ui import text
-from modelops_bundle.ui.cli.bundle import session
+from modelops_bundle.ui.cli.bundle import remembered, session
 from modelops_bundle.ui.cli.command import Context, command, group
 from modelops_bundle.workspace.config import Remote
 
@@ -17,7 +18,14 @@ def remote(context: Context) -> None:
 
 
 def _shown(found: Remote) -> dict[str, object]:
-    return {"name": found.name, "url": str(found.reference), "tag": found.tag, "race": found.race}
+    shown = {"name": found.name, "url": str(found.reference), "tag": found.tag, "race": found.race}
+    return {**shown, "settings": found.options.said()}
+
+
+def _set(here: Session, name: str, reference: str, *, new: bool) -> tuple[Remote, list[text.Line]]:
+    made = remotes.set_remote(here, name, reference, new=new)
+    said = remotes.settings(here.options, here.project.root) if made.reference.scheme == "oci" else {}
+    return made, [f"Remote {made.name} is {made.reference}", *remembered(made.name, said)]
 
 
 @command("list", group=remote, example="bundle remote list")
@@ -33,20 +41,20 @@ def list_(context: Context) -> None:
 @click.argument("name")
 @click.argument("reference", metavar="REF")
 def add(context: Context, name: str, reference: str) -> None:
-    """Add a remote."""
+    """Add a remote. Flags about its host (--insecure, --ca-file, …) are remembered with it."""
     with session(context) as here:
-        made = remotes.set_remote(here, name, reference, new=True)
-    context.out.result(_shown(made), [f"Remote {made.name} is {made.reference}"])
+        made, lines = _set(here, name, reference, new=True)
+    context.out.result(_shown(made), lines)
 
 
 @command("set", group=remote, example="bundle remote set origin registry.example.com/team/model")
 @click.argument("name")
 @click.argument("reference", metavar="REF")
 def set_(context: Context, name: str, reference: str) -> None:
-    """Let a remote be another place."""
+    """Let a remote be another place, or be reached in another way: flags about its host are remembered with it."""
     with session(context) as here:
-        made = remotes.set_remote(here, name, reference, new=False)
-    context.out.result(_shown(made), [f"Remote {made.name} is {made.reference}"])
+        made, lines = _set(here, name, reference, new=False)
+    context.out.result(_shown(made), lines)
 
 
 @command("rm", group=remote, example="bundle remote rm prod")

@@ -10,11 +10,17 @@ from modelops_bundle.ui.cli.bundle import session
 from modelops_bundle.ui.cli.command import Context, command
 
 
-@command("tags", example="bundle tags\nbundle tags registry.example.com/team/model")
+@command("tags", example="bundle tags\nbundle tags --names registry.example.com/team/model")
 @click.argument("repository", required=False, metavar="[REPO]")
-@click.option("--all", "everything", is_flag=True, help="Also the tags this tool keeps for itself.")
-def tags(context: Context, repository: str | None, everything: bool) -> None:
+@click.option("--all", "everything", is_flag=True, help="Also the tags that tools keep for themselves.")
+@click.option("--names", is_flag=True, help="Names only: no request for each tag.")
+def tags(context: Context, repository: str | None, everything: bool, names: bool) -> None:
     """List the tags of the remote, or of REPO."""
+    if names:
+        with session(context, need_bundle=repository is None) as here:
+            place, named = listing.tag_names(here, repository, service=everything)
+        context.out.result({"repository": str(place), "tags": [{"tag": name} for name in named]}, named)
+        return
     with session(context, need_bundle=repository is None) as here:
         place, found = listing.tags(here, repository, service=everything)
     rows = [

@@ -11,17 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelops_bundle.model.descriptor import Descriptor
+from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.ports import (
     ABSENT,
     ANYTHING,
     Atomic,
     Chunks,
     Dated,
+    Deleter,
     Expect,
     Lister,
     Mounter,
     Openable,
     Parts,
+    Referrers,
     SendFile,
     Span,
     Untagger,
@@ -37,8 +40,17 @@ class Everything:
     def tags(self) -> list[str]:
         return []
 
-    def untag(self, name: str, what: Descriptor) -> bool:
+    def untag(self, name: str, what: Descriptor, *, keep: bool = False) -> bool:
         return True
+
+    def delete(self, what: Descriptor) -> None:
+        return None
+
+    def referrers(self, subject: Digest, artifact_type: str | None = None) -> list[Descriptor]:
+        return []
+
+    def refer(self, subject: Digest, what: Descriptor, data: bytes) -> None:
+        return None
 
     def now(self) -> float | None:
         return None
@@ -65,7 +77,9 @@ class Everything:
         return []
 
 
-@pytest.mark.parametrize("port", [Atomic, Dated, Lister, Mounter, Openable, Parts, SendFile, Untagger, Upload])
+@pytest.mark.parametrize(
+    "port", [Atomic, Dated, Deleter, Lister, Mounter, Openable, Parts, Referrers, SendFile, Untagger, Upload]
+)
 def test_an_ability_is_found_where_it_is(port: type) -> None:
     assert isinstance(Everything(), port)
     assert not isinstance(object(), port)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from modelops_bundle.errors import UsageError
+from modelops_bundle.errors import ConfigError, UsageError
 from modelops_bundle.model.digest import Digest
-from modelops_bundle.model.reference import Reference, check_tag, is_remote_name, is_service_tag, parse
+from modelops_bundle.model.reference import Reference, check_tag, is_remote_name, is_repository, is_service_tag, parse
 
 HEX = "0123456789abcdef" * 4
 D = Digest("sha256", HEX)
@@ -179,6 +179,8 @@ def test_other_tags_are_refused(tag: str) -> None:
         ("v1-lost-0123456789ab", True),
         ("v1-lost-0123456789ab-x", False),
         ("v1-lost-xyz", False),
+        ("sha256-" + "a" * 64, True),
+        ("sha256-" + "a" * 64 + ".sig", False),
         ("_internal", False),
         ("latest", False),
     ],
@@ -195,3 +197,44 @@ def test_names_of_remotes(name: str) -> None:
 @pytest.mark.parametrize("name", ["", "a.b", "oci", "mem", "localhost", "a/b", "a:b", "-a", "é"])
 def test_what_no_remote_may_be_called(name: str) -> None:
     assert not is_remote_name(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("model", "h.example/team/model"),
+        ("sub/model:v1", "h.example/team/sub/model:v1"),
+        ("model@sha256:" + "a" * 64, "h.example/team/model@sha256:" + "a" * 64),
+        ("h2.example/x:v1", "h2.example/x:v1"),
+        ("./model", "layout:./model"),
+    ],
+)
+def test_names_in_a_namespace(text: str, wanted: str) -> None:
+    for namespace in ("h.example/team", "h.example/team/", "oci://h.example/team"):
+        assert str(parse(text, namespace=namespace)) == wanted
+
+
+def test_in_a_namespace_remotes_and_known_tags_win() -> None:
+    origin = parse("other.example/m:latest")
+    remotes = {"": origin, "origin": origin}
+    assert str(parse("origin:v1", remotes, (), "h.example")) == "other.example/m:v1"
+    assert str(parse("v1", remotes, {"v1"}, "h.example")) == "other.example/m:v1"
+    assert str(parse("v2", remotes, {"v1"}, "h.example")) == "h.example/v2"
+
+
+@pytest.mark.parametrize("text", [":v1", "@" + "a" * 12, "Model", "a//b", "a b"])
+def test_what_is_no_name_is_none_in_a_namespace_either(text: str) -> None:
+    with pytest.raises(UsageError):
+        parse(text, namespace="h.example/team")
+
+
+@pytest.mark.parametrize("namespace", ["team", "/srv", "./x", "../x", "layout:x", "a b.c/x"])
+def test_a_namespace_begins_with_a_host(namespace: str) -> None:
+    with pytest.raises(ConfigError):
+        parse("model", namespace=namespace)
+    assert str(parse("h.example/m", namespace=namespace)) == "h.example/m"
+
+
+def test_a_repository_is_named_as_the_specification_says() -> None:
+    assert is_repository("team/a_b.c--d")
+    assert not any(is_repository(name) for name in ("", "A", "a/", "/a", "../a", "a" * 256, "a\x1b"))

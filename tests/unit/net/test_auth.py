@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from modelops_bundle.errors import Unauthorized, Unavailable
 from modelops_bundle.net.auth import Authenticator, Challenge, parse_challenges, pull_scope, push_scope
 from modelops_bundle.net.credentials import Anonymous, Credentials, Given
-from modelops_bundle.net.options import NetOptions, Origin
+from modelops_bundle.net.options import HostOptions, NetOptions, Origin
 
 HOST = Origin.of("https://registry.example/")
 BEARER = 'Bearer realm="https://auth.example/token",service="registry.example",scope="repository:a/b:pull"'
@@ -126,7 +126,7 @@ def test_tokens_expire_a_little_early(answer: dict[str, object], life: float) ->
     assert auth.wanted(HOST, PULL) is not None
 
 
-@pytest.mark.parametrize("life", [None, True, -5, 0, "soon", float("inf"), float("nan"), []])
+@pytest.mark.parametrize("life", [None, True, -5, 0, "soon", float("inf"), float("nan"), [], 10**400, "9" * 500])
 def test_odd_lives_mean_the_default(life: object) -> None:
     clock = Clock()
     auth = authenticator(clock=clock)
@@ -152,13 +152,99 @@ def test_a_token_to_push_also_pulls() -> None:
     assert auth.header(HOST, PULL) == "Bearer tok"
 
 
-def test_a_refused_token_is_replaced() -> None:
+def test_a_token_that_worked_and_is_refused_is_replaced() -> None:
     auth = authenticator()
     log_in(auth)
+    auth.accepted("Bearer tok", PULL)
     wanted = auth.challenged(HOST, PULL, BEARER, "Bearer tok")
     assert wanted is not None
-    auth.granted(wanted, {"token": "new"})
+    assert auth.granted(wanted, {"token": "new"}) == "Bearer new"
     assert auth.header(HOST, PULL) == "Bearer new"
+
+
+def test_a_new_token_that_never_worked_is_the_last() -> None:
+    auth = authenticator(BOB)
+    log_in(auth)
+    auth.accepted("Bearer tok", PUSH)
+    with pytest.raises(Unauthorized, match="grants no token for repository:a/b:pull"):
+        auth.challenged(HOST, PULL, BEARER, "Bearer tok")
+
+
+NARROW = BEARER.replace("pull", "pull,delete") + ',error="insufficient_scope"'
+
+
+def test_a_scope_that_the_registry_misses_is_asked_for_once() -> None:
+    auth = authenticator(BOB)
+    log_in(auth)
+    wanted = auth.challenged(HOST, PULL, NARROW, "Bearer tok")
+    assert wanted is not None
+    assert parse_qs(urlsplit(wanted.url).query)["scope"] == [PULL, "repository:a/b:pull,delete"]
+    sent = auth.granted(wanted, {"token": "wide"})
+    assert auth.header(HOST, PULL) == sent
+    with pytest.raises(Unauthorized):
+        auth.challenged(HOST, PULL, NARROW, sent)
+
+
+def test_a_scope_that_was_asked_for_is_not_asked_for_again() -> None:
+    auth = authenticator(BOB)
+    log_in(auth, PUSH)
+    with pytest.raises(Unauthorized):
+        auth.challenged(HOST, PUSH, BEARER + ',error="insufficient_scope"', "Bearer tok")
+
+
+def test_what_a_403_may_mean() -> None:
+    auth = authenticator(BOB)
+    assert not auth.may_be_stale(HOST, PULL, None, "")
+    assert not auth.may_be_stale(HOST, PULL, BOB.basic, NARROW)
+    assert auth.may_be_stale(HOST, PULL, "Bearer old", "")
+    log_in(auth)
+    assert not auth.may_be_stale(HOST, PULL, "Bearer tok", ""), "a fresh one is not stale"
+    assert auth.may_be_stale(HOST, PULL, "Bearer tok", NARROW)
+    auth.accepted("Bearer tok", PULL)
+    assert auth.may_be_stale(HOST, PULL, "Bearer tok", "")
+
+
+def test_a_token_however_short_its_life_is_good_for_one_request() -> None:
+    auth = authenticator(clock=Clock())
+    wanted = auth.challenged(HOST, PULL, BEARER, None)
+    assert wanted is not None
+    assert auth.granted(wanted, {"token": "tok", "expires_in": 1e-300}) == "Bearer tok"
+
+
+def test_a_token_for_more_is_one_for_less() -> None:
+    auth = authenticator()
+    other = pull_scope("c/d")
+    log_in(auth, f"{PUSH} {other}")
+    for scope in (PULL, PUSH, other, f"{other} {PULL}", "repository:a/b:push,pull"):
+        assert auth.header(HOST, scope) == "Bearer tok"
+    for scope in ("", push_scope("c/d"), pull_scope("a/b/c"), "repository:a/b:delete", "registry:catalog:*"):
+        assert auth.header(HOST, scope) is None
+
+
+def test_without_oauth() -> None:
+    def plain(credentials: Credentials) -> dict[str, str] | None:
+        auth = authenticator(credentials)
+        wanted = auth.challenged(HOST, PULL, BEARER, None)
+        assert wanted is not None
+        found = auth.without_oauth(wanted)
+        assert found is None or (found.method, found.url.partition("?")[0]) == ("GET", "https://auth.example/token")
+        return None if found is None else dict(found.headers)
+
+    assert plain(Credentials("", "", "refresh-me")) is None, "nobody to send it as"
+    assert plain(BOB) is None, "that was no POST"
+    assert plain(Credentials("bob", "", "refresh-me")) == {"Authorization": Credentials("bob", "refresh-me").basic}
+    assert plain(Credentials("bob", "pw", "refresh-me")) == {"Authorization": Credentials("bob", "pw").basic}
+
+
+def test_basic_is_forgotten_when_the_registry_changes_its_mind() -> None:
+    auth = authenticator(BOB)
+    auth.challenged(HOST, PULL, "Basic realm=x", None)
+    with pytest.raises(Unauthorized, match="another token server"):
+        auth.challenged(HOST, PULL, BEARER, BOB.basic)
+    wanted = auth.challenged(HOST, PULL, 'Bearer realm="https://registry.example/token"', BOB.basic)
+    assert wanted is not None
+    auth.granted(wanted, {"token": "tok"})
+    assert auth.header(HOST, PULL) == "Bearer tok"
 
 
 def test_basic() -> None:
@@ -212,7 +298,7 @@ def test_realms_that_get_no_password(realm: str) -> None:
     ],
 )
 def test_realms_of_plain_and_private_registries(registry: str, realm: str, allowed: bool) -> None:
-    auth = Authenticator(Anonymous(), NetOptions(plain_http_hosts=("plain.lan:5000",)), Clock())
+    auth = Authenticator(Anonymous(), NetOptions(hosts={"plain.lan:5000": HostOptions(plain_http=True)}), Clock())
     try:
         auth.challenged(Origin.of(registry), PULL, f'Bearer realm="{realm}"', None)
         answered = True
@@ -240,3 +326,62 @@ def test_unusable_tokens(token: object) -> None:
 def test_control_characters_in_a_challenge() -> None:
     with pytest.raises(Unauthorized):
         authenticator().challenged(HOST, PULL, 'Bearer realm="https://a.example/t",service="x\\\x01"', None)
+
+
+# --- tokens that are sent as they are, and logins of single repositories
+
+
+def test_a_registry_token_is_sent_as_it_is() -> None:
+    made = authenticator(Credentials("", "", None, "as-it-is"))
+    assert made.challenged(HOST, PULL, BEARER, None) is None
+    assert made.header(HOST, PULL) == "Bearer as-it-is"
+    assert made.wanted(HOST, PULL) is None
+
+
+@pytest.mark.parametrize("challenge", [BEARER, 'Basic realm="x"'])
+def test_a_registry_token_that_is_refused_goes_nowhere_else(challenge: str) -> None:
+    made = authenticator(Credentials("", "", None, "as-it-is"))
+    with pytest.raises(Unauthorized, match="refused this login"):
+        made.challenged(HOST, PULL, challenge, "Bearer as-it-is")
+    assert made.header(HOST, PULL) is None
+
+
+def test_a_registry_token_is_not_offered_where_basic_is_wanted() -> None:
+    with pytest.raises(Unauthorized, match="refused this login"):
+        authenticator(Credentials("", "", None, "as-it-is")).challenged(HOST, PULL, 'Basic realm="x"', None)
+
+
+def test_an_identity_token_is_not_offered_where_basic_is_wanted() -> None:
+    made = authenticator(Credentials("bob", "", "refresh-me"))
+    with pytest.raises(Unauthorized, match="refused user 'bob'"):
+        made.challenged(HOST, PULL, 'Basic realm="x"', None)
+    assert made.header(HOST, PULL) is None
+
+
+class ByRepository:
+    """Knows another login for each repository, and records what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+
+    def get(self, host: str, repository: str = "") -> Credentials | None:
+        self.asked.append((host, repository))
+        return Credentials(repository.replace("/", "-") or "nobody", "pw")
+
+
+def test_a_login_is_asked_for_by_host_and_repository() -> None:
+    source = ByRepository()
+    made = Authenticator(source, NetOptions())
+    scopes = [pull_scope("team/a"), push_scope("team/a"), f"{push_scope('b')} {pull_scope('c')}", ""]
+    for scope in scopes:
+        made.challenged(HOST, scope, 'Basic realm="x"', None)
+    assert source.asked == [(HOST.netloc, name) for name in ("team/a", "team/a", "b", "")]
+    assert made.header(HOST, scopes[0]) == Credentials("team-a", "pw").basic
+    assert made.header(HOST, scopes[2]) == Credentials("b", "pw").basic
+    assert made.header(HOST, pull_scope("c")) is None
+    assert "'team-a'" in made.refusal(HOST, scopes[0]).message
+
+
+def test_a_refusal_names_the_command_that_logs_in() -> None:
+    assert "bundle login registry.example" in str(authenticator().refusal(HOST, PULL).hint)
+    assert "bundle login registry.example" in str(authenticator(BOB).refusal(HOST, PULL).hint)

@@ -14,7 +14,7 @@ from modelops_bundle.model.ports import Piece, Span
 from modelops_bundle.net.client import Client
 from modelops_bundle.net.credentials import Credentials, Given
 from modelops_bundle.net.exchange import Request
-from modelops_bundle.net.options import NetOptions
+from modelops_bundle.net.options import HostOptions, NetOptions
 from modelops_bundle.net.retry import Transient
 
 URL = "https://registry.example/v2/a/b/manifests/latest"
@@ -278,7 +278,7 @@ def redirect(url: str, status: int = 307) -> Raw:
 def test_redirects_take_the_range_along_and_leave_the_login() -> None:
     script = Script(redirect("https://s3.example/x"), Raw(200, b"x"))
     client = make(script, login=True)
-    client._auth._basic[client.options.registry("registry.example")] = "Basic " + CANARY
+    client._auth._fixed[client.options.registry("registry.example"), ""] = "Basic " + CANARY
     client.fetch(get(headers={"Range": "bytes=1-2", "Authorization": "own " + CANARY, "Cookie": CANARY}))
     assert script.sent[0].headers["Authorization"] == "Basic " + CANARY
     assert script.sent[1].headers["Range"] == "bytes=1-2"
@@ -288,7 +288,7 @@ def test_redirects_take_the_range_along_and_leave_the_login() -> None:
 def test_redirects_within_the_registry_keep_the_login() -> None:
     script = Script(redirect("/v2/other"), redirect("https://s3.example/x"), redirect(URL), Raw(200))
     client = make(script)
-    client._auth._basic[client.options.registry("registry.example")] = "Basic x"
+    client._auth._fixed[client.options.registry("registry.example"), ""] = "Basic x"
     client.fetch(get())
     assert ["Authorization" in sent.headers for sent in script.sent] == [True, True, False, True]
     assert script.sent[1].url == "https://registry.example/v2/other"
@@ -298,7 +298,7 @@ def test_redirects_within_the_registry_keep_the_login() -> None:
 def test_another_port_or_subdomain_gets_no_login(elsewhere: str) -> None:
     script = Script(redirect(elsewhere), Raw(200))
     client = make(script)
-    client._auth._basic[client.options.registry("registry.example")] = "Basic x"
+    client._auth._fixed[client.options.registry("registry.example"), ""] = "Basic x"
     client.fetch(get())
     assert "Authorization" not in script.sent[1].headers
 
@@ -322,6 +322,147 @@ def test_redirects_that_are_not_followed(target: str) -> None:
     with pytest.raises(Unavailable):
         make(script).fetch(get())
     assert len(script.sent) == 1
+
+
+# --- plain HTTP, which is asked for host by host
+
+PLAIN = "http://plain.lan:5000/v2/a/b/manifests/latest"
+
+
+def plain_client(script: Script, **more: HostOptions) -> Client:
+    """Logged in at a host of which plain HTTP was said; `more` is said of other hosts."""
+    hosts = {"plain.lan:5000": HostOptions(plain_http=True)} | {f"{name}.lan": said for name, said in more.items()}
+    login = Given("plain.lan:5000", Credentials("bob", CANARY))
+    return Client(NetOptions(hosts=hosts), credentials=login, transport=script, sleep=lambda _: None)
+
+
+def asked(client: Client) -> None:
+    client.fetch(Request("GET", PLAIN, "manifest"))
+
+
+def test_plain_http_for_one_host_is_for_no_other() -> None:
+    options = NetOptions(hosts={"plain.lan:5000": HostOptions(plain_http=True)})
+    hosts = ["plain.lan:5000", "plain.lan", "plain.lan:5001", "sub.plain.lan:5000", "other.lan:5000", "localhost:1"]
+    assert [options.registry(host).scheme for host in hosts] == ["http", "https", "https", "https", "https", "http"]
+
+
+def test_a_login_is_sent_where_plain_http_was_asked_for() -> None:
+    script = Script(Raw(401, headers={"www-authenticate": "Basic realm=x"}), Raw(200))
+    asked(plain_client(script))
+    assert "Authorization" in script.sent[1].headers
+
+
+@pytest.mark.parametrize("elsewhere", ["http://other.lan/x", "http://plain.lan:5001/x", "https://plain.lan:5000/x"])
+def test_a_redirect_from_plain_http_takes_no_login_along(elsewhere: str) -> None:
+    basic = {"www-authenticate": "Basic realm=x"}
+    script = Script(Raw(401, headers=basic), redirect(elsewhere), Raw(200))
+    asked(plain_client(script, other=HostOptions(plain_http=True)))
+    assert "Authorization" in script.sent[1].headers
+    assert "Authorization" not in script.sent[2].headers
+
+
+@pytest.mark.parametrize(
+    ("realm", "said", "allowed"),
+    [
+        ("http://plain.lan:5000/token", {}, True),
+        ("http://other.lan/token", {}, False),
+        ("http://other.lan/token", {"other": HostOptions(insecure=True)}, False),
+        ("http://other.lan/token", {"other": HostOptions(plain_http=True)}, True),
+        ("http://other.lan:81/token", {"other": HostOptions(plain_http=True)}, False),
+        ("https://other.lan/token", {}, True),
+    ],
+)
+def test_a_password_goes_to_realms_with_tls_or_of_which_plain_http_was_said(
+    realm: str, said: dict[str, HostOptions], allowed: bool
+) -> None:
+    challenge = {"www-authenticate": f'Bearer realm="{realm}"'}
+    script = Script(Raw(401, headers=challenge), token(), Raw(200))
+    client = plain_client(script, **said)
+    if allowed:
+        asked(client)
+    else:
+        with pytest.raises(Unauthorized, match="without TLS"):
+            asked(client)
+    with_login = [sent.url.partition("?")[0] for sent in script.sent if "Authorization" in sent.headers]
+    assert with_login == ([realm, PLAIN] if allowed else [])
+
+
+def test_tls_never_sends_a_login_to_a_plain_realm() -> None:
+    script = Script(Raw(401, headers={"www-authenticate": 'Bearer realm="http://plain.lan/token"'}))
+    client = make(script, login=True, hosts={"plain.lan": HostOptions(plain_http=True)})
+    with pytest.raises(Unauthorized, match="without TLS"):
+        client.fetch(get())
+    assert len(script.sent) == 1
+
+
+# --- answers that are not the registry's
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        Raw(400),
+        Raw(400, b"Client sent an HTTP request to an HTTPS server.\n", {"content-type": "text/plain"}),
+        Raw(400, b"<html>The plain HTTP request was sent to HTTPS port</html>", {"content-type": "text/html"}),
+    ],
+)
+def test_tls_that_was_asked_in_plain_http(raw: Raw) -> None:
+    script = Script(raw)
+    with pytest.raises(Unavailable, match=r"plain.lan:5000 speaks TLS") as caught:
+        asked(plain_client(script))
+    assert "--plain-http" in (caught.value.hint or "")
+    assert len(script.sent) == 1
+
+
+def test_an_ordinary_400_stays_one() -> None:
+    for client, url in ((plain_client(Script(Raw(400, b"{}", {"a": "b"}))), PLAIN), (make(Script(Raw(400))), URL)):
+        with pytest.raises(BundleError, match="answered 400"):
+            client.fetch(Request("GET", url, "manifest"))
+
+
+def test_a_proxy_that_wants_a_login() -> None:
+    options = {"https_proxy": f"http://me:{CANARY}@proxy.example:3128"}
+    with pytest.raises(Unauthorized, match=r"proxy.example:3128 refused the login") as caught:
+        make(Script(Raw(407)), **options).fetch(get())
+    assert CANARY not in str(caught.value.to_json())
+    with pytest.raises(Unavailable, match="answered 407"):
+        make(Script(Raw(407))).fetch(get())
+
+
+# --- back-pressure
+
+
+def test_complaints_and_successes_reach_the_gate_of_their_host() -> None:
+    script = Script(redirect("https://s3.example/x"), Raw(429), Raw(200))
+    client = make(script)
+    with pytest.raises(Transient):
+        client.once(get())
+    assert client._gates.at("s3.example").limit == 1
+    assert client._gates.at("registry.example").limit is None
+    assert client._gates.at("s3.example").under_way == 0
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "complaint"),
+    [
+        (429, {}, True),
+        (503, {"retry-after": "1"}, True),
+        (503, {}, False),
+        (500, {"retry-after": "1"}, False),
+        (404, {}, False),
+    ],
+)
+def test_what_counts_as_a_complaint(status: int, headers: dict[str, str], complaint: bool) -> None:
+    client = make(Script(Raw(status, headers=headers)))
+    with pytest.raises((Transient, BundleError)):
+        client.once(get())
+    assert (client._gates.at("registry.example").limit == 1) is complaint
+
+
+def test_a_request_that_fails_gives_its_place_back() -> None:
+    client = make(Script(BROKEN, Raw(200)))
+    client.fetch(get())
+    assert client._gates.at("registry.example").under_way == 0
 
 
 def test_loops_end() -> None:
@@ -428,6 +569,85 @@ def test_a_token_server_that_refuses(status: int) -> None:
 def test_a_token_server_that_makes_no_sense_is_not_an_absence(answer: Raw) -> None:
     with pytest.raises(Unavailable):
         make(Script(Raw(401, headers=BEARER), answer)).fetch(get(accept=frozenset([200, 404])))
+
+
+def stale(status: int = 403, **more: str) -> Raw:
+    words = "".join(f',{name}="{value}"' for name, value in more.items())
+    return Raw(status, headers={"www-authenticate": BEARER["www-authenticate"] + words})
+
+
+def tokens_asked(script: Script) -> int:
+    return sum("/token" in sent.url for sent in script.sent)
+
+
+@pytest.mark.parametrize("again", [Raw(403), Raw(401), stale(401), stale(403, error="invalid_token")])
+def test_a_token_that_worked_is_renewed_whatever_says_that_it_is_stale(again: Raw) -> None:
+    script = Script(Raw(401, headers=BEARER), token(), Raw(200), again, token("new"), Raw(200, b"x"))
+    client = make(script, login=True)
+    client.fetch(get(scope="s"))
+    assert client.fetch(get(scope="s")).body == b"x"
+
+
+@pytest.mark.parametrize("refusal", [lambda: Raw(403), lambda: Raw(401), lambda: stale(401), lambda: stale(403)])
+def test_a_new_token_that_is_refused_is_the_last(refusal: Callable[[], Raw]) -> None:
+    script = Script(
+        Raw(401, headers=BEARER), token(), Raw(200), refusal(), token("new"), *[refusal() for _ in range(9)]
+    )
+    client = make(script, login=True)
+    client.fetch(get(scope="s"))
+    with pytest.raises(Unauthorized):
+        client.fetch(get(scope="s"))
+    assert tokens_asked(script) == 2
+    assert len(script.sent) == 6
+
+
+def test_a_403_to_nobody_or_to_a_password_is_an_answer() -> None:
+    script = Script(Raw(403))
+    with pytest.raises(Unauthorized):
+        make(script, login=True).fetch(get())
+    basic = Script(Raw(401, headers={"www-authenticate": "Basic realm=x"}), Raw(200), Raw(403))
+    client = make(basic, login=True)
+    client.fetch(get())
+    with pytest.raises(Unauthorized):
+        client.fetch(get())
+    assert (len(script.sent), len(basic.sent)) == (1, 3)
+
+
+def test_a_scope_that_is_missed_is_asked_for_once() -> None:
+    def narrow() -> Raw:
+        return stale(error="insufficient_scope", scope="repository:a:pull,delete")
+
+    script = Script(Raw(401, headers=BEARER), token(), narrow(), token("wide"), narrow())
+    with pytest.raises(Unauthorized, match="grants no token for repository:a:pull"):
+        make(script, login=True).fetch(get(scope="repository:a:pull"))
+    assert len(script.sent) == 5
+    assert "delete" in script.sent[3].url
+
+
+@pytest.mark.parametrize("status", [404, 405])
+def test_a_token_server_without_oauth(status: int) -> None:
+    script = Script(Raw(401, headers=BEARER), Raw(status), token(), Raw(200))
+    source = Given("registry.example", Credentials("bob", "", CANARY))
+    Client(NetOptions(), credentials=source, transport=script).fetch(get())
+    assert [sent.method for sent in script.sent] == ["GET", "POST", "GET", "GET"]
+    assert script.sent[2].headers["Authorization"] == Credentials("bob", CANARY).basic
+    script = Script(Raw(401, headers=BEARER), Raw(status))
+    nobody = Given("registry.example", Credentials("", "", CANARY))
+    with pytest.raises(Unavailable, match="takes no identity tokens"):
+        Client(NetOptions(), credentials=nobody, transport=script).fetch(get())
+
+
+def test_an_address_that_expired_is_asked_for_anew() -> None:
+    def there(number: int) -> Raw:
+        return redirect(f"https://s3.example/x?X-Amz-Signature={number}")
+
+    script = Script(there(1), Raw(403), there(2), Raw(400), there(3), Raw(200, b"x"))
+    assert make(script).fetch(get()).body == b"x"
+    script = Script(*[raw for number in range(9) for raw in (there(number), Raw(403))])
+    with pytest.raises(Unauthorized) as caught:
+        make(script).fetch(get())
+    assert "clocks" in (caught.value.hint or "")
+    assert len(script.sent) == 6
 
 
 def test_a_huge_token_is_refused() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from modelops_bundle.errors import BundleError, ConfigError, Corrupt
-from modelops_bundle.net.options import NetOptions, Origin, is_local, is_loopback, is_metadata
+from modelops_bundle.net.options import HostOptions, NetOptions, Origin, is_local, is_loopback, is_metadata
 
 
 @pytest.mark.parametrize(
@@ -52,11 +52,14 @@ def test_local_literals() -> None:
     ],
 )
 def test_the_origin_of_a_registry(host: str, expected: str) -> None:
-    assert str(NetOptions(plain_http_hosts=("plain.lan:5000",)).registry(host)) == expected
+    assert str(NetOptions(hosts={"plain.lan:5000": HostOptions(plain_http=True)}).registry(host)) == expected
 
 
 def test_an_insecure_loopback_host_speaks_tls() -> None:
-    assert str(NetOptions(insecure_hosts=("localhost:5000",)).registry("localhost:5000")) == "https://localhost:5000"
+    assert (
+        str(NetOptions(hosts={"localhost:5000": HostOptions(insecure=True)}).registry("localhost:5000"))
+        == "https://localhost:5000"
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,15 +104,100 @@ def test_origins_compare_by_effective_port() -> None:
         ("10.0.0.0/8", False),
         ("", False),
         ("bad/net", False),
+        (".ghcr.io", True),
+        ("GHCR.io", True),
+        ("ghcr.io.", True),
+        ("ghcr.io:443", True),
+        ("ghcr.io:80", False),
+        ("io:443", True),
+        ("hcr.io", False),
     ],
 )
 def test_hosts_outside_the_proxy(rule: str, bypassed: bool) -> None:
-    options = NetOptions(proxy="http://proxy:3128", no_proxy=(rule,))
+    options = NetOptions(http_proxy="http://proxy:3128", https_proxy="http://proxy:3128", no_proxy=(rule,))
     assert (options.proxy_for(Origin.of("https://ghcr.io/")) is None) is bypassed
 
 
+@pytest.mark.parametrize(
+    ("rule", "bypassed"),
+    [
+        ("2001:db8::1", True),
+        ("[2001:db8::1]", True),
+        ("[2001:db8::1]:5000", True),
+        ("[2001:db8::1]:5001", False),
+        ("2001:0db8:0::1", True),
+        ("2001:db8::/32", True),
+        ("2001:db9::/32", False),
+        ("2001:db8::2", False),
+        ("10.0.0.0/8", False),
+        ("[bad", False),
+        ("1", False),
+    ],
+)
+def test_addresses_of_ipv6_outside_the_proxy(rule: str, bypassed: bool) -> None:
+    options = NetOptions(http_proxy="http://proxy:3128", https_proxy="http://proxy:3128", no_proxy=(rule,))
+    assert (options.proxy_for(Origin.of("https://[2001:db8::1]:5000/")) is None) is bypassed
+
+
+def test_the_scheme_of_the_target_chooses_the_proxy() -> None:
+    options = NetOptions(http_proxy="http://one", https_proxy="http://two")
+    assert options.proxy_for(Origin.of("http://a.example/")) == "http://one"
+    assert options.proxy_for(Origin.of("https://a.example/")) == "http://two"
+    assert options.proxy_for(Origin.of("https://[::1]/")) is None
+    assert "two" not in repr(options)
+
+
+# --- what is special about a host
+
+
+def test_hosts_match_exactly() -> None:
+    own = HostOptions(insecure=True)
+    options = NetOptions(hosts={"a.example": own, "b.example:443": own, "[2001:db8::1]:5000": own, "docker.io": own})
+    for url in ("https://a.example/", "https://a.example:443/", "https://b.example/", "https://[2001:db8::1]:5000/"):
+        assert options.at(Origin.of(url)) is own
+    for url in (
+        "https://a.example:444/",
+        "https://sub.a.example/",
+        "https://a.example.evil.com/",
+        "https://[2001:db8::1]/",
+    ):
+        assert options.at(Origin.of(url)) == HostOptions()
+    assert options.at(Origin.of("https://registry-1.docker.io/")) is own
+
+
+@pytest.mark.parametrize(
+    ("own", "plain"),
+    [
+        (HostOptions(), True),
+        (HostOptions(insecure=False), True),
+        (HostOptions(plain_http=False), False),
+        (HostOptions(insecure=True), False),
+        (HostOptions(ca_file="ca.pem"), False),
+        (HostOptions(client_cert="me.pem"), False),
+        (HostOptions(plain_http=True, insecure=True), True),
+    ],
+)
+def test_loopback_has_tls_when_something_is_said_that_needs_it(own: HostOptions, plain: bool) -> None:
+    assert NetOptions(hosts={"localhost:5000": own}).is_plain("localhost:5000") is plain
+
+
+def test_who_says_nothing_lets_the_next_decide() -> None:
+    above = HostOptions(insecure=False, ca_file="a.pem")
+    below = HostOptions(True, True, "b.pem", "me.pem", "me.key")
+    assert above.over(below) == HostOptions(True, False, "a.pem", "me.pem", "me.key")
+    assert below.over(above) == below
+    assert HostOptions().over(below) == below
+    assert below.over(HostOptions()) == below
+
+
+def test_a_certificate_and_its_key_are_one_choice() -> None:
+    below = HostOptions(client_cert="old.pem", client_key="old.key")
+    assert HostOptions(client_cert="new.pem").over(below) == HostOptions(client_cert="new.pem")
+    assert HostOptions(client_key="new.key").over(below) == HostOptions(client_cert="old.pem", client_key="new.key")
+
+
 def test_networks_outside_the_proxy() -> None:
-    options = NetOptions(proxy="http://proxy:3128", no_proxy=("10.0.0.0/8",))
+    options = NetOptions(http_proxy="http://proxy:3128", https_proxy="http://proxy:3128", no_proxy=("10.0.0.0/8",))
     assert options.proxy_for(Origin.of("http://10.1.2.3/")) is None
     assert options.proxy_for(Origin.of("http://11.1.2.3/")) == "http://proxy:3128"
     assert options.proxy_for(Origin.of("http://localhost:5000/")) is None

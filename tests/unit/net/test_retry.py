@@ -51,7 +51,18 @@ def test_every_retry_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cause", "attempts"), [("answer", 6), ("stall", 6), ("refused", 3), ("corrupt", 3), ("renew", 2), ("lag", 2)]
+    ("cause", "attempts"),
+    [
+        ("answer", 6),
+        ("stall", 6),
+        ("refused", 3),
+        ("lookup", 3),
+        ("proxy", 3),
+        ("corrupt", 3),
+        ("renew", 6),
+        ("expired", 3),
+        ("lag", 2),
+    ],
 )
 def test_attempts_are_limited_by_cause(cause: Cause, attempts: int) -> None:
     made = []

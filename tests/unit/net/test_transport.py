@@ -1,101 +1,23 @@
-"""The translation of urllib3's exceptions, its settings, and TLS files. Real sockets are tests/contract's."""
+"""What goes over a connection, and which settings cannot be used. Real sockets are tests/contract's."""
 
 from __future__ import annotations
 
 import os
 import socket
-import ssl
+import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from urllib3 import exceptions as failures
-from urllib3.connection import HTTPConnection
 
-from modelops_bundle.errors import BundleError, ConfigError, Corrupt, Unavailable
+from modelops_bundle.errors import ConfigError, Corrupt
 from modelops_bundle.model.ports import Span
-from modelops_bundle.net.options import NetOptions, Origin
-from modelops_bundle.net.retry import Transient
-from modelops_bundle.net.transport import Transport, _Patient, tls_context, translate
-
-HOST = Origin.of("https://registry.example/")
-CONNECTION = HTTPConnection("registry.example")
-POOL: Any = None
-
-
-@pytest.mark.parametrize(
-    ("error", "cause", "words"),
-    [
-        (failures.NewConnectionError(CONNECTION, "refused"), "refused", "cannot connect"),
-        (failures.ConnectTimeoutError(CONNECTION, "slow"), "refused", "no connection to registry.example within 10 s"),
-        (failures.ProxyError("proxy", OSError(111, "Connection refused")), "refused", "through the proxy"),
-        (failures.ReadTimeoutError(POOL, "/", "Read timed out."), "stall", "sent nothing for 30 s"),
-        (
-            failures.ProtocolError("Connection aborted.", ConnectionResetError(104, "Connection reset")),
-            "answer",
-            "reset",
-        ),
-        (failures.ProtocolError("x", TimeoutError("timed out")), "stall", "sent nothing"),
-        (failures.IncompleteRead(5, 3), "answer", "broke the connection"),
-        (failures.HTTPError("odd"), "answer", "odd"),
-        (failures.SSLError("EOF occurred in violation of protocol"), "answer", "TLS with registry.example failed"),
-    ],
-)
-def test_what_may_work_next_time(error: Exception, cause: str, words: str) -> None:
-    found = translate(error, HOST, NetOptions())
-    assert isinstance(found, Transient)
-    assert found.cause == cause
-    assert words in found.error.message
-    assert isinstance(found.error, Unavailable)
-    assert found.error.facts["host"] == "registry.example"
-
-
-@pytest.mark.parametrize(
-    ("error", "kind", "hint"),
-    [
-        (failures.SSLError("certificate verify failed: unable to get local issuer"), Unavailable, "--ca-file"),
-        (failures.SSLError("[SSL: WRONG_VERSION_NUMBER] wrong version number"), Unavailable, "--plain-http"),
-        (failures.LocationParseError("https://[bad"), Corrupt, ""),
-    ],
-)
-def test_what_will_not(error: Exception, kind: type[BundleError], hint: str) -> None:
-    found = translate(error, HOST, NetOptions())
-    assert isinstance(found, kind)
-    assert hint in (found.hint or "")
-
-
-def test_an_unknown_host_is_named() -> None:
-    error = failures.NameResolutionError("registry.example", CONNECTION, OSError(-2, "Name or service not known"))  # type: ignore[arg-type]
-    found = translate(error, HOST, NetOptions())
-    assert isinstance(found, Transient)
-    assert (found.cause, found.error.message) == ("refused", "cannot find the host registry.example")
-
-
-def test_no_secret_of_a_url_gets_into_words() -> None:
-    error = failures.ProtocolError("x", OSError("https://u:canary@h/?sig=canary broke\x1b[31m"))
-    found = translate(error, HOST, NetOptions())
-    assert isinstance(found, Transient)
-    assert "canary" not in found.error.message
-    assert "\x1b" not in found.error.message
-
-
-def test_ca_files(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot use the CA file"):
-        tls_context(str(tmp_path / "absent.pem"), insecure=False)
-    (tmp_path / "bad.pem").write_text("no certificate")
-    with pytest.raises(ConfigError):
-        tls_context(str(tmp_path / "bad.pem"), insecure=False)
-
-
-def test_certificates_are_checked_unless_the_host_is_named_insecure() -> None:
-    assert tls_context(None, insecure=False).verify_mode is ssl.CERT_REQUIRED
-    assert tls_context(None, insecure=False).check_hostname
-    assert tls_context(None, insecure=True).verify_mode is ssl.CERT_NONE
+from modelops_bundle.net.options import HostOptions, NetOptions, Origin
+from modelops_bundle.net.transport import Transport, _Busy, _Patient
 
 
 def test_a_proxy_that_is_none() -> None:
-    transport = Transport(NetOptions(proxy="not a url"))
+    transport = Transport(NetOptions(https_proxy="not a url"))
     with pytest.raises(ConfigError, match="proxy"):
         transport.send("GET", "https://registry.example/", {}, None)
 
@@ -103,6 +25,39 @@ def test_a_proxy_that_is_none() -> None:
 def test_urls_are_checked_before_anything_is_sent() -> None:
     with pytest.raises(Corrupt):
         Transport(NetOptions()).send("GET", "file:///etc/passwd", {}, None)
+
+
+def test_hosts_with_other_certificates_share_no_connections() -> None:
+    options = NetOptions(hosts={"a.example": HostOptions(insecure=True), "b.example:444": HostOptions(ca_file=None)})
+    transport = Transport(options)
+    urls = ("https://a.example/", "https://b.example:444/", "https://c.example/", "https://a.example:444/")
+    a, b, c, other_port = (transport._manager(Origin.of(url)) for url in urls)
+    assert a is not b
+    assert b is c is other_port
+    assert a.connection_pool_kw["ssl_context"].verify_mode != b.connection_pool_kw["ssl_context"].verify_mode
+
+
+def test_who_waits_in_tls_inside_of_tls_can_be_woken() -> None:
+    near, far = socket.socketpair()
+
+    class Inner:
+        """What urllib3 puts around the TLS to a proxy: no `shutdown`."""
+
+        socket = near
+
+    class Base:
+        def connect(self) -> None:
+            self.sock = Inner()
+
+    class Connecting(_Patient, Base):
+        busy = _Busy(threading.Event())
+
+    connection = Connecting()
+    connection.connect()
+    connection.busy.add(connection.sock)
+    with near, far:
+        connection.busy.wake()
+        assert far.recv(1) == b""
 
 
 # --- bodies that lie in files

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from modelops_bundle.errors import BundleError, Corrupt, Unavailable, Unsupported
+from modelops_bundle.errors import BundleError, Corrupt, Unauthorized, Unavailable, Unsupported
 from modelops_bundle.events import Event, Retrying, Run
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.net.client import Client
@@ -401,6 +401,41 @@ class TestParts:
         store.put(describe(BIG), [BIG])
         assert read(store, describe(BIG)) == BIG
         assert asked(registry).count("POST 202") == 2
+
+    def test_an_upload_that_gets_on_survives_any_number_of_faults(self, registry: Registry, tmp_path: Path) -> None:
+        for skip in (1, 2):  # the first time of each part but one
+            registry.fault(patches, Status(503), skip=skip)
+        with Client(policy=Policy(base=0.0, attempts=2)) as client:
+            store = RegistryStore(client, registry.host, "team/model")
+            store.put(describe(BIG), InFile(tmp_path / "f", BIG))
+            assert read(store, describe(BIG)) == BIG
+        assert asked(registry).count("PATCH 503") == 2
+
+    def test_an_upload_that_does_not_get_on_ends(self, registry: Registry) -> None:
+        registry.fault(patches, Status(503), times=None, skip=1)
+        with Client(policy=Policy(base=0.0, attempts=3)) as client, pytest.raises(Unavailable):
+            RegistryStore(client, registry.host, "team/model").put(describe(BIG), [BIG])
+        assert asked(registry).count("PATCH 503") == 3
+
+    def test_a_login_that_is_lost_leaves_what_has_arrived(self, registry: Registry, tmp_path: Path) -> None:
+        registry.require_auth("bob", "pass")
+        known = Given(registry.host, Credentials("bob", "pass"))
+        journal = tmp_path / "uploads"
+
+        def forget() -> None:
+            registry.expire_tokens()
+            registry.require_auth("bob", "another")
+
+        registry.fault(patches, First(forget), skip=1)
+        with Client(credentials=known) as client, pytest.raises(Unauthorized):
+            RegistryStore(client, registry.host, "team/model", journal).put(describe(BIG), InFile(tmp_path / "f", BIG))
+        assert len(list(journal.iterdir())) == 1
+        assert not registry.asked("DELETE"), "nobody to do it as"
+        registry.require_auth("bob", "pass")
+        file = InFile(tmp_path / "g", BIG)
+        with Client(credentials=known) as client:
+            RegistryStore(client, registry.host, "team/model", journal).put(describe(BIG), file)
+        assert file.spanned == [PART]
 
     def test_a_registry_that_counts_differently_is_left(self, registry: Registry, store: RegistryStore) -> None:
         registry.fault(patches, Headers({"Range": "0-5"}))

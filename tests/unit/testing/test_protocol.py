@@ -293,6 +293,41 @@ def test_referrers(protocol: Protocol) -> None:
     assert ask(protocol, "GET", f"a/b/referrers/{subject.digest}").status == 404
 
 
+def test_referrers_come_in_pages_filtered_or_not(protocol: Protocol) -> None:
+    data = manifest()
+    subject = Descriptor.of(media.OCI_MANIFEST, data)
+    push(protocol, "v1", data)
+    push(protocol, "sig", manifest(subject=subject))
+    other = Descriptor("application/x", subject.digest, 1)
+    push(protocol, "more", manifest(subject=other))
+    protocol.habits.page = 1
+    path = f"a/b/referrers/{subject.digest}?artifactType=x%2Fy"
+    page = ask(protocol, "GET", path)
+    assert len(json.loads(page.body)["manifests"]) == 1
+    link = page.headers["Link"]
+    assert link.endswith('&n=1&artifactType=x%2Fy>; rel="next"')
+    following = ask(protocol, "GET", link[len("</v2/") :].partition(">")[0])
+    assert len(json.loads(following.body)["manifests"]) == 1
+    assert following.body != page.body
+    assert "Link" not in following.headers
+    protocol.habits.filters = protocol.habits.says_subject = False
+    unfiltered = ask(protocol, "GET", f"a/b/referrers/{subject.digest}?artifactType=other")
+    assert len(json.loads(unfiltered.body)["manifests"]) == 1
+    assert "OCI-Filters-Applied" not in unfiltered.headers
+    assert "OCI-Subject" not in push(protocol, "sig", manifest(subject=subject)).headers
+
+
+def test_the_catalog_comes_in_pages_or_not_at_all(protocol: Protocol) -> None:
+    for name in ("c", "a/b", "b"):
+        protocol.repository(name)
+    assert json.loads(ask(protocol, "GET", "_catalog").body) == {"repositories": ["a/b", "b", "c"]}
+    page = ask(protocol, "GET", "_catalog?n=2")
+    assert json.loads(page.body)["repositories"] == ["a/b", "b"]
+    assert page.headers["Link"] == '</v2/_catalog?last=b&n=2>; rel="next"'
+    protocol.habits.catalog = False
+    assert ask(protocol, "GET", "_catalog").status == 404
+
+
 @given(
     st.sampled_from(["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "FOO"]),
     st.text(alphabet="abv2/:?=&%.-_", max_size=40),

@@ -67,9 +67,33 @@ _BREAKS = {
         """,
         "test_nothing_is_named_in_an_empty_store",
     ),
+    "lists no referrers": (
+        """
+        def referrers(self, subject, artifact_type=None):
+            return []
+        """,
+        "test_what_refers_to_a_manifest_is_listed",
+    ),
+    "filters nothing": (
+        """
+        def referrers(self, subject, artifact_type=None):
+            return super().referrers(subject)
+        """,
+        "test_what_refers_to_a_manifest_is_listed",
+    ),
+    "keeps tags of what was deleted": (
+        """
+        def delete(self, what):
+            tags = dict(self._tags)
+            super().delete(what)
+            self._tags = tags
+            self._manifests[what.digest], self._blobs[what.digest] = what.media_type, b"{}"
+        """,
+        "test_what_was_deleted_is_gone_with_its_tags",
+    ),
     "untags by manifest": (
         """
-        def untag(self, name, what):
+        def untag(self, name, what, *, keep=False):
             for tag in [tag for tag, digest in self._tags.items() if digest == what.digest]:
                 del self._tags[tag]
             return True

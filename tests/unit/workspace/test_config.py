@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 
 from modelops_bundle.errors import BundleError, ConfigError, UsageError
 from modelops_bundle.model.reference import Reference
-from modelops_bundle.workspace.config import KEYS, Config, edit, key_rule, parse_value
+from modelops_bundle.net.options import HostOptions
+from modelops_bundle.workspace.config import KEYS, Config, edit, key_rule, parse_value, remember_host
 
 TEXT = """\
 # mine
@@ -59,7 +61,7 @@ def test_remotes_are_read(path: Path) -> None:
     origin, backup = found["origin"], found["backup"]
     assert (origin.reference, origin.tag, origin.race) == (Reference("oci", "reg.io/team/model"), "nightly", "strict")
     assert str(origin.default) == "reg.io/team/model:nightly"
-    assert (backup.tag, backup.race, backup.plain_http, backup.ca_file) == ("t", "default", True, "ca.pem")
+    assert (backup.tag, backup.race, backup.options) == ("t", "default", HostOptions(plain_http=True, ca_file="ca.pem"))
     assert str(backup.default) == "layout:/backup:old"
 
 
@@ -266,3 +268,92 @@ def test_a_file_that_cannot_be_edited_is_left_alone(path: Path, text: str, chang
     with pytest.raises(BundleError):
         edit(path, changes)
     assert path.read_text() == text
+
+
+# --- hosts -----------------------------------------------------------------------------------------------------------
+
+HOST = "registry.example.com:5000"
+
+
+def test_hosts_are_read_and_layered(path: Path) -> None:
+    mine = config(f'[hosts."{HOST}"]\ninsecure = true\nca_file = ""\n[hosts."B.example"]\nplain_http = false\n', path)
+    users = {"hosts": {HOST: {"ca_file": "/ca.pem", "client_cert": "/me.pem"}, "c.example": {"plain_http": True}}}
+    assert mine.layered(users, {f"hosts.{HOST}.client_key": "/me.key"}).hosts() == {
+        HOST: HostOptions(insecure=True, client_cert="/me.pem", client_key="/me.key"),
+        "b.example": HostOptions(plain_http=False),
+        "c.example": HostOptions(plain_http=True),
+    }
+
+
+@pytest.mark.parametrize("host", [HOST, "localhost", "[::1]:5000", "10.0.0.1", "registry.example.com"])
+@pytest.mark.parametrize("quote", ["", '"', "'"])
+def test_a_key_may_quote_its_host(path: Path, host: str, quote: str) -> None:
+    key = f"hosts.{quote}{host}{quote}.ca_file"
+    edit(path, {key: parse_value(key, "/ca.pem")})
+    found = Config.load(path)
+    assert found.get(key) == "/ca.pem"
+    assert found.flat()[f"hosts.{host}.ca_file"] == "/ca.pem"
+    assert found.hosts() == {host: HostOptions(ca_file="/ca.pem")}
+    edit(path, {key: None})
+    assert Config.load(path).hosts() == {}
+
+
+@pytest.mark.parametrize("key", ["hosts", "hosts.x", "hosts..insecure", "hosts.a b.insecure", "hosts.a/b.insecure"])
+def test_keys_of_hosts_that_there_are_not(key: str) -> None:
+    with pytest.raises(ConfigError):
+        key_rule(key)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hosts = 3",
+        "[hosts]\nx = 3",
+        '[hosts."a b"]\ninsecure = true',
+        '[hosts."a.example"]\ninsecure = "yes"',
+        '[hosts."a.example"]\nca_file = true',
+        '[remotes.origin]\nurl = "a.example/m"\ninsecure = "yes"',
+    ],
+)
+def test_hosts_that_cannot_be_used(path: Path, text: str) -> None:
+    found = config(text, path)
+    with pytest.raises(ConfigError):
+        found.hosts()
+        found.remotes()
+
+
+def test_what_is_remembered_of_a_host_leaves_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "sub/config.toml"
+    remember_host(path, HOST, HostOptions(plain_http=True))
+    path.write_text(f"# mine\n{path.read_text()}# to the end\n")
+    remember_host(path, HOST, HostOptions(ca_file="/ca.pem", client_cert="/me.pem", client_key="/me.key"))
+    remember_host(path, "b.example", HostOptions(insecure=True))
+    remember_host(path, "c.example", HostOptions())
+    assert Config.load(path).hosts() == {
+        HOST: HostOptions(ca_file="/ca.pem", client_cert="/me.pem", client_key="/me.key"),
+        "b.example": HostOptions(insecure=True),
+    }
+    # Another certificate has another key.
+    remember_host(path, HOST, HostOptions(client_cert="/both.pem"))
+    assert Config.load(path).hosts()[HOST] == HostOptions(ca_file="/ca.pem", client_cert="/both.pem")
+    assert "# mine" in path.read_text()
+    assert "# to the end" in path.read_text()
+
+
+def test_hosts_remembered_at_once_are_all_there(tmp_path: Path) -> None:
+    names = [f"h{number}.example" for number in range(8)]
+    threads = [
+        threading.Thread(target=remember_host, args=(tmp_path / "config.toml", name, HostOptions(insecure=True)))
+        for name in names
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(Config.load(tmp_path / "config.toml").hosts()) == names
+
+
+def test_a_wrong_host_is_not_remembered(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        remember_host(tmp_path / "config.toml", "https://a.example", HostOptions(insecure=True))
+    assert list(tmp_path.iterdir()) == []

@@ -204,3 +204,15 @@ def test_a_manifest_replaced_after_its_digest_was_taken_is_refused(seen: Seen) -
     assert found is not None
     with pytest.raises(Corrupt, match="another version"):
         _ = found.manifest
+
+
+def test_what_is_forgotten_was_never_seen(seen: Seen) -> None:
+    seen.put(Sighting(REF, b"1", b"index"))
+    seen.put_pushed(REF, Pushed(Digest.of(b"1"), {}))
+    seen.forget(REF)
+    assert seen.get(REF) is None
+    assert seen.pushed(REF) is None
+    assert list(seen.all()) == list(seen.references()) == []
+    seen.forget(REF)
+    seen.put(Sighting(REF, b"2", None))
+    assert seen.get(REF) == Sighting(REF, b"2", None)

@@ -106,7 +106,14 @@ def test_neither_settings_nor_their_text_carry_the_values_of_variables(tmp_path:
     assert "hunter2" not in repr(built(tmp_path, environment={"BUNDLE_PASSWORD": "hunter2"}))
 
 
-@pytest.mark.parametrize("key", ["yes", "json", "directory"])
+def test_what_a_flag_said_is_known_apart_from_what_a_variable_said(tmp_path: Path) -> None:
+    settings = built(tmp_path, {"insecure": True, "client_cert": "me.pem"}, {"BUNDLE_CLIENT_KEY": "me.key"})
+    assert settings.flags == {"insecure", "client_cert"}
+    assert settings.fixed == {"insecure", "client_cert", "client_key"}
+    assert (settings.client_cert, settings.client_key) == (Path("me.pem"), Path("me.key"))
+
+
+@pytest.mark.parametrize("key", ["yes", "json", "directory", "insecure", "client_cert", "client_key"])
 def test_consent_and_the_like_are_no_settings(tmp_path: Path, key: str) -> None:
     assert built(tmp_path, user={key: "true"}).override({key: "true"}) == built(tmp_path, user={key: "true"})
 
