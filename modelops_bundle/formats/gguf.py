@@ -191,7 +191,7 @@ def _placed(found: list[_Described], first: int, size: int, alignment: int) -> t
     names = {name for name, _, _, _ in found}
     if len(names) != len(found):
         raise Corrupt("the GGUF file has a tensor twice")
-    tensors = []
+    tensors: list[Tensor] = []
     for name, kind, shape, offset in sorted(found, key=lambda each: each[3]):
         if kind not in TYPES:
             raise Unsupported(f"the GGUF file has a tensor of the unknown type {kind}, {display(name)}")

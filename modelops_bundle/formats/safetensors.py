@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from math import prod
-from typing import Any
+from typing import Any, TypeGuard
 
 from modelops_bundle.errors import Corrupt
 from modelops_bundle.formats.tensors import Header, Read, Tensor
@@ -94,8 +94,8 @@ def _tensor(name: str, about: object, first: int) -> Tensor:
     wrong = Corrupt(f"the safetensors file describes {display(name)} in a way that cannot be true", tensor=name)
     if not isinstance(about, dict):
         raise wrong
-    dtype, shape, offsets = about.get("dtype"), about.get("shape"), about.get("data_offsets")
-    if dtype not in BITS or not _are_counts(shape) or not _are_counts(offsets) or len(offsets) != 2:
+    dtype, shape, offsets = (about.get(key) for key in ("dtype", "shape", "data_offsets"))
+    if not isinstance(dtype, str) or dtype not in BITS or not _are_counts(shape) or not _are_counts(offsets) or len(offsets) != 2:
         raise wrong
     start, stop = offsets
     bits = BITS[dtype] * prod(shape)
@@ -104,7 +104,7 @@ def _tensor(name: str, about: object, first: int) -> Tensor:
     return Tensor(name, dtype, tuple(shape), first + start, first + stop)
 
 
-def _are_counts(value: Any) -> bool:
+def _are_counts(value: object) -> TypeGuard[list[int]]:
     return isinstance(value, list) and all(type(item) is int and 0 <= item < 1 << 64 for item in value)
 
 

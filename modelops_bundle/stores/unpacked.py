@@ -183,7 +183,7 @@ def _unzstd(chunks: Iterator[bytes]) -> Iterator[bytes]:
     import zstandard
 
     decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 27)
-    source = _Source(chunks)
+    source: Any = _Source(chunks)
     try:
         with decompressor.stream_reader(source, read_across_frames=True) as reader:
             while data := reader.read(_PIECE):
