@@ -58,7 +58,7 @@ def send(
 
     :raises WorkspaceChanged: a file changed since the plan was made.
     """
-    source = _Source(WorkTree(session.tree, plan.snapshot, plan.keys), plan.packed, made, session.spooled)
+    source = Source(WorkTree(session.tree, plan.snapshot, plan.keys), plan.packed, made, session.spooled)
     # A registry refuses a manifest whose blobs it lacks; a directory takes it, so there each blob is looked for.
     known = frozenset[str]() if isinstance(store, Atomic) else plan.known
     wanted = [
@@ -104,7 +104,7 @@ def _elsewhere(session: Session, place: str) -> dict[str, list[str]]:
     return found
 
 
-class _Source:
+class Source:
     """The working tree, its packs and the blobs made for this push, as one reader."""
 
     def __init__(self, tree: WorkTree, packed: Sequence[Pack], made: Artifact, spooled: Spooled) -> None:

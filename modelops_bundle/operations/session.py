@@ -320,8 +320,18 @@ class Session:
                 create=create,
                 journal=self._project.folder / layout.JOURNAL / layout.UPLOADS if self._project is not None else None,
                 learned=self.learned if reference.scheme == "oci" else None,
+                scratch=self.scratch,
             )
         return self._stores[key]
+
+    @property
+    def scratch(self) -> Path:
+        """Where something may be unpacked for a moment."""
+        if self._project is not None:
+            return self._project.parts
+        if self.options.cache is not None:
+            return self.options.cache / layout.PARTS
+        return self.cwd
 
     def client(self, host: str, remote: Remote | None = None) -> Client:
         """A client for the registry at `host`, open as long as the session.

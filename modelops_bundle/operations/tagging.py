@@ -62,51 +62,53 @@ def tag(session: Session, text: str, names: Sequence[str], *, expect: str | None
     reserved = [name for name in wanted if is_service_tag(name)]
     if reserved:
         raise UsageError(f"the tag {reserved[0]} has a form that tools keep for themselves")
-    expected = _digest(expect)
+    expected = whole_digest(expect)
     with session.project.locked() if session.has_project else nullcontext():
         reference, what, store = find(session, text, data=True)
         data = what.data or b""
         what = replace(what, data=None)
         remote = session.remote_of(reference)
-        note = _note(session, reference)
+        note = announcement(session, reference)
         if note is not None:
             note.settle(store)
-        wishes = [_wish(session, store, reference.at(name), what, data, expected, force) for name in wanted]
-        sighting = _sighting(session, reference, replace(what, data=data), store)
+        wishes = [wish(session, store, reference.at(name), what, data, expected, force) for name in wanted]
+        sighting = sighting_of(session, reference, replace(what, data=data), store)
         states: list[dict[str, Any]] = []
-        for wish in wishes:
+        for each in wishes:
             try:
-                publish.publish(store, wish, session.run, race=remote.race if remote else "default", note=note)
+                publish.publish(store, each, session.run, race=remote.race if remote else "default", note=note)
             except BundleError as error:
                 if not states:
                     raise
-                states.append({"tag": wish.tag, "state": "failed", "error": error.to_json()})
+                states.append({"tag": each.tag, "state": "failed", "error": error.to_json()})
                 continue
-            states.append({"tag": wish.tag, "state": "moved"})
+            states.append({"tag": each.tag, "state": "moved"})
             checkpoint("tag moved")
             if sighting is not None:
-                key = remote_state.key(reference.at(wish.tag))
+                key = remote_state.key(reference.at(each.tag))
                 session.seen.put(Sighting(key, sighting.manifest, sighting.index))
     if any(state["state"] == "failed" for state in states):
         told = ", ".join(f"{state['tag']}: {state['state']}" for state in states)
         raise PartialFailure(f"not every tag was moved ({told})", failed=states, digest=str(what.digest))
-    return Tagged(str(reference.at()), what.digest, {wish.tag: wish.found for wish in wishes})
+    return Tagged(str(reference.at()), what.digest, {each.tag: each.found for each in wishes})
 
 
-def _digest(text: str | None) -> Digest | None:
+def whole_digest(text: str | None) -> Digest | None:
+    """The digest that `--expect` names. :raises UsageError: it names none."""
     try:
         return None if text is None else Digest.parse(text)
     except Corrupt as error:
         raise UsageError(f"--expect takes a whole digest, not {text!r}", hint="sha256: and 64 hex digits") from error
 
 
-def _note(session: Session, reference: Reference) -> publish.Note | None:
+def announcement(session: Session, reference: Reference) -> publish.Note | None:
+    """Where this clone keeps track of what it announces at the place of `reference`; None outside of a bundle."""
     if not session.has_project:
         return None
     return publish.Note(session.project.folder / layout.JOURNAL / "announcement", str(reference.at()))
 
 
-def _wish(
+def wish(
     session: Session,
     store: Store,
     target: Reference,
@@ -131,7 +133,7 @@ def _wish(
     return publish.Wish(target.tag or "", found, what, data, force)
 
 
-def _sighting(session: Session, reference: Reference, what: Descriptor, store: Store) -> Sighting | None:
+def sighting_of(session: Session, reference: Reference, what: Descriptor, store: Store) -> Sighting | None:
     """What to remember of a tag that is moved: what it holds, where this tool can read that. None outside of a bundle."""
     if not session.has_project:
         return None

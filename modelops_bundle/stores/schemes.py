@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelops_bundle.errors import Unsupported
 from modelops_bundle.events import Run
 from modelops_bundle.model.ports import Store
 from modelops_bundle.model.reference import Reference, Scheme
@@ -26,6 +25,7 @@ class _Wish:
     run: Run
     journal: Path | None
     learned: Learned | None
+    scratch: Path
 
 
 def _registry(wish: _Wish) -> Store:
@@ -48,9 +48,9 @@ def _memory(wish: _Wish) -> Store:
 
 
 def _tar(wish: _Wish) -> Store:
-    raise Unsupported(
-        f"tar archives are not in this version yet: {wish.reference}", hint="use a directory (layout:PATH) meanwhile"
-    )
+    from modelops_bundle.stores.archive import ArchiveStore
+
+    return ArchiveStore(wish.root / wish.reference.place, wish.scratch, wish.run)
 
 
 _FACTORIES: Mapping[Scheme, Callable[[_Wish], Store]] = {
@@ -70,6 +70,7 @@ def open_store(
     create: bool = False,
     journal: Path | None = None,
     learned: Learned | None = None,
+    scratch: Path | None = None,
 ) -> Store:
     """The store at the place of `reference`.
 
@@ -78,6 +79,10 @@ def open_store(
     :param create: make a layout directory that is not there, at the first write.
     :param journal: the folder that remembers uploads under way.
     :param learned: what is known of registries.
-    :raises NotFound: a layout directory is not there. :raises Unsupported: a scheme of a later version.
+    :param scratch: a folder where a compressed archive may be unpacked meanwhile.
+    :raises NotFound: a layout directory or an archive is not there. :raises Corrupt: an archive is damaged.
+    :raises Unsupported: something is there that is no layout.
     """
-    return _FACTORIES[reference.scheme](_Wish(reference, client_factory, root, create, run, journal, learned))
+    return _FACTORIES[reference.scheme](
+        _Wish(reference, client_factory, root, create, run, journal, learned, scratch or root)
+    )

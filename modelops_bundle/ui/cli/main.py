@@ -34,6 +34,9 @@ COMMANDS: dict[str, str] = {
     "log": "modelops_bundle.ui.cli.log:log",
     "verify": "modelops_bundle.ui.cli.verify:verify",
     "doctor": "modelops_bundle.ui.cli.doctor:doctor",
+    "cp": "modelops_bundle.ui.cli.cp:cp",
+    "export": "modelops_bundle.ui.cli.export:export",
+    "import": "modelops_bundle.ui.cli.importing:import_",
     "tag": "modelops_bundle.ui.cli.tag:tag",
     "untag": "modelops_bundle.ui.cli.untag:untag",
     "delete": "modelops_bundle.ui.cli.delete:delete",
@@ -50,6 +53,7 @@ COMMANDS: dict[str, str] = {
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Work": ("init", "add", "rm", "ls", "status", "diff", "push", "pull", "restore", "clone", "apply"),
     "Look": ("tags", "inspect", "cat", "log", "verify", "doctor"),
+    "Move": ("cp", "export", "import"),
     "Organise": ("tag", "untag", "delete", "attach", "referrers"),
     "Trust": ("login", "logout"),
     "Registries": ("remote", "registry"),

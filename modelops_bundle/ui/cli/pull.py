@@ -52,7 +52,7 @@ def pull(
         context.out.result(plan.to_json(), result_lines(plan))
         return
     shown = plan_lines(plan)
-    if only_shown(context, plan, _document(plan), shown, dry_run=dry_run, plan_out=plan_out):
+    if only_shown(context, plan, document(plan), shown, dry_run=dry_run, plan_out=plan_out):
         return
     plan.check()
     if plan.discards:
@@ -70,7 +70,8 @@ def _choices(here: Session, merge: bool, overwrite: bool, ours: Sequence[str], t
     return Choices(merge, overwrite, kept, taken)
 
 
-def _document(plan: PullPlan) -> dict[str, object]:
+def document(plan: PullPlan) -> dict[str, object]:
+    """The plan for ``--json``."""
     return {
         "reference": plan.reference,
         "digest": str(plan.digest),
