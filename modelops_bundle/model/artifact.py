@@ -19,6 +19,7 @@ FORMAT_VERSION = "0"
 """0 until chunk maps are in, then frozen as 1 (DESIGN §4)."""
 READABLE_VERSIONS = frozenset(["0", "1"])
 
+FOLDER = ".bundle/"
 INDEX_PATH = ".bundle/index.json"
 PACKS_PATH = ".bundle/packs/"
 INLINE_LIMIT = 64 * 1024
@@ -234,6 +235,17 @@ def _read_ours(manifest: Manifest, fetch: Callable[[Descriptor], bytes]) -> Cont
     return Contents(snapshot, places, manifest.annotations[media.VERSION])
 
 
+def snapshot_of(index: bytes) -> Snapshot:
+    """What a bundle's index alone says that the tree holds: for a directory that another tool pulled.
+
+    :raises Corrupt: it cannot be read. :raises UnsafePath: a path that must not be created.
+    """
+    value = canonical.loads(index, "the bundle index", limit=MAX_INDEX)
+    snapshot = _distinct(_entry(row) for row in _list(value, "files"))
+    paths.validate_tree(snapshot)
+    return snapshot
+
+
 def _list(value: Mapping[str, Any], key: str) -> Sequence[Any]:
     items = value.get(key)
     if not isinstance(items, list):
@@ -249,22 +261,27 @@ def _blob(text: object, layers: Mapping[Digest, Descriptor]) -> Descriptor:
 
 
 def _read_row(row: object, blobs: Sequence[Descriptor]) -> tuple[str, Entry, Place | None]:
+    path, entry = _entry(row)
+    at = row.get("at") if isinstance(row, dict) and entry.kind == "file" else None
+    return path, entry, _place(path, at, entry, blobs) if entry.kind == "file" else None
+
+
+def _entry(row: object) -> tuple[str, Entry]:
     if not isinstance(row, dict) or not isinstance(row.get("path"), str):
         raise Corrupt("a row of the bundle index has no path")
     path, kind = row["path"], row.get("kind")
     if kind == "dir":
-        return path, Entry.directory(), None
+        return path, Entry.directory()
     if kind == "link":
         if not isinstance(row.get("target"), str):
             raise Corrupt("a link in the bundle index has no target")
-        return path, Entry.link(row["target"]), None
+        return path, Entry.link(row["target"])
     if kind != "file":
         raise Unsupported(f"the bundle index has an entry of kind {str(kind)[:40]!r}", hint="upgrade modelops-bundle")
     size, role = row.get("size"), row.get("role", "code")
     if type(size) is not int or size < 0 or row.get("mode") not in ("0644", "0755") or not isinstance(role, str):
         raise Corrupt(f"the row of {paths.display(path)} in the bundle index cannot be read")
-    entry = Entry("file", Digest.parse(f"sha256:{row.get('sha256')}"), size, row["mode"] == "0755", role)
-    return path, entry, _place(path, row.get("at"), entry, blobs)
+    return path, Entry("file", Digest.parse(f"sha256:{row.get('sha256')}"), size, row["mode"] == "0755", role)
 
 
 def _place(path: str, at: object, entry: Entry, blobs: Sequence[Descriptor]) -> Place:

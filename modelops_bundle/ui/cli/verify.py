@@ -10,19 +10,20 @@ from modelops_bundle.ui.cli.bundle import session
 from modelops_bundle.ui.cli.command import Context, command
 
 
-@command("verify", example="bundle verify\nbundle verify :v1")
-@click.argument("reference", required=False, metavar="[REF]")
-def verify(context: Context, reference: str | None) -> None:
-    """Read every byte of the tree, or of a stored version, and compare it with its digest.
+@command("verify", example="bundle verify\nbundle verify --deep\nbundle verify :v1 --deep\nbundle verify model.tar")
+@click.argument("target", required=False, metavar="[DIR or REF]")
+@click.option("--deep", is_flag=True, help="Read every byte again, whatever is known of it.")
+@click.option("--against", metavar="REF", help="The version that DIR should hold.")
+@click.option("--repair", is_flag=True, help="Bring what rotted or is gone in the tree anew; edits stay.")
+def verify(context: Context, target: str | None, deep: bool, against: str | None, repair: bool) -> None:
+    """Say whether the tree here, a directory, or what a registry, layout or archive stores is what it should be.
 
-    Exit 9 when bytes are damaged, 5 when files were edited or are missing.
+    Exit 9 when bytes are damaged, 5 when files of a tree were edited, are missing or too many.
     """
-    with session(context, need_bundle=reference is None) as here:
-        if reference is None:
-            report = operation.verify_tree(here)
-        else:
-            report = operation.verify_remote(here, reference)
+    with session(context, need_bundle=target is None and against is None) as here:
+        report = operation.verify(here, target, deep=deep, against=against, repair=repair)
     report.check()
-    noun = "file" if reference is None else "blob"
-    lines = [f"{report.what}: {text.count(report.files, noun)} verified ({text.size(report.size)})"]
+    noun = "blob" if report.stored else "file"
+    how = "" if report.deep else " (bytes not read again: --deep)"
+    lines = [f"{report.what}: {text.count(report.files, noun)} verified ({text.size(report.size)}){how}"]
     context.out.result(report.to_json(), lines)
