@@ -73,6 +73,15 @@ class Registry:
         self._process.terminate()
         self._process.wait()
 
+    def tag_often(self, repository: str, tag: str, count: int) -> None:
+        """Give the version `tag` of `repository` `count` more tags, straight in the registry's storage."""
+        tags = self._storage / "docker/registry/v2/repositories" / repository / "_manifests/tags"
+        link = (tags / tag / "current/link").read_bytes()
+        for number in range(count):
+            folder = tags / f"t{number:05}" / "current"
+            folder.mkdir(parents=True)
+            (folder / "link").write_bytes(link)
+
     def wipe(self) -> None:
         """Forget everything, so that no push finds a blob of the one before."""
         shutil.rmtree(self._storage, ignore_errors=True)

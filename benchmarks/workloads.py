@@ -332,6 +332,30 @@ def status(world: World) -> Iterator[Group]:
     )
 
 
+def tags(world: World) -> Iterator[Group]:
+    """The names of 10,000 tags of one repository."""
+    count = world.scaled(10_000)
+    scene = Scene(world, trees.small(world.place("tagged"), 1, KIB))
+    place = scene.seed()
+    world.registry.tag_often(place, TAG, count)
+    where = f"{scene.host}/{place}"
+
+    def command(*words: str) -> Callable[[], Attempt]:
+        return lambda: Attempt([*words, where], world.trees)
+
+    yield Group(
+        f"names of {count:,} tags",
+        [
+            Case("bundle tags --names", command(BUNDLE, "tags", "--names")),
+            Case(
+                "oras repo tags", command("oras", "repo", "tags", "--plain-http"), reference=True, absent=absent("oras")
+            ),
+            Case("crane ls", command("crane", "ls", "--insecure"), absent=absent("crane")),
+        ],
+        rounds=5,
+    )
+
+
 def memory(world: World) -> Iterator[Group]:
     """Peak memory of a file larger than any limit, there and back."""
     size = world.scaled(2 * GIB)
@@ -354,5 +378,6 @@ ALL: dict[str, Workload] = {
     "no-op": no_op,
     "one-byte": one_byte,
     "status": status,
+    "tags": tags,
     "memory": memory,
 }

@@ -215,7 +215,10 @@ def _parse_path(scheme: Scheme, text: str) -> Reference:
     if not place:
         raise UsageError(f"no place in {text[:200]!r}", hint=f"write {scheme}:PATH[:TAG][@DIGEST]")
     root = "/" if place.startswith("/") else ""
-    return Reference(scheme, root + place.strip("/") if root else place.rstrip("/"), tag, digest, prefix)
+    body = place.strip("/") if root else place.rstrip("/")
+    # Without the slash, what follows the colon would be read as a tag.
+    ambiguous = "/" if ":" in body.rpartition("/")[2] and place.endswith("/") else ""
+    return Reference(scheme, f"{root}{body}{ambiguous}", tag, digest, prefix)
 
 
 def _parse_name(text: str, remotes: Mapping[str, Reference] | None, known_tags: Collection[str]) -> Reference | None:

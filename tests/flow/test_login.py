@@ -545,3 +545,13 @@ def test_registry_auth_file_is_where_it_writes(
     assert fake.host in json.loads(file.read_text())["auths"]
     assert stat.S_IMODE(file.parent.parent.stat().st_mode) == 0o700
     assert not config.exists()
+
+
+@pytest.mark.registry
+def test_how_the_host_was_reached_is_remembered(closed: ProcessRegistry, config: Path, home: Path) -> None:
+    password = htpasswd.password()
+    result = log_in(closed.host, htpasswd.USER, password, "--json", "--plain-http")
+    assert result.json["settings"] == {"plain_http": True}
+    [settings] = home.rglob("config.toml")
+    assert f'[hosts."{closed.host}"]' in settings.read_text()
+    assert "Remembered" in log_in(closed.host, htpasswd.USER, password, "--plain-http").out

@@ -55,8 +55,8 @@ def login(context: Context, host: str, username: str | None, password_stdin: boo
             "verified": done.verified,
             "stored": "helper" if done.helper else "file",
             "where": done.where,
-            "settings": dict(done.settings),
-        },
+        }
+        | ({"settings": dict(done.settings)} if done.settings else {}),
         [
             f"Logged in to {done.host}{who} ({done.where})"
             if done.verified
