@@ -189,6 +189,15 @@ class Lister(Protocol):
 
 
 @runtime_checkable
+class Rooted(Protocol):
+    """Can name everything that it holds for its own sake."""
+
+    def roots(self) -> Sequence[tuple[Descriptor, str | None]]:
+        """Manifests, each with a tag of it, or None for those that have none."""
+        ...
+
+
+@runtime_checkable
 class Untagger(Protocol):
     """Can remove a tag."""
 

@@ -13,7 +13,7 @@ from modelops_bundle.events import checkpoint
 from modelops_bundle.model import media
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
-from modelops_bundle.model.ports import Lister, Mounter, Referrers, Store
+from modelops_bundle.model.ports import Lister, Mounter, Referrers, Rooted, Store
 from modelops_bundle.model.reference import Reference, is_service_tag
 from modelops_bundle.operations import tagging
 from modelops_bundle.operations.session import Session
@@ -133,6 +133,9 @@ def _copies(store: Store, source: Reference, destination: Reference, request: Re
 def _tagged(store: Store, source: Reference, destination: Reference, pattern: str) -> Iterator[_One]:
     if not isinstance(store, Lister):
         raise Unsupported(f"{source.place} cannot list its tags")
+    if isinstance(store, Rooted) and not store.tags():
+        yield from (_One(what, destination.at()) for what, _ in store.roots())
+        return
     names = [name for name in store.tags() if not is_service_tag(name) and fnmatchcase(name, pattern)]
     if not names:
         raise NotFound(f"{source.place} has no tag like {pattern}", hint="bundle tags lists what there is")

@@ -18,7 +18,7 @@ from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.manifest import Manifest
 from modelops_bundle.model.paths import display
-from modelops_bundle.model.ports import Lister, Store
+from modelops_bundle.model.ports import Lister, Rooted, Store
 from modelops_bundle.model.reference import Reference
 from modelops_bundle.model.snapshot import Snapshot
 from modelops_bundle.operations import remote_state
@@ -293,9 +293,8 @@ def verify_stored(session: Session, reference: Reference, *, everything: bool = 
 
 def _roots(store: Store, reference: Reference, *, everything: bool) -> list[Descriptor]:
     if everything:
-        roots = getattr(store, "roots", None)
-        if roots is not None:
-            return [what for what, _ in roots()]
+        if isinstance(store, Rooted):
+            return [what for what, _ in store.roots()]
         names: Sequence[str] = store.tags() if isinstance(store, Lister) else ()
         return [what for name in names if (what := store.resolve(name)) is not None]
     found = store.resolve(reference.name or "")

@@ -15,10 +15,11 @@ from modelops_bundle.errors import Corrupt, NotFound, Unsupported
 from modelops_bundle.events import Run
 from modelops_bundle.formats import tar
 from modelops_bundle.model import canonical, media
+from modelops_bundle.model import referrers as lists
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.ports import Chunks, Expected
-from modelops_bundle.stores import unpacked
+from modelops_bundle.stores import graph, unpacked
 
 _PIECE = 1 << 20
 _MAX_INDEX = 64 << 20
@@ -29,7 +30,7 @@ _DIRECTORIES = ("", ".", "blobs", "blobs/sha256", "ingest")
 
 
 class ArchiveStore:
-    """`Reader`, `Tags` and `Lister` on an archive that nobody changes meanwhile. Safe to share between threads.
+    """`Reader`, `Tags`, `Lister`, `Rooted` and `Referrers` on an archive that nobody changes meanwhile. Safe to share between threads.
 
     :param path: of a tar, plain or compressed by gzip or zstd.
     :param scratch: a folder where something may be unpacked for as long as the store is open.
@@ -96,8 +97,14 @@ class ArchiveStore:
     def tags(self) -> Sequence[str]:
         return sorted({name for entry in self._index if (name := tag_of(entry)) is not None})
 
-    def roots(self) -> list[tuple[Descriptor, str | None]]:
-        """What the index names, with its tag."""
+    def referrers(self, subject: Digest, artifact_type: str | None = None) -> Sequence[Descriptor]:
+        held = graph.manifests([what for what, _ in self.roots()], self._manifest)
+        return lists.referring(held.values(), subject, artifact_type)
+
+    def refer(self, subject: Digest, what: Descriptor, data: bytes) -> None:  # noqa: ARG002  (likewise)
+        raise self._unchangeable()
+
+    def roots(self) -> Sequence[tuple[Descriptor, str | None]]:
         return [(_plain(Descriptor.from_json(entry)), tag_of(entry)) for entry in self._index]
 
     # --- the rest

@@ -98,4 +98,5 @@ def _read(store: Store, what: Descriptor) -> Node:
 def _named(value: object, what: Descriptor) -> list[Descriptor]:
     if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
         raise Corrupt(f"the manifest {what.digest} does not say what it holds", digest=str(what.digest))
-    return [Descriptor.from_json(each) for each in value]
+    # Content with addresses of its own (image-spec descriptor.md, "urls") is kept elsewhere.
+    return [Descriptor.from_json(each) for each in value if not each.get("urls")]
