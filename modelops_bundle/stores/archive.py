@@ -120,8 +120,11 @@ class ArchiveStore:
         member = self._blobs.get(digest.hex)
         if member is None or member.size > media.MAX_MANIFEST:
             return None
-        value = canonical.loads(self._content(member), "a blob", limit=media.MAX_MANIFEST)
-        kind = value.get("mediaType")
+        try:
+            kind = canonical.loads(self._content(member), "a blob", limit=media.MAX_MANIFEST).get("mediaType")
+        except Corrupt:
+            # A file, not a manifest.
+            return None
         return Descriptor(str(kind), digest, member.size) if kind in media.MANIFEST_TYPES else None
 
     def _manifest(self, what: Descriptor) -> bytes:

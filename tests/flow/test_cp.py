@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from modelops_bundle.testing import actions
 from modelops_bundle.testing.registry import Registry as Fake
 from tests.support.bundle import Bundle, call
 from tests.support.clones import BASE
-from tests.support.oci import Repository, digest_of, image_index, titled
+from tests.support.oci import Repository, digest_of, titled
 
 
 def digest_at(place: str) -> str:
@@ -28,12 +27,18 @@ def source(repo: str, tmp_path: Path) -> Bundle:
     return made
 
 
-@pytest.mark.parametrize(("start", "end"), list(itertools.product(["registry", "layout", "tar"], ["registry", "layout"])))
+@pytest.mark.parametrize(
+    ("start", "end"), list(itertools.product(["registry", "layout", "tar"], ["registry", "layout"]))
+)
 def test_every_way_keeps_the_digest(source: Bundle, repo: str, tmp_path: Path, start: str, end: str) -> None:
     digest = source.json("inspect", ":v1")["digest"]
     source.run("cp", ":v1", f"layout:{tmp_path / 'layout'}:v1")
     source.run("export", ":v1", "-o", str(tmp_path / "a.tar"))
-    begin = {"registry": f"{repo}/from:v1", "layout": f"layout:{tmp_path / 'layout'}:v1", "tar": f"{tmp_path / 'a.tar'}:v1"}
+    begin = {
+        "registry": f"{repo}/from:v1",
+        "layout": f"layout:{tmp_path / 'layout'}:v1",
+        "tar": f"{tmp_path / 'a.tar'}:v1",
+    }
     target = {"registry": f"{repo}/to", "layout": f"layout:{tmp_path / 'to'}"}[end]
     done = call("--json", "cp", begin[start], target).json
     assert done["tags"] == {"v1": digest}
@@ -166,9 +171,7 @@ def test_a_copy_can_be_replaced_by_who_made_it(source: Bundle, repo: str) -> Non
 
 
 @pytest.mark.peers
-def test_the_others_read_what_was_copied(
-    source: Bundle, repo: str, tmp_path: Path, peer: Callable[[str], str]
-) -> None:
+def test_the_others_read_what_was_copied(source: Bundle, repo: str, tmp_path: Path, peer: Callable[[str], str]) -> None:
     source.run("cp", ":v1", f"layout:{tmp_path / 'to'}")
     out = tmp_path / "pulled"
     subprocess.run(
@@ -177,7 +180,9 @@ def test_the_others_read_what_was_copied(
     assert (out / "weights/a.bin").read_text() == BASE["weights/a.bin"]
     found = json.loads(
         subprocess.run(
-            [peer("oras"), "manifest", "fetch", "--oci-layout", f"{tmp_path / 'to'}:v1"], check=True, capture_output=True
+            [peer("oras"), "manifest", "fetch", "--oci-layout", f"{tmp_path / 'to'}:v1"],
+            check=True,
+            capture_output=True,
         ).stdout
     )
     assert found["schemaVersion"] == 2

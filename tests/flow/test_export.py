@@ -101,7 +101,10 @@ def test_the_same_bytes_wherever_it_is_made(pair: Pair, tmp_path: Path, environm
 def other_pythons() -> list[str]:
     found = []
     for name in ("python3.12", "python3.13", "python3.14"):
-        for folder in [*os.environ["PATH"].split(os.pathsep), *map(str, Path("/root/.pyenv/versions").glob("*/bin"))]:
+        for folder in [
+            *os.environ["PATH"].split(os.pathsep),
+            *map(str, (Path.home() / ".pyenv/versions").glob("*/bin")),
+        ]:
             path = Path(folder) / name
             # A shim may be there for a Python that is not.
             if path.is_file() and subprocess.run([path, "-c", ""], capture_output=True, check=False).returncode == 0:
@@ -200,7 +203,7 @@ def test_a_damaged_store_leaves_no_archive(fake: Fake, tmp_path: Path) -> None:
 
 
 def test_a_file_that_changes_meanwhile_leaves_no_archive(alone: Bundle, tmp_path: Path) -> None:
-    before = """
+    before = f"""
 from modelops_bundle.transfer import archive as module
 real = module._blob
 def changing(what, source, run):
@@ -208,8 +211,8 @@ def changing(what, source, run):
     return real(what, source, run)
 module._blob = changing
 import os
-os.chdir({!r})
-""".format(str(alone.root))
+os.chdir({str(alone.root)!r})
+"""
     alone.spawn("export", "-o", str(tmp_path / "x.tar"), expect=5, before=before)
     assert not (tmp_path / "x.tar").exists()
 

@@ -133,7 +133,9 @@ def pulled(pair: Pair, into: Path, *files: str) -> Path:
     import json
 
     manifest = json.loads(pair.a.run("inspect", "--manifest").data)
-    [layer] = [each for each in manifest["layers"] if each["annotations"]["org.cncf.model.filepath"].startswith(".bundle")]
+    [layer] = [
+        each for each in manifest["layers"] if each["annotations"]["org.cncf.model.filepath"].startswith(".bundle")
+    ]
     import base64
 
     (into / ".bundle").mkdir(parents=True)

@@ -43,7 +43,7 @@ def written(listing: Listing, *data: bytes, run: Run | None = None) -> bytes:
 
 def test_it_is_a_layout_that_every_parser_reads() -> None:
     data = [MANIFEST, b"content" * 200, b""]
-    listing = Listing(((WHAT, "v1"), (WHAT, "v2"), (WHAT, None)), tuple(blob(each) for each in data[1:]) + (WHAT,))
+    listing = Listing(((WHAT, "v1"), (WHAT, "v2"), (WHAT, None)), (*tuple(blob(each) for each in data[1:]), WHAT))
     found = written(listing, *data)
     assert len(found) == listing.size
     with tarfile.open(fileobj=io.BytesIO(found)) as opened:
@@ -61,7 +61,9 @@ def test_it_is_a_layout_that_every_parser_reads() -> None:
 def test_the_order_in_which_things_are_named_does_not_matter(data: list[bytes], tags: list[str | None]) -> None:
     blobs = tuple(WHAT if each == MANIFEST else blob(each) for each in data)
     listing = Listing(tuple((WHAT, tag) for tag in tags), blobs)
-    reference = Listing(tuple((WHAT, tag) for tag in ("v1", "v2", None)), tuple(sorted(blobs, key=lambda b: str(b.digest))))
+    reference = Listing(
+        tuple((WHAT, tag) for tag in ("v1", "v2", None)), tuple(sorted(blobs, key=lambda b: str(b.digest)))
+    )
     assert written(listing, *data) == written(reference, *data)
 
 

@@ -28,7 +28,13 @@ def manifest(store: MemoryStore, *layers: bytes, **fields: object) -> Descriptor
         what = Descriptor.of("application/octet-stream", data)
         store.put(what, [data])
         described.append(what.to_json())
-    value = {"schemaVersion": 2, "mediaType": media.OCI_MANIFEST, "config": EMPTY.to_json(), "layers": described, **fields}
+    value = {
+        "schemaVersion": 2,
+        "mediaType": media.OCI_MANIFEST,
+        "config": EMPTY.to_json(),
+        "layers": described,
+        **fields,
+    }
     return put(store, media.OCI_MANIFEST, value)
 
 
