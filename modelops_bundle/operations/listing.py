@@ -10,11 +10,12 @@ from typing import Any
 
 from modelops_bundle.errors import BundleError, NotFound, Unsupported
 from modelops_bundle.model import artifact, media
+from modelops_bundle.model.artifact import Place
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.manifest import Manifest
 from modelops_bundle.model.paths import display
-from modelops_bundle.model.ports import Chunks, Lister
+from modelops_bundle.model.ports import Chunks, Lister, Store
 from modelops_bundle.model.reference import Reference, is_service_tag
 from modelops_bundle.model.snapshot import Snapshot
 from modelops_bundle.operations import remote_state
@@ -174,9 +175,10 @@ def inspect(session: Session, text: str | None) -> Inspection:
 
 
 @contextmanager
-def cat(session: Session, text: str, path: str) -> Iterator[Chunks]:
+def cat(session: Session, text: str, path: str, part: tuple[int, int | None] | None = None) -> Iterator[Chunks]:
     """The verified bytes of one file of a version; the last chunk is followed by an error when they are wrong.
 
+    :param part: only the bytes from the first to before the second, which nothing can verify.
     :raises NotFound: no such version, or no such file in it.
     """
     reference = session.reference(text)
@@ -185,11 +187,28 @@ def cat(session: Session, text: str, path: str) -> Iterator[Chunks]:
     if entry is None or entry.kind == "dir":
         raise NotFound(f"{reference} has no file {display(path)}", hint="bundle ls REF lists them")
     if entry.kind == "link":
-        yield iter([(entry.target or "").encode()])
+        start, stop = part or (0, None)
+        yield iter([(entry.target or "").encode()[start:stop]])
         return
     place = remote.contents.places[path]
+    if part is not None:
+        with _part(session.store(reference), place, entry.size, *part) as chunks:
+            yield chunks
+        return
     with reading(session.store(reference), place, entry.size) as chunks:
         yield verified(Descriptor(place.blob.media_type, entry.digest, entry.size), chunks)
+
+
+@contextmanager
+def _part(store: Store, place: Place, size: int, start: int, stop: int | None) -> Iterator[Chunks]:
+    start, stop = min(start, size), size if stop is None else min(stop, size)
+    if place.offset is None:
+        with store.open(place.blob, start, stop) as chunks:
+            yield chunks
+        return
+    # Members of packs are small, or read from their beginning in any case.
+    with reading(store, place, size) as chunks:
+        yield iter([b"".join(chunks)[start:stop]])
 
 
 def split_path(text: str) -> tuple[str, str]:

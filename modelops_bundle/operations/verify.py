@@ -135,17 +135,7 @@ def _compare(
     :param known: the digest that a path had when somebody hashed it under its present stamps, None when nobody did.
     :param rotted: called with what changed under unchanged stamps.
     """
-    done = _Compared()
-    for path, entry in wanted.items():
-        there = found.get(path)
-        if there is None:
-            done.missing.append(path)
-        elif there.kind != entry.kind or (entry.kind == "link" and there.target != entry.target):
-            done.modified.append(path)
-        elif entry.kind == "file":
-            done.files.append((path, there.key.size))
-            if there.executable != entry.executable:
-                done.modified.append(path)
+    done = _looked(wanted, found)
     read = [(path, size) for path, size in done.files if deep or known(path) != wanted[path].digest]
     before = {path: known(path) for path, _ in read}
 
@@ -162,6 +152,22 @@ def _compare(
     if read:
         hash_files(tree, read, run, each)
     done.modified = list(dict.fromkeys(done.modified))
+    return done
+
+
+def _looked(wanted: Snapshot, found: Mapping[str, Found]) -> _Compared:
+    """What a look at the tree shows, without reading any file."""
+    done = _Compared()
+    for path, entry in wanted.items():
+        there = found.get(path)
+        if there is None:
+            done.missing.append(path)
+        elif there.kind != entry.kind or (entry.kind == "link" and there.target != entry.target):
+            done.modified.append(path)
+        elif entry.kind == "file":
+            done.files.append((path, there.key.size))
+            if there.executable != entry.executable:
+                done.modified.append(path)
     return done
 
 

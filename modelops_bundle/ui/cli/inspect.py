@@ -10,14 +10,19 @@ from modelops_bundle.operations import listing
 from modelops_bundle.ui import text
 from modelops_bundle.ui.cli.bundle import session
 from modelops_bundle.ui.cli.command import Context, command
+from modelops_bundle.ui.text import Line, Paint
 
 
 @command("inspect", example="bundle inspect :v1 --files\nbundle inspect registry.example.com/team/model:v1 --manifest")
 @click.argument("reference", required=False, metavar="[REF]")
 @click.option("--files", is_flag=True, help="List the files.")
 @click.option("--manifest", is_flag=True, help="Print the manifest, byte for byte.")
-def inspect(context: Context, reference: str | None, files: bool, manifest: bool) -> None:
+@click.option("--tensors", is_flag=True, help="List the tensors of safetensors and GGUF files, without pulling them.")
+def inspect(context: Context, reference: str | None, files: bool, manifest: bool, tensors: bool) -> None:
     """Show what a reference stands for, in one request."""
+    if tensors:
+        _tensors(context, reference)
+        return
     with session(context, need_bundle=reference is None) as here:
         found = listing.inspect(here, reference)
     if manifest and not context.settings.json:
@@ -41,3 +46,28 @@ def inspect(context: Context, reference: str | None, files: bool, manifest: bool
     if found.why_unread:
         lines.append(f"unread     {found.why_unread}")
     context.out.result(document, lines)
+
+
+def _tensors(context: Context, reference: str | None) -> None:
+    from modelops_bundle.operations import tensors
+
+    with session(context, need_bundle=reference is None) as here:
+        place, found = tensors.tensors(here, reference)
+    lines: list[Line] = []
+    for weights in found:
+        if weights.header is None:
+            lines.append(f"{weights.path}  {weights.problem.message if weights.problem else ''}")
+            continue
+        types = ", ".join(f"{count:,} {kind}" for kind, count in weights.types.items())
+        lines.append(Paint(f"{weights.path}  {text.count(len(weights.header.tensors), 'tensor')}: {types}", "bold"))
+        rows = [
+            (
+                f"  {each.name}",
+                each.dtype,
+                "×".join(map(str, each.shape)) or "scalar",
+                text.size(each.stop - each.start),
+            )
+            for each in weights.header.tensors
+        ]
+        lines += text.table(rows, right=(3,))
+    context.out.result({"reference": place, "weights": [weights.to_json() for weights in found]}, lines)

@@ -137,7 +137,8 @@ def test_a_path_from_a_pax_record_counts() -> None:
 
 
 def test_a_size_from_a_pax_record_counts() -> None:
-    assert tarfile.open(fileobj=io.BytesIO(sized("3"))).getmembers()[0].size == 3
+    with tarfile.open(fileobj=io.BytesIO(sized("3"))) as opened:
+        assert opened.getmembers()[0].size == 3
     assert read(sized("3"))[0].size == 3
 
 
