@@ -17,7 +17,7 @@ from modelops_bundle.model.paths import display
 MAGIC = b"GGUF"
 MOST = 256 << 20
 """Bytes of a header: the largest vocabularies take a few MiB."""
-_PIECE = 256 << 10
+_PIECE, _LARGEST = 256 << 10, 1 << 20
 _MOST_TENSORS = 1 << 20
 _MOST_TEXT = 64 << 20
 _MOST_ITEMS = 1 << 26
@@ -97,7 +97,7 @@ class _Bytes:
             raise Corrupt("the GGUF file is cut off in its header, or its header has no end")
         while len(self._held) < stop:
             # Twice as much each time: vocabularies take megabytes, and each piece may be a request.
-            data = self._read(len(self._held), max(_PIECE, len(self._held), stop - len(self._held)))
+            data = self._read(len(self._held), max(_PIECE, min(len(self._held), _LARGEST), stop - len(self._held)))
             if not data:
                 raise Corrupt("the GGUF file is cut off in its header")
             self._held += data
