@@ -356,6 +356,82 @@ def tags(world: World) -> Iterator[Group]:
     )
 
 
+def carry(world: World) -> Iterator[Group]:
+    """One file of 1 GiB from a registry into an archive, from there into another repository, and straight there."""
+    size = world.scaled(GIB)
+    scene = Scene(world, trees.large(world.place("carried"), 1, size))
+    source = f"{scene.host}/{scene.seed()}"
+    archive = world.place("archive").with_suffix(".tar")
+
+    def fresh(*words: str) -> Callable[[], Attempt]:
+        def prepare() -> Attempt:
+            archive.unlink(missing_ok=True)
+            return Attempt(words, world.trees)
+
+        return prepare
+
+    yield Group(
+        f"export {label(1, size)} from a registry",
+        [
+            Case("bundle export", fresh(BUNDLE, "export", f"{source}:{TAG}", "-o", str(archive)), (wall(1.0), MEMORY)),
+            Case(
+                "oras backup",
+                fresh("oras", "backup", "--plain-http", "-o", str(archive), f"{source}:{TAG}"),
+                reference=True,
+                absent=absent("oras"),
+            ),
+            Case(
+                "skopeo copy oci-archive",
+                fresh(
+                    "skopeo",
+                    "copy",
+                    "-q",
+                    "--src-tls-verify=false",
+                    f"docker://{source}:{TAG}",
+                    f"oci-archive:{archive}:{TAG}",
+                ),
+                absent=absent("skopeo"),
+            ),
+        ],
+        warm=False,
+    )
+    world.do([BUNDLE, "-q", "export", f"{source}:{TAG}", "-o", str(archive), "--force"], world.trees)
+
+    def into(*words: str) -> Callable[[], Attempt]:
+        def prepare() -> Attempt:
+            scene.wipe()
+            place = f"{scene.host}/{world.fresh('there')}"
+            return Attempt([word.replace("PLACE", place) for word in words], world.trees)
+
+        return prepare
+
+    yield Group(
+        f"import {label(1, size)} into a registry",
+        [
+            Case("bundle import", into(BUNDLE, "import", f"{archive}:{TAG}", "PLACE"), (wall(1.0), MEMORY)),
+            Case(
+                "oras restore",
+                into("oras", "restore", "--plain-http", "--input", str(archive), f"PLACE:{TAG}"),
+                reference=True,
+                absent=absent("oras"),
+            ),
+            Case(
+                "skopeo copy oci-archive",
+                into(
+                    "skopeo",
+                    "copy",
+                    "-q",
+                    "--dest-tls-verify=false",
+                    f"oci-archive:{archive}:{TAG}",
+                    f"docker://PLACE:{TAG}",
+                ),
+                absent=absent("skopeo"),
+            ),
+        ],
+        warm=False,
+    )
+
+
 def memory(world: World) -> Iterator[Group]:
     """Peak memory of a file larger than any limit, there and back."""
     size = world.scaled(2 * GIB)
@@ -379,5 +455,6 @@ ALL: dict[str, Workload] = {
     "one-byte": one_byte,
     "status": status,
     "tags": tags,
+    "carry": carry,
     "memory": memory,
 }

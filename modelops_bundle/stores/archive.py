@@ -21,7 +21,6 @@ from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.ports import Chunks, Expected
 from modelops_bundle.stores import graph, unpacked
 
-_PIECE = 1 << 20
 _MAX_INDEX = 64 << 20
 _BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")
 _FILES = ("oci-layout", "index.json", "manifest.json", "repositories")
@@ -77,7 +76,9 @@ class ArchiveStore:
             raise NotFound(f"{self._path} lacks {what.digest}", digest=str(what.digest))
         if member.size != what.size:
             raise Corrupt(f"{what.digest} in {self._path} has {member.size} bytes instead of {what.size}")
-        yield self._pieces(member, max(start, 0), member.size if stop is None else min(stop, member.size))
+        self._run.check()
+        begin, end = max(start, 0), member.size if stop is None else min(stop, member.size)
+        yield self._bytes.chunks(member.offset + begin, member.offset + max(begin, end))
 
     def put(self, what: Descriptor, chunks: object) -> None:  # noqa: ARG002  (the port's signature)
         raise self._unchangeable()
@@ -153,15 +154,6 @@ class ArchiveStore:
         if member.size > _MAX_INDEX:
             raise Corrupt(f"{member.name} in {self._path} has {member.size} bytes")
         return self._bytes.read(member.offset, member.size)
-
-    def _pieces(self, member: tar.Member, start: int, stop: int) -> Iterator[bytes]:
-        while start < stop:
-            self._run.check()
-            data = self._bytes.read(member.offset + start, min(_PIECE, stop - start))
-            if not data:
-                raise Corrupt(f"{self._path} became shorter")
-            start += len(data)
-            yield data
 
     def _unchangeable(self) -> Unsupported:
         return Unsupported(f"{self._path} is an archive, which is made whole", hint="bundle export writes a new one")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+from modelops_bundle.disk.chunks import FileChunks
 from modelops_bundle.disk.files import free_bytes
 from modelops_bundle.disk.problems import translated
 from modelops_bundle.disk.spool import Spool
@@ -35,9 +36,25 @@ class Readable(Protocol):
         """As many bytes as asked for, fewer only at the end."""
         ...
 
+    def chunks(self, start: int, stop: int) -> Iterator[bytes]:
+        """The bytes from `start` to before `stop`, as parts of a file where they lie in one (`SendFile`).
+
+        :raises Corrupt: there are fewer.
+        """
+        ...
+
     def close(self) -> None:
         """Let go of them."""
         ...
+
+
+def _blocks(source: Readable, start: int, stop: int) -> Iterator[bytes]:
+    while start < stop:
+        data = source.read(start, min(_PIECE, stop - start))
+        if not data:
+            raise Corrupt("the archive became shorter")
+        start += len(data)
+        yield data
 
 
 class _Plain:
@@ -55,6 +72,14 @@ class _Plain:
     def read(self, offset: int, size: int) -> bytes:
         with translated(f"read {self._path}"):
             return os.pread(self._descriptor, size, offset)
+
+    def chunks(self, start: int, stop: int) -> Iterator[bytes]:
+        return FileChunks(str(self._path), self._descriptor, start, stop, self._check)
+
+    def _check(self) -> None:
+        """:raises Corrupt: it is not as long as it was."""
+        if os.fstat(self._descriptor).st_size < self.size:
+            raise Corrupt(f"{self._path} became shorter")
 
     def close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
@@ -92,6 +117,9 @@ class _Framed:
         framed = self._plain.read(start, packs.position(stop - 1) + 1 - start)
         return b"".join(packs.unframed([framed], offset, stop))
 
+    def chunks(self, start: int, stop: int) -> Iterator[bytes]:
+        return _blocks(self, start, stop)
+
     def close(self) -> None:
         self._plain.close()
 
@@ -106,6 +134,9 @@ class _Spooled:
     def read(self, offset: int, size: int) -> bytes:
         with translated("read what was unpacked"):
             return os.pread(self._spool.fileno(), size, offset)
+
+    def chunks(self, start: int, stop: int) -> Iterator[bytes]:
+        return _blocks(self, start, stop)
 
     def close(self) -> None:
         self._spool.close()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from modelops_bundle.errors import NotFound, Unsupported
+from modelops_bundle.errors import NotFound, NotFound
 from modelops_bundle.events import Run
 from modelops_bundle.model.reference import SCHEMES, parse
 from modelops_bundle.net.client import Client
@@ -53,8 +53,8 @@ def test_memory_by_name(tmp_path: Path) -> None:
     assert first is second
 
 
-def test_archives_come_later(tmp_path: Path) -> None:
-    with pytest.raises(Unsupported, match="not in this version yet"):
+def test_an_archive_has_to_be_there(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="no archive"):
         open_store(parse("tar:x.tar"), client_factory=no_client, root=tmp_path, run=Run())
 
 
