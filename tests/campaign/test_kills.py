@@ -112,6 +112,17 @@ def _for_pull(world: World) -> None:
     _edited(world.work)
 
 
+def _for_import(world: World) -> None:
+    """The second version comes in an archive, and nobody has pushed it."""
+    world.publish_first()
+    other = world.root / "other"
+    world.zygote.ok(["clone", f"{world.remote}:latest", str(other)], cwd=world.root)
+    write_second(other)
+    world.zygote.ok(["add", "."], ["export", "-o", str(world.root / "second.tar")], cwd=other)
+    shutil.rmtree(other)
+    _edited(world.work)
+
+
 def _for_first_push(world: World) -> None:
     world.work.mkdir()
     write_first(world.work)
@@ -192,6 +203,7 @@ SCENARIOS = (
     Scenario("push, strict", ("push",), _for_strict_push, _second, _second, sends=True),
     Scenario("pull", ("pull",), _for_pull, _first_edited, _second_edited),
     Scenario("clone", ("clone", "REMOTE:latest", "work"), _for_clone, _nothing, _second),
+    Scenario("import", ("import", "../second.tar"), _for_import, _first_edited, _second_edited),
     Scenario("add", ("add", "."), _for_add, write_first, write_first),
     Scenario("rm --delete", ("rm", "--delete", "d/old.txt", "x"), World.publish_first, write_first, _removed),
     Scenario("restore --yes", ("restore", "--yes", "."), _for_restore, _spoiled, _restored),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from modelops_bundle.errors import NotFound, NotFound
+from modelops_bundle.errors import NotFound
 from modelops_bundle.events import Run
 from modelops_bundle.model.reference import SCHEMES, parse
 from modelops_bundle.net.client import Client
