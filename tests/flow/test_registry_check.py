@@ -162,6 +162,20 @@ def test_parts_that_come_whole_are_a_warning(fake: Fake) -> None:
     assert verdicts(result)["range"] == "warn"
 
 
+@pytest.mark.parametrize(("method", "name"), [("GET", "range"), ("DELETE", "cleanup")])
+def test_an_answer_that_fails_is_asked_for_again_and_then_a_finding(fake: Fake, method: str, name: str) -> None:
+    def blobs(asked: str, path: str) -> bool:
+        return asked == method and "/blobs/" in path
+
+    fake.fault(blobs, actions.Reset(), times=1)
+    fake.fault(blobs, actions.Status(503), times=1)
+    assert found(check(f"{fake.host}/team/model"), name)["verdict"] == "ok"
+
+    fake.fault(blobs, actions.Status(503), times=None)
+    result = check(f"{fake.host}/team/model", expect=8)
+    assert verdicts(result) == {**dict.fromkeys(NAMES, "ok"), "kind": "info", name: "fail"}
+
+
 def test_a_registry_that_deletes_nothing_keeps_the_blob(fake: Fake) -> None:
     fake.habits.deletes = False
     result = check(f"{fake.host}/team/model")
