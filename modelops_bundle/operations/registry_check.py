@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from modelops_bundle.errors import UsageError
+from modelops_bundle.model import media
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.reference import Reference
 from modelops_bundle.net import rights
@@ -114,6 +115,8 @@ class Check:
         found = store.resolve(self._reference.name or "", data=True)
         if found is None:
             return ok(f"{self._reference.name} is not there, and may be asked for", digest=None)
+        if found.media_type in (media.OCI_INDEX, media.DOCKER_LIST):
+            return ok(f"{self._reference.name} is {found.digest.short}, an index", digest=str(found.digest))
         from modelops_bundle.model.manifest import Manifest
 
         manifest = Manifest.from_bytes(found.data or b"", found.media_type)

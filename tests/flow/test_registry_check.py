@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import time
 from email.utils import formatdate
 from pathlib import Path
 
 import pytest
 
+from modelops_bundle.model import media
 from modelops_bundle.testing import actions
 from modelops_bundle.testing.protocol import Response
 from modelops_bundle.testing.registry import Registry as Fake
@@ -104,6 +106,17 @@ def test_the_default_remote_is_meant_inside_a_bundle(fake: Fake, tmp_path: Path)
 def test_a_place_that_is_no_registry_is_exit_2(tmp_path: Path) -> None:
     error = call("--json", "registry", "check", f"layout:{tmp_path}", expect=2).error
     assert "doctor" in error["hint"]
+
+
+def test_an_index_can_be_pulled_like_anything_else(fake: Fake, tmp_path: Path) -> None:
+    a = Bundle.create(tmp_path / "a", f"{fake.host}/team/model", {"a.txt": "a"})
+    a.push()
+    value = {"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": []}
+    answer = actions.Status(200, {"Content-Type": media.OCI_INDEX}, json.dumps(value).encode())
+    fake.fault(lambda _, path: "/manifests/" in path, answer, times=None)
+    result = check(f"{fake.host}/team/model")
+    assert "an index" in str(found(result, "pull")["message"])
+    assert verdicts(result)["range"] == "ok"
 
 
 def test_nobody_there_is_exit_8() -> None:
