@@ -92,7 +92,7 @@ class Check:
 
     def _log_in(self) -> Finding:
         origin = self._repository.origin
-        known = self.client.credentials.get(self._reference.host, self._repository.name)
+        known = self.client.credentials.get(origin.netloc, self._repository.name)
         who = "anonymous" if known is None else safe(known.username or "an identity token", 80)
         source = None if known is None else getattr(known, "source", None)
         challenge = parse_challenges(self._root.headers.get("www-authenticate", "")) if self._root else []

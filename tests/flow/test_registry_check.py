@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from modelops_bundle.model import media
+from modelops_bundle.net.exchange import Reply
+from modelops_bundle.stores.probes import Probes
 from modelops_bundle.testing import actions
 from modelops_bundle.testing.protocol import Response
 from modelops_bundle.testing.registry import Registry as Fake
@@ -151,6 +153,16 @@ def test_who_is_logged_in_and_from_where(fake: Fake, monkeypatch: pytest.MonkeyP
     login = found(result, "login")
     assert login["facts"]["user"] == "ann"  # type: ignore[index]
     assert "BUNDLE_USERNAME" in str(login["facts"]["source"])  # type: ignore[index]
+
+
+def test_a_default_port_that_is_written_hides_no_login(monkeypatch: pytest.MonkeyPatch) -> None:
+    reply = Reply(401, {"www-authenticate": 'Basic realm="x"'}, b"", "http://localhost/v2/")
+    monkeypatch.setattr(Probes, "root", lambda *_, **__: reply)
+    monkeypatch.setenv("BUNDLE_USERNAME", "ann")
+    monkeypatch.setenv("BUNDLE_PASSWORD", secret())
+    # Whoever may be at that port: the login is found before anybody is asked.
+    result = call("--json", "registry", "check", "--read-only", "localhost:80/team/model", expect=None)
+    assert found(result, "login")["facts"]["user"] == "ann"  # type: ignore[index]
 
 
 def test_a_wrong_password_is_exit_7(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
