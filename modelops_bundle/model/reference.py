@@ -16,7 +16,8 @@ _SCHEME_WORDS = tuple(f"{scheme}:" for scheme in SCHEMES)
 
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _REPOSITORY = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*")
-_HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
+_HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?")
+_LAST_PORT = 0xFFFF
 _PREFIX = re.compile(rf"(?:sha256:)?([0-9a-f]{{{SHORTEST_PREFIX},64}})")
 _REMOTE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -191,7 +192,8 @@ def _parse_oci(text: str) -> Reference:
     else:
         tag = ""
     host, _, repository = place.partition("/")
-    if not _HOST.fullmatch(host):
+    named = _HOST.fullmatch(host)
+    if named is None or int(named[1] or 0) > _LAST_PORT:
         raise UsageError(f"not a registry host: {host[:100]!r}")
     if not _REPOSITORY.fullmatch(repository):
         lowered = f"{host}/{repository.lower()}"

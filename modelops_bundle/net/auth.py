@@ -123,6 +123,7 @@ class Authenticator:
         # worked is not worth a third try.
         self._newest: dict[tuple[Origin, str], str] = {}
         self._proven: set[tuple[str, str]] = set()
+        self.secrets: frozenset[str] = frozenset()
 
     def header(self, origin: Origin, scope: str) -> str | None:
         """The `Authorization` to send to `origin` and nobody else, None when none is known to be wanted."""
@@ -218,6 +219,7 @@ class Authenticator:
         # The margin covers the way there and clocks that run apart.
         token = _Token(f"Bearer {value}", self._clock() + life - min(15.0, life / 5))
         with self._lock:
+            self.secrets |= {value}
             self._tokens[request.origin, self._service(request.origin), request.scope] = token
             self._newest[request.origin, request.scope] = token.header
         return token.header
@@ -240,7 +242,11 @@ class Authenticator:
         return challenge.parameters.get("service", "") if challenge else ""
 
     def _credentials(self, origin: Origin, scope: str) -> Credentials | None:
-        return self._source.get(origin.netloc, _repository(scope))
+        found = self._source.get(origin.netloc, _repository(scope))
+        if found is not None:
+            with self._lock:
+                self.secrets |= found.secrets
+        return found
 
     def _remember(self, origin: Origin, challenge: Challenge) -> None:
         realm = self._realm(origin, challenge)

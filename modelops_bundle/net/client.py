@@ -133,6 +133,11 @@ class Client:
         """The `Authorization` that requests for `scope` carry to `origin`; None when nobody asked for one yet."""
         return self._auth.header(origin, scope)
 
+    @property
+    def secrets(self) -> frozenset[str]:
+        """What was sent to prove who we are: a server may quote it, and its words are printed."""
+        return self._auth.secrets
+
     def _login_for(self, origin: Origin, request: Request) -> str | None:
         if request.scope is None:
             return None
@@ -307,7 +312,7 @@ class Client:
         what = f"{request.method} {request.kind}"
         if _is_web_page(request, answer):
             return Transient(Unavailable(f"{host} answered {what} with HTML, not as a registry does", host=host))
-        error = problems.of_status(answer.status, answer.headers, body, host=host, what=what)
+        error = problems.of_status(answer.status, answer.headers, body, host=host, what=what, hide=self.secrets)
         if answer.status in (400, 403) and Origin.of(answer.url) != (asked := Origin.of(request.url)):
             # A signed address that expired (400 at Google's store); the one who signed it is asked again.
             hint = f"{asked.netloc} sends its clients there with addresses that expire: check the clocks of both"

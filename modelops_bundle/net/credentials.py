@@ -46,6 +46,13 @@ class Credentials:
         return self.identity_token is not None or self.registry_token is not None
 
     @property
+    def secrets(self) -> frozenset[str]:
+        """Whatever nobody else may see, each as it may be quoted."""
+        pair = self.basic.partition(" ")[2] if self.password else ""
+        sent = (self.password, self.identity_token, self.registry_token, pair)
+        return frozenset(text for text in sent if text)
+
+    @property
     def basic(self) -> str:
         """The value of an `Authorization` header, RFC 7617."""
         return "Basic " + base64.b64encode(f"{self.username}:{self.password}".encode()).decode("ascii")

@@ -6,12 +6,12 @@ distribution-spec, "Error Codes": `{"errors": [{"code", "message", "detail"}]}`.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from modelops_bundle.errors import BundleError, NotFound, RateLimited, Unauthorized, Unavailable, Unsupported
-from modelops_bundle.net.redact import redact, safe
+from modelops_bundle.net.redact import HIDDEN, redact, safe
 
 TRANSIENT = frozenset([408, 429, 500, 502, 503, 504, 507, 508, 509, 520, 521, 522, 523, 524, 529])
 """Statuses after which another attempt may succeed. 404 and 403 are answers, never retried."""
@@ -30,8 +30,11 @@ class Complaint:
     digests: tuple[str, ...] = ()
 
 
-def complaints(body: bytes) -> list[Complaint]:
-    """The errors of a registry's JSON answer; empty when it is anything else."""
+def complaints(body: bytes, hide: Iterable[str] = ()) -> list[Complaint]:
+    """The errors of a registry's JSON answer; empty when it is anything else.
+
+    :param hide: what it knows of us and may quote.
+    """
     try:
         value = json.loads(body)
     except (ValueError, RecursionError):
@@ -39,11 +42,14 @@ def complaints(body: bytes) -> list[Complaint]:
     errors = value.get("errors") if isinstance(value, dict) else None
     if not isinstance(errors, list):
         return []
-    return [_complaint(entry) for entry in errors[:100] if isinstance(entry, dict)]
+    return [_complaint(entry, hide) for entry in errors[:100] if isinstance(entry, dict)]
 
 
-def _complaint(entry: Mapping[str, Any]) -> Complaint:
-    code, message = (safe(redact(str(entry.get(key) or "")), 200) for key in ("code", "message"))
+def _complaint(entry: Mapping[str, Any], hide: Iterable[str]) -> Complaint:
+    code, message = (str(entry.get(key) or "") for key in ("code", "message"))
+    for secret in hide:
+        message = message.replace(secret, HIDDEN)
+    code, message = (safe(redact(text), 200) for text in (code, message))
     return Complaint(code, message, tuple(_digests(entry.get("detail"))))
 
 
@@ -60,13 +66,15 @@ def is_html(headers: Mapping[str, str], body: bytes) -> bool:
     return kind in ("text/html", "application/xhtml+xml") or body[:64].lstrip()[:5].lower() in (b"<html", b"<!doc")
 
 
-def of_status(status: int, headers: Mapping[str, str], body: bytes, *, host: str, what: str) -> BundleError:
+def of_status(
+    status: int, headers: Mapping[str, str], body: bytes, *, host: str, what: str, hide: Iterable[str] = ()
+) -> BundleError:
     """The error of an answer that its caller did not expect.
 
     :param headers: names in lower case.
     :param body: at most `MAX_ERROR` bytes of it.
     :param host: `HOST[:PORT]` that answered.
-    :param what: what was asked for, for the message.
+    :param what: what was asked for, for the message. :param hide: as for `complaints`.
     """
     facts: dict[str, Any] = {"host": host, "status": status}
     if is_html(headers, body) and status not in _OF_PROXIES:
@@ -75,7 +83,7 @@ def of_status(status: int, headers: Mapping[str, str], body: bytes, *, host: str
             hint="check the host name and port, and any proxy in between",
             **facts,
         )
-    said = complaints(body)
+    said = complaints(body, hide)
     if said:
         facts["registry_code"], facts["registry_message"] = said[0].code, said[0].message
     reason = f": {said[0].code} {said[0].message}".rstrip() if said else ""

@@ -10,7 +10,7 @@ from urllib3.util import make_headers, parse_url
 
 from modelops_bundle.errors import BundleError, ConfigError, Unauthorized, Unavailable
 from modelops_bundle.net.options import HostOptions
-from modelops_bundle.net.redact import redact, redact_url
+from modelops_bundle.net.redact import HIDDEN, redact, redact_url, safe
 from modelops_bundle.net.retry import Transient
 from modelops_bundle.net.tls import make_context
 
@@ -26,8 +26,14 @@ def is_socks(proxy: str) -> bool:
 
 
 def shown(proxy: str) -> str:
-    """The URL of a proxy without its login."""
-    return redact_url(proxy) if "://" in proxy else redact(proxy)
+    """The URL of a proxy without its login, also where that has a `/` or `@` that should have been escaped."""
+    scheme, separator, rest = proxy.partition("://")
+    if not (separator and scheme.isalnum()):
+        scheme, separator, rest = "", "", proxy
+    _, at, host = rest.rpartition("@")
+    if not at:
+        return redact_url(proxy) if separator else redact(proxy)
+    return f"{scheme}{separator}{HIDDEN}@{safe(host, 300)}"
 
 
 def through_http(proxy: str, settings: dict[str, Any], trust: HostOptions) -> urllib3.PoolManager:

@@ -149,8 +149,12 @@ class _Files:
 
     def __enter__(self) -> _Files:
         with ExitStack() as opened:
+            trees: dict[Path, Tree] = {}
             for file in self._named:
-                tree = opened.enter_context(Tree(file.path.parent))
+                folder = file.path.parent
+                # Each is an open descriptor: one for every folder, not for every file.
+                tree = trees.get(folder) or opened.enter_context(Tree(folder))
+                trees[folder] = tree
                 found = hash_file(tree, file.path.name, self._session.run, lambda _: None)
                 work = WorkTree(tree, Snapshot(), {file.path.name: tuple(found.key)})
                 self._places[found.digest] = work, file.path.name

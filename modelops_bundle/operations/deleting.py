@@ -7,11 +7,11 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from modelops_bundle.errors import NotFound, TagMoved, Unsupported
+from modelops_bundle.errors import NotFound, PartialFailure, TagMoved, Unsupported
 from modelops_bundle.events import checkpoint
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
-from modelops_bundle.model.ports import Deleter, Lister, Referrers, Store
+from modelops_bundle.model.ports import Deleter, Lister, Referrers, Store, Untagger
 from modelops_bundle.model.reference import Reference
 from modelops_bundle.operations import remote_state
 from modelops_bundle.operations.session import Session
@@ -84,6 +84,7 @@ def apply_delete(session: Session, deletion: Deletion) -> None:
 
     :raises TagMoved: another tag stands for it by now, or the one that was named does not; nothing was deleted.
     :raises NotFound: somebody else deleted it. :raises Unsupported: the registry does not let anybody.
+    :raises PartialFailure: it was deleted, and the registry keeps tags for it.
     """
     if deletion.what is None:
         return
@@ -96,9 +97,24 @@ def apply_delete(session: Session, deletion: Deletion) -> None:
         checkpoint("deleting")
         store.delete(deletion.what)
         checkpoint("deleted")
+        left = [tag for tag in deletion.tags or () if not _is_untagged(store, tag, deletion.what)]
         if session.has_project:
-            for tag in deletion.tags or ():
+            for tag in set(deletion.tags or ()) - set(left):
                 session.seen.forget(remote_state.key(reference.at(tag)))
+    if left:
+        raise PartialFailure(
+            f"the version was deleted, and {reference.place} keeps tags for it: {', '.join(left)}",
+            hint="move them to another version with bundle tag --force, or ask whoever runs the registry",
+            failed=[{"tag": tag, "state": "kept"} for tag in left],
+        )
+
+
+def _is_untagged(store: Store, tag: str, what: Descriptor) -> bool:
+    """Whether `tag` went with the manifest, as it should: `crane registry` and others keep tags of their own."""
+    standing = store.resolve(tag)
+    if standing is None or standing.digest != what.digest:
+        return True
+    return isinstance(store, Untagger) and store.untag(tag, what, keep=True)
 
 
 def _recheck(session: Session, store: Store, deletion: Deletion, digest: Digest) -> None:

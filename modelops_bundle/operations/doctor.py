@@ -6,6 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from modelops_bundle import __version__
@@ -158,7 +159,10 @@ class _Bundle:
 
     def _uploads(self) -> Finding:
         folder = self._project.folder / layout.JOURNAL / layout.UPLOADS
-        ages = [time.time() - path.stat().st_mtime for path in folder.glob("*.json")] if folder.is_dir() else []
+        ages = []
+        for path in folder.glob("*.json"):
+            with suppress(FileNotFoundError):  # a push that is under way ended with it
+                ages.append(time.time() - path.lstat().st_mtime)
         old = sum(1 for age in ages if age > OLD)
         if old:
             return info(f"{old} of {len(ages)} unfinished uploads are older than a week", f"remove them: {folder}")

@@ -230,7 +230,7 @@ def _remove(session: Session, path: Path, host: str) -> list[str]:
                 removed += [str(helper)] if _erase(session, file, helper, host) else []
             except ConfigError as error:
                 trouble = error
-        held = file.login(host) is not None
+        held = _holds(file, host)
         changed = authfiles.without(text, name, host)
         if changed is not None:
             write_file(target, changed.encode(), mode=0o600)
@@ -241,6 +241,13 @@ def _remove(session: Session, path: Path, host: str) -> list[str]:
             raise trouble
         session.run.notice("credential-helper", trouble.message)
     return removed
+
+
+def _holds(file: AuthFile, host: str) -> bool:
+    try:
+        return file.login(host) is not None
+    except ConfigError:
+        return True  # an entry that nobody can read is one to get rid of
 
 
 def _erase(session: Session, file: AuthFile, helper: Helper, host: str) -> bool:

@@ -99,6 +99,6 @@ def _below(there: ports.Referrers, subject: Digest, seen: set[Digest], artifact_
     """What refers to `subject` and was not met before: a false list may lead in circles."""
     found = [what for what in there.referrers(subject, artifact_type) if what.digest not in seen]
     seen |= {what.digest for what in found}
-    if len(seen) > MOST:
+    if len(seen) - 1 > MOST:  # the subject is one of them
         raise Unsupported(f"there are more than {MOST} referrers", hint="--type shows those of one type")
     return [Referrer(what) for what in sorted(found, key=lambda what: (what.artifact_type or "", str(what.digest)))]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from modelops_bundle.errors import UsageError
+from modelops_bundle.model import media
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.reference import Reference
 from modelops_bundle.net import rights
@@ -91,7 +92,7 @@ class Check:
 
     def _log_in(self) -> Finding:
         origin = self._repository.origin
-        known = self.client.credentials.get(self._reference.host, self._repository.name)
+        known = self.client.credentials.get(origin.netloc, self._repository.name)
         who = "anonymous" if known is None else safe(known.username or "an identity token", 80)
         source = None if known is None else getattr(known, "source", None)
         challenge = parse_challenges(self._root.headers.get("www-authenticate", "")) if self._root else []
@@ -114,6 +115,8 @@ class Check:
         found = store.resolve(self._reference.name or "", data=True)
         if found is None:
             return ok(f"{self._reference.name} is not there, and may be asked for", digest=None)
+        if found.media_type in (media.OCI_INDEX, media.DOCKER_LIST):
+            return ok(f"{self._reference.name} is {found.digest.short}, an index", digest=str(found.digest))
         from modelops_bundle.model.manifest import Manifest
 
         manifest = Manifest.from_bytes(found.data or b"", found.media_type)

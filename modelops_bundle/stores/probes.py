@@ -76,10 +76,14 @@ class Probes:
             headers={"Range": f"bytes={start}-{stop - 1}"},
             accept=(200, 206),
         )
-        with self._repository.once(request) as answer:
-            ranges = answer.status == 206
-            data = answer.read(stop - start) if ranges else b""
-            host = Origin.of(answer.url).netloc
+
+        def ask() -> tuple[bool, bytes, str]:
+            # Not `fetch`: who ignores the range sends all of it, and that is not worth reading.
+            with self._repository.once(request) as answer:
+                ranges = answer.status == 206
+                return ranges, answer.read(stop - start) if ranges else b"", Origin.of(answer.url).netloc
+
+        ranges, data, host = self._repository.client.retry(request.name, ask)
         if ranges and self._content and data != self._content[start:stop]:
             raise Corrupt(f"{host} answers with other bytes than were asked for", host=host)
         self._learned.note(self._repository.host, "ranges", ranges)
@@ -114,8 +118,7 @@ class Probes:
         request = self._repository.request(
             "DELETE", f"blobs/{what.digest}", "blob", accept=(*_DELETED, *_NOT_DELETED), actions="delete"
         )
-        with self._repository.once(request) as answer:
-            return answer.status in _DELETED
+        return self._repository.fetch(request).status in _DELETED
 
 
 def _speaks(reply: Reply) -> bool:

@@ -178,7 +178,8 @@ class Fallback:
 
     def _missing(self, seen: _Seen, known: dict[str, Entry], gone: set[str], ours: set[str]) -> list[Entry]:
         """What was listed once and is not now; what was deleted meanwhile is forgotten."""
-        lost = [digest for digest in known if digest not in seen.digests]
+        there = seen.digests
+        lost = [digest for digest in known if digest not in there]
         for digest in lost:
             if digest not in ours and not self._exists(known[digest]):
                 del known[digest]

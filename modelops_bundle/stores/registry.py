@@ -403,7 +403,7 @@ def _speaks(reply: Reply) -> bool:
 
 
 def _tag_names(reply: Reply, where: str) -> list[str]:
-    value = canonical.loads(reply.body, f"the list of tags of {where}", limit=media.MAX_MANIFEST)
+    value = canonical.loads(reply.body, f"the list of tags of {where}", limit=MAX_PAGE)
     names = value.get("tags")
     if "tags" not in value or not isinstance(names, list | None):
         raise Corrupt(f"{where} answers with a list of tags that is none")

@@ -82,7 +82,8 @@ class Repository:
         """The error of a status that was accepted only to look at it."""
         what = f"{request.method} {request.kind}"
         host = Origin.of(reply.url).netloc
-        return problems.of_status(reply.status, reply.headers, reply.body, host=host, what=what)
+        hide = self.client.secrets
+        return problems.of_status(reply.status, reply.headers, reply.body, host=host, what=what, hide=hide)
 
     def below(self, base: str, target: str) -> str | None:
         """The URL that the registry, asked at `base`, means by `target`; None when it is of another origin.

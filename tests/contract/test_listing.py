@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from modelops_bundle.errors import Corrupt
+from modelops_bundle.model import media
 from modelops_bundle.model.ports import ABSENT
 from modelops_bundle.model.reference import parse
 from modelops_bundle.net.client import Client
 from modelops_bundle.net.retry import Policy
 from modelops_bundle.stores import listing
 from modelops_bundle.stores.registry import RegistryStore
-from modelops_bundle.testing.actions import Action
+from modelops_bundle.testing.actions import Action, Status
 from modelops_bundle.testing.protocol import Call, Response
 from modelops_bundle.testing.registry import Registry as Fake
 from modelops_bundle.testing.store_contract import make_manifest
@@ -66,6 +68,15 @@ def test_ten_thousand_tags_in_pages(fake: Fake, client: Client) -> None:
     fake.habits.page = 300
     assert list(store.tags()) == sorted(f"v{number}" for number in range(MANY))
     assert len(fake.asked("GET", "/tags/list")) == -(-MANY // 300)
+
+
+def test_a_list_that_is_longer_than_a_manifest_may_be(fake: Fake, client: Client) -> None:
+    """Distribution 2.8 sends all at once: 80,000 tags by commit have more than 4 MiB."""
+    many = [f"commit-{number:060}" for number in range(80_000)]
+    body = json.dumps({"name": "m", "tags": many}).encode()
+    assert len(body) > media.MAX_MANIFEST
+    fake.fault(lambda *_: True, Status(200, {"Content-Type": "application/json"}, body))
+    assert list(RegistryStore(client, fake.host, "m").tags()) == many
 
 
 class Pages(Action):

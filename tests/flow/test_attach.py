@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import resource
 from pathlib import Path
 
 import pytest
@@ -90,6 +92,19 @@ def test_paths_are_seen_from_where_one_is_and_do_not_tell_where(a: Bundle, tmp_p
     )
     titles = [layer["annotations"]["org.opencontainers.image.title"] for layer in manifest(a, done["digest"])["layers"]]  # type: ignore[attr-defined]
     assert titles == ["elsewhere.txt", "sbom.json"]
+
+
+def test_more_files_than_a_process_may_open(a: Bundle) -> None:
+    names = [f"f{number}" for number in range(200)]
+    a.write(dict.fromkeys(names, "same"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(name) for name in os.listdir("/dev/fd"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 100, hard))
+    try:
+        done = a.json("attach", ":latest", *names, "--type", TYPE)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert done["files"] == 200
 
 
 def test_outside_of_a_bundle(pair: Pair, tmp_path: Path) -> None:

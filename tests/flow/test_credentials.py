@@ -13,8 +13,10 @@ import pytest
 from modelops_bundle.events import Run
 from modelops_bundle.operations import wiring
 from modelops_bundle.operations.options import Options
+from modelops_bundle.testing.actions import Action
+from modelops_bundle.testing.protocol import Call, Response, refusal
 from modelops_bundle.testing.registry import Registry as Fake
-from tests.support.bundle import Bundle
+from tests.support.bundle import Bundle, call
 from tests.support.canary import secret
 from tests.support.clones import BASE
 from tests.support.helpers import HelperProgram
@@ -190,6 +192,33 @@ def test_a_file_that_others_can_read_is_told_of_once(fake: Fake, made: Bundle, h
     shown = made.run("--progress", "json", "push", "--tag", "v2")
     assert [event["code"] for event in shown.events if event["event"] == "notice"].count("readable-logins") == 1
     assert f"chmod 600 {file}" in shown.notices["readable-logins"]
+
+
+class Quoting(Action):
+    """Refuses whoever is logged in, with a word too many."""
+
+    def __init__(self, *words: str) -> None:
+        self._words = words
+
+    def after(self, call: Call, response: Response) -> Response:
+        return refusal(403, "DENIED", f"who is {' and '.join(self._words)}?") if response.status != 401 else response
+
+
+@pytest.mark.parametrize("command", [("tags",), ("registry", "check"), ("delete", "--yes")])
+@pytest.mark.parametrize("basic", [True, False])
+def test_a_server_that_quotes_the_login_is_not_quoted(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], basic: bool
+) -> None:
+    password = secret()
+    fake.require_auth("ann", password, basic=basic)
+    monkeypatch.setenv("BUNDLE_USERNAME", "ann")
+    monkeypatch.setenv("BUNDLE_PASSWORD", password)
+    words = (password, base64.b64encode(f"ann:{password}".encode()).decode())
+    fake.fault(lambda _, path: "/m/" in path, Quoting(*words), times=None)
+    # `call` looks for the password in all that is printed.
+    said = call("--json", *command, f"{fake.host}/m:v1" if command[0] != "tags" else f"{fake.host}/m", expect=7).out
+    assert words[1] not in said
+    assert "who is *** and ***?" in said or command[0] == "delete"
 
 
 def test_a_registry_token_is_sent_as_it_is(fake: Fake, made: Bundle, home: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from modelops_bundle.testing.actions import Refuse
+from modelops_bundle.testing.actions import Refuse, Status
 from modelops_bundle.testing.registry import Registry as Fake
 from tests.support.bundle import Bundle, call
 from tests.support.clones import Pair, pair_on
@@ -36,6 +36,26 @@ def test_a_version_goes_with_its_tags(two: Pair) -> None:
     two.b.run("pull", ":latest")
     two.b.run("verify", ":latest")
     assert two.a.refused(6, "inspect", f"@{v1}")["code"] == "not-found"
+
+
+def test_tags_that_a_registry_keeps_apart_go_as_well(crane_host: str, tmp_path: Path) -> None:
+    """`crane registry` deletes a digest and leaves the tags, which are manifests of their own to it."""
+    a = Bundle.create(tmp_path / "a", f"{crane_host}/team/kept", {"a.txt": "a"})
+    a.push("--tag", "v1", "--tag", "stable")
+    assert a.json("delete", ":v1", "--yes")["tags"] == ["stable", "v1"]
+    assert tags(a) == []
+    a.push("--tag", "v1")
+    assert tags(a) == ["v1"]
+
+
+def test_tags_that_nobody_can_remove_are_told(fake: Fake, tmp_path: Path) -> None:
+    a = Bundle.create(tmp_path / "a", f"{fake.host}/team/model", {"a.txt": "a"})
+    a.push("--tag", "v1")
+    digest = a.json("inspect", ":v1")["digest"]
+    fake.fault(lambda method, path: method == "DELETE" and path.endswith("/v1"), Refuse(405, "UNSUPPORTED"), times=None)
+    fake.fault(lambda method, path: method == "DELETE" and path.endswith(digest), Status(202), times=None)
+    error = a.refused(3, "delete", ":v1", "--yes")
+    assert error["facts"]["failed"] == [{"tag": "v1", "state": "kept"}]
 
 
 def test_without_yes_and_a_terminal_nothing_is_done(two: Pair) -> None:

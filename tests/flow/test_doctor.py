@@ -95,6 +95,18 @@ def test_a_killed_pull_and_unfinished_transfers_are_told(alone: Bundle) -> None:
     assert "older than a week" in examine(alone)["uploads"]["message"]
 
 
+def test_an_upload_that_ends_meanwhile_is_none(alone: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A push that ended between the look at the folder and the look at its file."""
+    folder = alone.root / layout.FOLDER / layout.JOURNAL / layout.UPLOADS
+    real = Path.glob
+
+    def glob(self: Path, pattern: str) -> list[Path]:
+        return [folder / "gone.json"] if self == folder else list(real(self, pattern))
+
+    monkeypatch.setattr(Path, "glob", glob)
+    assert examine(alone)["uploads"]["verdict"] == "ok"
+
+
 def test_gone_files_are_told(alone: Bundle) -> None:
     (alone.root / "a.txt").unlink()
     assert examine(alone)["tracked"]["verdict"] == "warn"

@@ -48,6 +48,12 @@ def test_every_spelling_goes_and_the_rest_stays(config: Path) -> None:
     assert json.loads(config.read_text()) == {"auths": {key: auth("bob", password) for key in others}, "psFormat": "x"}
 
 
+def test_an_entry_that_nobody_can_read_goes_as_well(config: Path) -> None:
+    write(config, {"auths": {HOST: {"auth": "%%%"}}})
+    assert log_out()["removed"] == [str(config)]
+    assert json.loads(config.read_text())["auths"] == {}
+
+
 def test_docker_hub_by_the_name_people_write(config: Path) -> None:
     write(config, {"auths": {"https://index.docker.io/v1/": auth("bob", secret())}})
     assert log_out("docker.io")["removed"] == [str(config)]

@@ -207,6 +207,8 @@ def test_a_tree_that_is_larger_than_anybody_needs(a: Bundle, fake: Fake, monkeyp
     monkeypatch.setattr(operation, "MOST", 20)
     fake.fault(of_referrers, listing(*(entry(f"{number}") for number in range(30))), times=None)
     assert "more than 20" in a.refused(10, "referrers", ":latest")["message"]
+    monkeypatch.setattr(operation, "MOST", 30)
+    assert len(shown(a, ":latest")) == 30
 
 
 def test_control_characters_reach_no_terminal(a: Bundle, fake: Fake) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
 from email.utils import formatdate
 from pathlib import Path
 
 import pytest
 
+from modelops_bundle.model import media
+from modelops_bundle.net.exchange import Reply
+from modelops_bundle.stores.probes import Probes
 from modelops_bundle.testing import actions
 from modelops_bundle.testing.protocol import Response
 from modelops_bundle.testing.registry import Registry as Fake
@@ -106,6 +110,17 @@ def test_a_place_that_is_no_registry_is_exit_2(tmp_path: Path) -> None:
     assert "doctor" in error["hint"]
 
 
+def test_an_index_can_be_pulled_like_anything_else(fake: Fake, tmp_path: Path) -> None:
+    a = Bundle.create(tmp_path / "a", f"{fake.host}/team/model", {"a.txt": "a"})
+    a.push()
+    value = {"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": []}
+    answer = actions.Status(200, {"Content-Type": media.OCI_INDEX}, json.dumps(value).encode())
+    fake.fault(lambda _, path: "/manifests/" in path, answer, times=None)
+    result = check(f"{fake.host}/team/model")
+    assert "an index" in str(found(result, "pull")["message"])
+    assert verdicts(result)["range"] == "ok"
+
+
 def test_nobody_there_is_exit_8() -> None:
     result = check(f"localhost:{free_port()}/team/model", expect=8)
     assert verdicts(result) == {"reach": "fail", **dict.fromkeys(NAMES[1:], "skip")}
@@ -140,6 +155,16 @@ def test_who_is_logged_in_and_from_where(fake: Fake, monkeypatch: pytest.MonkeyP
     assert "BUNDLE_USERNAME" in str(login["facts"]["source"])  # type: ignore[index]
 
 
+def test_a_default_port_that_is_written_hides_no_login(monkeypatch: pytest.MonkeyPatch) -> None:
+    reply = Reply(401, {"www-authenticate": 'Basic realm="x"'}, b"", "http://localhost/v2/")
+    monkeypatch.setattr(Probes, "root", lambda *_, **__: reply)
+    monkeypatch.setenv("BUNDLE_USERNAME", "ann")
+    monkeypatch.setenv("BUNDLE_PASSWORD", secret())
+    # Whoever may be at that port: the login is found before anybody is asked.
+    result = call("--json", "registry", "check", "--read-only", "localhost:80/team/model", expect=None)
+    assert found(result, "login")["facts"]["user"] == "ann"  # type: ignore[index]
+
+
 def test_a_wrong_password_is_exit_7(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     fake.require_auth("ann", secret())
     monkeypatch.setenv("BUNDLE_USERNAME", "ann")
@@ -160,6 +185,20 @@ def test_parts_that_come_whole_are_a_warning(fake: Fake) -> None:
     fake.fault(lambda method, path: method == "GET" and "/blobs/" in path, actions.IgnoreRange(), times=None)
     result = check(f"{fake.host}/team/model")
     assert verdicts(result)["range"] == "warn"
+
+
+@pytest.mark.parametrize(("method", "name"), [("GET", "range"), ("DELETE", "cleanup")])
+def test_an_answer_that_fails_is_asked_for_again_and_then_a_finding(fake: Fake, method: str, name: str) -> None:
+    def blobs(asked: str, path: str) -> bool:
+        return asked == method and "/blobs/" in path
+
+    fake.fault(blobs, actions.Reset(), times=1)
+    fake.fault(blobs, actions.Status(503), times=1)
+    assert found(check(f"{fake.host}/team/model"), name)["verdict"] == "ok"
+
+    fake.fault(blobs, actions.Status(503), times=None)
+    result = check(f"{fake.host}/team/model", expect=8)
+    assert verdicts(result) == {**dict.fromkeys(NAMES, "ok"), "kind": "info", name: "fail"}
 
 
 def test_a_registry_that_deletes_nothing_keeps_the_blob(fake: Fake) -> None:

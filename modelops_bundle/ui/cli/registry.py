@@ -21,7 +21,7 @@ def registry(context: Context) -> None:
 def check(context: Context, reference: str | None, read_only: bool) -> int:
     """Say whether a registry can be reached, whom it takes you for, and what it can do.
 
-    Stores a blob of 60 bytes and deletes it, where that is allowed. The exit code is that of the first failure.
+    Stores a blob of 64 bytes and deletes it, where that is allowed. The exit code is that of the first failure.
     """
     with session(context, need_bundle=reference is None) as here:
         place, found = registry_check.check(here, reference, read_only=read_only)

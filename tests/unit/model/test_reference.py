@@ -114,6 +114,7 @@ def test_what_needs_a_bundle(text: str, expected: Reference) -> None:
         "@",
         "a:b:c",
         "[::1/m",
+        "localhost:65536/m",
     ],
 )
 def test_everything_else_is_a_usage_error(text: str) -> None:

@@ -37,6 +37,15 @@ def test_a_login_is_decoded_and_never_shown() -> None:
         assert "proxy.example:3128" in text
 
 
+@pytest.mark.parametrize(
+    "text", ["http://me:{}/b@proxy:1", "me:{}/b@proxy:1", "http://me:{}?a@b#@proxy:1", "m:{}://@proxy:1"]
+)
+def test_a_login_that_should_have_been_escaped_is_not_shown_either(text: str) -> None:
+    hidden = secret()
+    assert shown(text.format(hidden)).endswith("***@proxy:1")
+    assert hidden not in shown(text.format(hidden))
+
+
 @pytest.mark.parametrize("url", ["not a url", "ftp://proxy:21", "http://", "http://pro xy:1"])
 def test_urls_of_no_proxy(url: str) -> None:
     with pytest.raises(ConfigError, match="not the URL of a proxy"):

@@ -15,7 +15,7 @@ from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.ports import ANYTHING, Expected
 from modelops_bundle.stores.memory import MemoryStore
-from modelops_bundle.stores.referrers import QUIET, ROUNDS, Fallback, Pace
+from modelops_bundle.stores.referrers import QUIET, ROUNDS, Fallback, Pace, _Seen
 
 SUBJECT = Digest.of(b"subject")
 TAG = referrers.fallback_tag(SUBJECT)
@@ -265,3 +265,21 @@ def test_slow_requests_make_the_watch_longer_and_a_slow_write_is_told(names: Nam
     fallback.add(entry(names, "one"))
     assert sum(clock.slept) >= 8 * 2.0
     assert [each.code for each in events if isinstance(each, Notice)] == ["referrers-slow"]
+
+
+def test_a_long_list_is_gone_through_once_a_look(
+    names: Names, fallback: Fallback, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once for every entry made seconds of a list of some thousands, at every look."""
+    overwrite(names, *(entry(names, f"{number}") for number in range(50)))()
+    original, counted = _Seen.digests, []
+
+    def digests(seen: _Seen) -> set[str]:
+        counted.append(seen)
+        assert original.fget is not None
+        return original.fget(seen)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(_Seen, "digests", property(digests))
+    fallback.add(entry(names, "one"))
+    assert len(listed(fallback)) == 51
+    assert len(counted) <= 2 * (len(clock.slept) + 2)
