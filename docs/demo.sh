@@ -81,7 +81,7 @@ run bundle push --tag demo
 say 'Alice pulls; only the configuration is transferred'
 cd "$work/alice"
 run bundle pull
-run bundle verify
+run bundle verify --deep
 
 say 'Both trees are the same, byte for byte'
 cd "$work"
