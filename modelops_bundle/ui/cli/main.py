@@ -39,6 +39,7 @@ COMMANDS: dict[str, str] = {
     "delete": "modelops_bundle.ui.cli.delete:delete",
     "attach": "modelops_bundle.ui.cli.attach:attach",
     "referrers": "modelops_bundle.ui.cli.referrers:referrers",
+    "sign": "modelops_bundle.ui.cli.sign:sign",
     "login": "modelops_bundle.ui.cli.login:login",
     "logout": "modelops_bundle.ui.cli.logout:logout",
     "registry": "modelops_bundle.ui.cli.registry:registry",
@@ -51,7 +52,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Work": ("init", "add", "rm", "ls", "status", "diff", "push", "pull", "restore", "clone", "apply"),
     "Look": ("tags", "inspect", "cat", "log", "verify", "doctor"),
     "Organise": ("tag", "untag", "delete", "attach", "referrers"),
-    "Trust": ("login", "logout"),
+    "Trust": ("sign", "login", "logout"),
     "Registries": ("remote", "registry"),
     "See": ("config", "completion"),
 }
