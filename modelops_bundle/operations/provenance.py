@@ -52,7 +52,9 @@ def statement(session: Session, subject: Digest, epoch: int | None = None) -> by
     details: dict[str, Any] = {"builder": {"id": BUILDER, "version": {"modelops-bundle": __version__}}}
     if epoch is not None:
         details["metadata"] = {"finishedOn": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch))}
-    return signatures.statement(subject, PREDICATE, {"buildDefinition": definition, "runDetails": details})
+    predicate = {"buildDefinition": definition, "runDetails": details}
+    # in-toto lets the name out; sigstore's library does not, and the place is not the same for everybody.
+    return signatures.statement(subject, PREDICATE, predicate, name=str(subject))
 
 
 def _lock(root: Path) -> dict[str, Any] | None:
@@ -102,7 +104,8 @@ def public_address(url: str) -> str | None:
     """Where a repository is, as a URL without user, password and query; None for places on this machine."""
     if "://" not in url:
         host, colon, path = url.rpartition("@")[2].partition(":")
-        is_remote = bool(colon and host and path) and "/" not in host
+        # `ext::sh -c …` is a program, not a place.
+        is_remote = bool(colon and host and path) and "/" not in host and not path.startswith(":")
         return f"ssh://{host}/{path.lstrip('/')}" if is_remote else None
     try:
         parts = urlsplit(url)

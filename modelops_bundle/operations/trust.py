@@ -24,6 +24,7 @@ from modelops_bundle.transfer.verify import read_small
 
 MOST = 100
 """Signatures that are looked at: whoever may write to a repository can add as many as they like."""
+_TOO_MANY = "not looked at: there are too many"
 _UNTOLD = (media.OCI_EMPTY, None)
 """Artifact types under which cosign 3.1 lists its bundles where the registry keeps no list."""
 
@@ -149,19 +150,20 @@ def judge(
     What was signed and is no signature of a version (an attestation, say) is left out, valid or not.
     """
     looked = 0
-    for what, form in _listed(reference, digest, store):
+    for number, (what, form) in enumerate(_listed(reference, digest, store)):
         session.run.check()
+        if number >= MOST:
+            yield Verdict(what.digest, form, None, _TOO_MANY)
+            return
         try:
-            found = list(_read(store, what, form, digest))
+            for signed, raw in _read(store, what, form, digest):
+                looked += 1
+                if looked > MOST:
+                    yield Verdict(what.digest, form, None, _TOO_MANY)
+                    return
+                yield _verdict(what.digest, signed, raw, digest, trusted)
         except (Corrupt, NotFound, Unsupported) as error:
-            found = []
             yield Verdict(what.digest, form, None, f"cannot be read: {error.message}")
-        for signed, raw in found:
-            looked += 1
-            if looked > MOST:
-                yield Verdict(what.digest, form, None, f"not looked at: there are more than {MOST}")
-                return
-            yield _verdict(what.digest, signed, raw, digest, trusted)
 
 
 def _verdict(where: Digest, signed: Signed, raw: bytes, digest: Digest, trusted: Sequence[Signer]) -> Verdict:

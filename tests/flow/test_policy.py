@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
+from modelops_bundle.testing import actions
 from modelops_bundle.testing.registry import Registry as Fake
 from tests.support.bundle import Bundle, call
 from tests.support.clones import BASE, pair_on
@@ -45,12 +46,6 @@ def user_config(text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return path
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    return tmp_path
 
 
 # --- pull
@@ -145,13 +140,18 @@ def test_a_key_that_is_gone(scene: Scene) -> None:
     assert not scene.b.path("new.txt").exists()
 
 
-def test_a_registry_that_does_not_answer_about_signatures(scene: Scene, fake: Fake) -> None:
-    from modelops_bundle.testing.faults import Fault
-
+@pytest.mark.parametrize(("status", "code"), [(401, 7), (403, 7), (500, 8), (429, 8)])
+def test_a_registry_that_does_not_answer_about_signatures(scene: Scene, fake: Fake, status: int, code: int) -> None:
     scene.publish(scene.signer)
-    fake.faults.add(Fault(path="/referrers/", status=403)) if hasattr(fake, "faults") else pytest.skip("no faults")
-    assert scene.b.run("pull", expect=None).code != 0
+    fake.fault(lambda _, path: "/referrers/" in path, actions.Status(status), None)
+    scene.b.refused(code, "pull")
     assert not scene.b.path("new.txt").exists()
+
+
+def test_a_registry_that_keeps_no_list_and_has_no_signature(scene: Scene, fake: Fake) -> None:
+    scene.publish(scene.signer)
+    fake.fault(lambda _, path: "/referrers/" in path, actions.Status(404), None)
+    scene.b.refused(9, "pull")
 
 
 def test_without_the_extra(scene: Scene) -> None:
@@ -185,20 +185,20 @@ def test_a_setting_that_nobody_can_use(scene: Scene, value: str) -> None:
 # --- clone
 
 
-def test_a_clone_of_what_is_not_signed_makes_nothing(scene: Scene, home: Path) -> None:
+def test_a_clone_of_what_is_not_signed_makes_nothing(scene: Scene, tmp_path: Path) -> None:
     scene.publish(scene.mallory)
     user_config(f'[trust]\n"{scene.remote.partition("/")[0]}" = "{scene.signer.public}"\n')
-    error = call("--json", "clone", scene.remote, str(home / "new"), expect=9).error
+    error = call("--json", "clone", scene.remote, str(tmp_path / "new"), expect=9).error
     assert "trust." in error["message"]
-    assert not (home / "new").exists()
+    assert not (tmp_path / "new").exists()
 
 
-def test_a_clone_of_what_is_signed(scene: Scene, home: Path) -> None:
+def test_a_clone_of_what_is_signed(scene: Scene, tmp_path: Path) -> None:
     scene.publish(scene.signer)
     user_config(f'[trust]\n"{scene.remote}" = ["{scene.signer.public}"]\n')
-    result = call("--progress", "json", "clone", scene.remote, str(home / "new"))
+    result = call("--progress", "json", "clone", scene.remote, str(tmp_path / "new"))
     assert sum("/referrers/" in one.url for one in result.requests) == 1
-    assert (home / "new" / "new.txt").read_text() == "new\n"
+    assert (tmp_path / "new" / "new.txt").read_text() == "new\n"
 
 
 def test_a_setting_for_the_one_command_that_clones(scene: Scene, tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_a_setting_for_the_one_command_that_clones(scene: Scene, tmp_path: Path)
         ("example.com", False),
     ],
 )
-def test_a_place_and_all_below_it(scene: Scene, home: Path, prefix: str, counts: bool) -> None:
+def test_a_place_and_all_below_it(scene: Scene, prefix: str, counts: bool) -> None:
     host = scene.remote.partition("/")[0]
     user_config(f'[trust]\n"{prefix.format(host=host)}" = "{scene.signer.public}"\n')
     scene.a.write({"more.txt": "x\n"})
@@ -235,7 +235,7 @@ def test_a_place_and_all_below_it(scene: Scene, home: Path, prefix: str, counts:
     scene.a.run("pull", expect=9 if counts else 0)
 
 
-def test_the_longest_prefix_speaks_and_an_empty_one_takes_its_part_out(scene: Scene, home: Path) -> None:
+def test_the_longest_prefix_speaks_and_an_empty_one_takes_its_part_out(scene: Scene, tmp_path: Path) -> None:
     host = scene.remote.partition("/")[0]
     user_config(f'[trust]\n"{host}" = "{scene.signer.public}"\n"{host}/team" = ""\n')
     scene.a.run("pull")
@@ -243,7 +243,7 @@ def test_the_longest_prefix_speaks_and_an_empty_one_takes_its_part_out(scene: Sc
     scene.a.run("pull", expect=9)
 
 
-def test_a_bundle_takes_nothing_from_what_the_user_asks_for(scene: Scene, home: Path) -> None:
+def test_a_bundle_takes_nothing_from_what_the_user_asks_for(scene: Scene, tmp_path: Path) -> None:
     user_config(f'[trust]\n"{scene.remote}" = "{scene.signer.public}"\n')
     scene.a.run("config", "set", f"trust.{scene.remote}", str(scene.mallory.public))
     scene.publish(scene.mallory)
@@ -254,7 +254,7 @@ def test_a_bundle_takes_nothing_from_what_the_user_asks_for(scene: Scene, home: 
     scene.a.run("pull")
 
 
-def test_keys_beside_the_users_file(scene: Scene, home: Path) -> None:
+def test_keys_beside_the_users_file(scene: Scene, tmp_path: Path) -> None:
     path = user_config(f'[trust]\n"{scene.remote}" = "my.pub"\n')
     (path.parent / "my.pub").write_bytes(scene.signer.public.read_bytes())
     scene.publish(scene.signer)
@@ -262,7 +262,7 @@ def test_keys_beside_the_users_file(scene: Scene, home: Path) -> None:
 
 
 @pytest.mark.parametrize("place", ["https://registry.example.com", "registry.example.com/m:v1", "not a place", ""])
-def test_a_place_that_no_reference_is_in(scene: Scene, home: Path, place: str) -> None:
+def test_a_place_that_no_reference_is_in(scene: Scene, place: str) -> None:
     """It would protect nothing, and nobody would notice."""
     user_config(f'[trust]\n"{place}" = "{scene.signer.public}"\n')
     scene.a.run("pull", expect=2)

@@ -248,7 +248,18 @@ def test_the_same_signature_many_times_counts_once_each_and_is_bounded(
         attached(scene.there, scene.digest, bad, annotations={"n": str(number)})
     report = scene.refused()
     assert len(report.verdicts) == 6
-    assert report.verdicts[-1].reason == "not looked at: there are more than 5"
+    assert report.verdicts[-1].reason == "not looked at: there are too many"
+
+
+def test_manifests_without_anything_are_bounded(
+    scene: Scene, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trust, "MOST", 5)
+    for number in range(9):
+        attached(scene.there, scene.digest, annotations={"n": str(number)})
+    before = len(fake.asked("GET", "/manifests/"))
+    scene.refused()
+    assert len(fake.asked("GET", "/manifests/")) <= before + 6
 
 
 def test_many_signatures_in_one_manifest_are_bounded(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
