@@ -20,8 +20,8 @@ _HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.
 _PREFIX = re.compile(rf"(?:sha256:)?([0-9a-f]{{{SHORTEST_PREFIX},64}})")
 _REMOTE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
-SERVICE_TAG = re.compile(r"_i\.|.*-lost-[0-9a-f]{12}$|sha256-[0-9a-f]{64}(\.(sig|att|sbom))?$")
-"""Tags that tools keep for themselves: race intents, versions that lost a race, lists of referrers, cosign's of old."""
+SERVICE_TAG = re.compile(r"_i\.|.*-lost-[0-9a-f]{12}$|sha256-[0-9a-f]{64}$")
+"""Tags that tools keep for themselves: race intents, versions that lost a race, lists of referrers."""
 
 
 @dataclass(frozen=True, slots=True)

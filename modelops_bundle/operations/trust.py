@@ -99,7 +99,9 @@ class Report:
         who = " or ".join(self.trusted)
         what = f"{self.reference} ({self.digest})"
         told = f"no signature of {what} is by {who}" if self.verdicts else f"{what} is not signed; wanted: {who}"
-        raise Untrusted(told + (f", which {asked} asks for" if asked else ""), **self.to_json())
+        rejected = [{"name": str(one.digest), "form": one.form, "reason": one.reason} for one in self.verdicts]
+        facts = {**self.to_json(), "setting": asked or None, "rejected": rejected}
+        raise Untrusted(told + (f", which {asked} asks for" if asked else ""), **facts)
 
 
 def library() -> ModuleType:

@@ -251,9 +251,7 @@ def test_the_same_signature_many_times_counts_once_each_and_is_bounded(
     assert report.verdicts[-1].reason == "not looked at: there are too many"
 
 
-def test_manifests_without_anything_are_bounded(
-    scene: Scene, fake: Fake, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_manifests_without_anything_are_bounded(scene: Scene, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trust, "MOST", 5)
     for number in range(9):
         attached(scene.there, scene.digest, annotations={"n": str(number)})
