@@ -73,6 +73,11 @@ def write_new(path: Path, data: bytes, *, mode: int = 0o666) -> bool:
             out.link()
         except FileExistsError:
             return False
+        except OSError as error:
+            # Without hard links (FAT, some network file systems) two who look at the same moment may both go on.
+            if error.errno not in _NO_LINKS or os.path.lexists(path):
+                raise
+            out.commit()
     return True
 
 

@@ -78,8 +78,8 @@ def _git(session: Session) -> dict[str, Any]:
         return {}
     changes = _ask(session, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules=all")
     remote = public_address(_ask(session, "config", "--get", "remote.origin.url") or "")
-    # None is more than could be read: many changes.
-    found: dict[str, Any] = {"commit": commit, "dirty": changes != ""}
+    found: dict[str, Any] = {"commit": commit}
+    found |= {"dirty": changes != ""} if changes is not None else {}
     return found | ({"remote": remote} if remote else {})
 
 

@@ -137,7 +137,7 @@ def check_seen(session: Session, reference: Reference, subject: Descriptor) -> N
     if seen is not None and seen.digest != subject.digest:
         raise TagMoved(
             f"{reference} is not what this clone last saw: it stands for {subject.digest} now",
-            hint=f"bundle pull, and look at it; bundle sign @{seen.digest} signs what was seen",
+            hint=f"bundle pull, and look at it; bundle sign {reference.at(None, seen.digest)} signs what was seen",
             seen=str(seen.digest),
             found=str(subject.digest),
         )

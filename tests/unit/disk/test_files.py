@@ -297,3 +297,15 @@ def test_a_new_file_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkey
     with pytest.raises(DiskFull):
         write_new(tmp_path / "new", b"data")
     assert os.listdir(tmp_path) == []
+
+
+def test_a_new_file_where_there_are_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", refused)
+    assert write_new(tmp_path / "new", b"data")
+    with pytest.raises(DiskError):
+        write_new(tmp_path / "new", b"other")
+    assert (tmp_path / "new").read_bytes() == b"data"
+    assert os.listdir(tmp_path) == ["new"]
