@@ -9,7 +9,7 @@
     ├── NotFound                                             6
     ├── Unauthorized                                         7
     ├── Unavailable, RateLimited                             8
-    ├── Corrupt, UnsafePath                                  9
+    ├── Corrupt, UnsafePath, Untrusted                       9
     ├── Unsupported                                         10
     ├── DiskFull, DiskError                                 11
     ├── Interrupted                                        130
@@ -187,6 +187,13 @@ class UnsafePath(BundleError):
     """A path that must not be created on somebody's disk."""
 
     code = "unsafe-path"
+    exit_code = 9
+
+
+class Untrusted(BundleError):
+    """A version has no valid signature by a key or an identity that is asked for."""
+
+    code = "untrusted"
     exit_code = 9
 
 

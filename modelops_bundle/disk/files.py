@@ -62,6 +62,25 @@ def write_file(path: Path, data: bytes, *, mode: int = 0o666) -> None:
         out.commit()
 
 
+def write_new(path: Path, data: bytes, *, mode: int = 0o666) -> bool:
+    """Make the file `path`, durably and in one step; False when something is there already, which stays.
+
+    :param mode: permission bits, less those of the umask. :raises DiskError: the system refuses.
+    """
+    with staged(path, mode=mode) as out, translated(f"write {path}"):
+        out.write(data)
+        try:
+            out.link()
+        except FileExistsError:
+            return False
+        except OSError as error:
+            # Without hard links (FAT, some network file systems) two who look at the same moment may both go on.
+            if error.errno not in _NO_LINKS or os.path.lexists(path):
+                raise
+            out.commit()
+    return True
+
+
 class StagedFile:
     """A file being written beside its final path."""
 
@@ -95,6 +114,12 @@ class StagedFile:
             checkpoint("file renamed")
             if directory:
                 sync_directory(self._path.parent)
+
+    def link(self) -> None:
+        """Make it the file at its final path, durably. :raises FileExistsError: something is there."""
+        os.fsync(self._descriptor)
+        os.link(self._temporary, self._path, follow_symlinks=False)
+        sync_directory(self._path.parent)
 
     def close(self) -> None:
         """Release the file; one that was not committed is removed."""

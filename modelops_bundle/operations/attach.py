@@ -1,4 +1,4 @@
-"""attach: files that say something about a version, as a manifest of their own that refers to it (image-spec 1.1)."""
+"""attach: what says something about a version, as a manifest of its own that refers to it (image-spec 1.1)."""
 
 from __future__ import annotations
 
@@ -8,16 +8,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from modelops_bundle.disk.files import read_file
 from modelops_bundle.disk.hashing import hash_file
 from modelops_bundle.disk.tree import Tree
 from modelops_bundle.errors import NoMatch, NotFound, UsageError
 from modelops_bundle.events import checkpoint
-from modelops_bundle.model import canonical, media, paths
+from modelops_bundle.model import canonical, media, paths, sboms
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
-from modelops_bundle.model.ports import Chunks
+from modelops_bundle.model.ports import Chunks, Reader, Store
+from modelops_bundle.model.reference import Reference
 from modelops_bundle.model.snapshot import Snapshot
 from modelops_bundle.operations.referrers import able, find
 from modelops_bundle.operations.session import Session
@@ -80,20 +82,49 @@ def attach(
         raise UsageError(f"not a media type: {artifact_type[:100]!r}", hint="--type application/vnd.example.sbom")
     if not named and not annotations:
         raise UsageError("nothing to attach", hint="name a FILE, or an --annotation KEY=VALUE")
-    reference, subject, store = find(session, text)
-    there = able(store, reference)
+    found = find(session, text)
+    able(found[2], found[0])
     with _Files(session, named) as held:
-        data = _manifest(subject, held.layers, artifact_type, annotations or {})
-        what = Descriptor.of(media.OCI_MANIFEST, data)
-        place = f"{reference.at()}@{subject.digest}"
-        listed = any(one.digest == what.digest for one in there.referrers(subject.digest, artifact_type))
-        if listed and store.has(what):
-            return Result(place, what.digest, artifact_type, len(named), 0, changed=False)
-        wanted = [(_EMPTY, "(metadata)"), *held.wanted()]
-        copied = copy.copy_blobs(wanted, held, store, session.run)
-        checkpoint("attachment sent")
-        there.refer(subject.digest, what, data)
-    return Result(place, what.digest, artifact_type, len(named), copied.size, changed=True)
+        return refer(session, found, held, artifact_type, annotations)
+
+
+def refer(
+    session: Session,
+    found: tuple[Reference, Descriptor, Store],
+    held: Held,
+    artifact_type: str,
+    annotations: Mapping[str, str] | None = None,
+) -> Result:
+    """Store a manifest with the layers of `held` that refers to what was found, unless it is there.
+
+    :raises Unsupported: the store knows nothing of referrers.
+    """
+    reference, subject, store = found
+    there = able(store, reference)
+    data = _manifest(subject, held.layers, artifact_type, annotations or {})
+    what = Descriptor.of(media.OCI_MANIFEST, data)
+    place = f"{reference.at()}@{subject.digest}"
+    listed = any(one.digest == what.digest for one in there.referrers(subject.digest, artifact_type))
+    if listed and store.has(what):
+        return Result(place, what.digest, artifact_type, len(held.layers), 0, changed=False)
+    wanted = [(_EMPTY, "(metadata)"), *held.wanted()]
+    copied = copy.copy_blobs(wanted, held, store, session.run)
+    checkpoint("attachment sent")
+    there.refer(subject.digest, what, data)
+    return Result(place, what.digest, artifact_type, len(held.layers), copied.size, changed=True)
+
+
+def sbom_type(session: Session, name: str) -> str:
+    """The media type of the SBOM in a file, seen from the session's directory.
+
+    :raises NoMatch: no such file. :raises UsageError: it is none. :raises Corrupt: not JSON.
+    """
+    path = session.cwd / name
+    if not path.is_file():
+        raise NoMatch(f"no such file: {paths.display(name)}", hint="--sbom FILE")
+    if path.stat().st_size > sboms.MAX_SBOM:
+        raise UsageError(f"{paths.display(name)} is too large to be looked into", hint="attach it with --type")
+    return sboms.media_type(read_file(path.resolve()) or b"", paths.display(name))
 
 
 def _named(session: Session, files: Sequence[str]) -> list[_File]:
@@ -135,6 +166,39 @@ def _manifest(
     if annotations:
         value["annotations"] = dict(annotations)
     return canonical.dumps(value)
+
+
+class Held(Reader, Protocol):
+    """The layers of an attachment, and their content."""
+
+    layers: list[Descriptor]
+
+    def wanted(self) -> Iterator[tuple[Descriptor, str]]:
+        """Each content once, with a name for people."""
+        ...
+
+
+class Document:
+    """One short content as a `Reader`.
+
+    :param title: what it is called where it is pulled as a file.
+    """
+
+    def __init__(self, media_type: str, content: bytes, title: str) -> None:
+        self._content = {_EMPTY.digest: b"{}", Digest.of(content): content}
+        self._title = title
+        self.layers = [Descriptor.of(media_type, content, {media.TITLE: title})]
+
+    def wanted(self) -> Iterator[tuple[Descriptor, str]]:
+        """The content, with a name for people."""
+        yield self.layers[0], self._title
+
+    def has(self, what: Descriptor) -> bool:
+        return what.digest in self._content
+
+    @contextmanager
+    def open(self, what: Descriptor, start: int = 0, stop: int | None = None) -> Iterator[Chunks]:
+        yield iter([self._content[what.digest][start:stop]])
 
 
 class _Files:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from modelops_bundle.errors import NotFound, WouldOverwrite
 from modelops_bundle.model.reference import Reference
-from modelops_bundle.operations import init, pull, remote_state, remotes
+from modelops_bundle.operations import init, policy, pull, remote_state, remotes
 from modelops_bundle.operations.session import Session
 from modelops_bundle.workspace import layout
 from modelops_bundle.workspace.config import DEFAULT_REMOTE
@@ -27,11 +27,13 @@ def clone(session: Session, text: str, directory: str | None = None) -> tuple[Pa
     found = remote_state.look_up(outside, source)
     if found is None:
         raise NotFound(f"{source} does not exist", hint="bundle tags lists what there is", reference=str(source))
+    policy.require(outside, source, found.digest, DEFAULT_REMOTE)
     root = Path(os.path.normpath(session.cwd / (directory or _directory_name(source))))
     inside = _prepare(session, root, source)
     # Again where a killed clone goes on: it may have come before this.
     remotes.remember(inside.project, DEFAULT_REMOTE, session.options)
     inside.parsed.update(outside.parsed)
+    inside.trusted.update(outside.trusted)
     inside.read[found.digest] = inside.fresh[remote_state.key(source)] = found.sighting
     plan = pull.make_plan(inside, str(source))
     return root, pull.apply_pull(inside, plan)

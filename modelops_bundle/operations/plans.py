@@ -7,7 +7,8 @@ from pathlib import Path
 from modelops_bundle.disk.files import read_file, write_file
 from modelops_bundle.errors import BundleError, ConfigError, NotFound, WouldOverwrite
 from modelops_bundle.model import canonical
-from modelops_bundle.operations import pull, push
+from modelops_bundle.model.reference import parse
+from modelops_bundle.operations import policy, pull, push
 from modelops_bundle.operations.session import Session
 from modelops_bundle.plan.pull import PullPlan
 from modelops_bundle.plan.push import PushPlan
@@ -57,5 +58,7 @@ def load(path: Path) -> Plan:
 def apply(session: Session, plan: Plan) -> pull.Result | push.Result:
     """Carry a saved plan out. Apply decides nothing: what changed since makes it refuse."""
     if isinstance(plan, PullPlan):
+        # The settings may ask for more than they did when it was made, and a file can say anything.
+        policy.require(session, parse(plan.reference), plan.digest)
         return pull.apply_pull(session, plan)
     return push.apply_push(session, plan, saved=True)

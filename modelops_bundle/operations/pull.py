@@ -16,7 +16,7 @@ from modelops_bundle.events import checkpoint
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.paths import display
 from modelops_bundle.model.reference import parse
-from modelops_bundle.operations import losses, remote_state
+from modelops_bundle.operations import losses, policy, remote_state
 from modelops_bundle.operations.local_state import Local, Scan, entries_at, keys_at, obstacles
 from modelops_bundle.operations.session import Session
 from modelops_bundle.workspace.index import tick
@@ -88,6 +88,7 @@ class Look:
         # Before the network: it may go on in a process of its own, which only one without threads can start.
         self._scan = Scan(session, strict=True)
         self._remote = remote_state.require(session, reference)
+        policy.require(session, reference, self._remote.digest)
         self._reference = remote_state.key(reference)
 
     @cached_property

@@ -10,7 +10,7 @@ from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.reference import Reference, parse
 from modelops_bundle.model.snapshot import Snapshot
-from modelops_bundle.operations import remote_state
+from modelops_bundle.operations import policy, remote_state
 from modelops_bundle.operations.local_state import entries_at, obstacles
 from modelops_bundle.operations.pull import apply_pull
 from modelops_bundle.operations.recover import recover
@@ -42,6 +42,7 @@ def plan_restore(session: Session, words: Sequence[str], source: str | None = No
         places = {}
     else:
         remote = remote_state.require(session, session.reference(source))
+        policy.require(session, remote.reference, remote.digest)
         reference, wanted, digest = remote.reference, remote.contents.snapshot, remote.digest
         places = dict(remote.contents.places)
     chosen = require_all(session, words, wanted.keys(), "path of that version")

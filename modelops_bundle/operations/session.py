@@ -91,6 +91,8 @@ class Session:
         """What the manifests read or looked into during this session hold: parsing ten thousand rows takes a while."""
         self.spooled: dict[Digest, Spool] = {}
         """Packs made for a push that follows, in files without a name."""
+        self.trusted: set[tuple[Digest, object]] = set()
+        """Versions with what was asked of them, whose signatures were verified during this session."""
         self.fresh: dict[str, Sighting] = {}
         """By reference, what was read a moment ago and may be taken as current once."""
 

@@ -55,6 +55,10 @@ def _globs(value: str) -> list[str]:
     return [glob.strip() for glob in value.split(",") if glob.strip()]
 
 
+def _keys(value: str) -> list[str]:
+    return _globs(value)
+
+
 def _one_of(*words: str) -> Callable[[str], str]:
     def check(value: str) -> str:
         if value not in words:
@@ -85,6 +89,7 @@ KEYS: Mapping[str, Callable[[str], Any]] = {
     "remotes.*.url": _text,
     "remotes.*.tag": _text,
     "remotes.*.race": _one_of("default", "strict"),
+    "remotes.*.require_signature": _keys,
     "remotes.*.plain_http": _boolean,
     "remotes.*.insecure": _boolean,
     "remotes.*.ca_file": _text,
@@ -95,6 +100,7 @@ KEYS: Mapping[str, Callable[[str], Any]] = {
     "hosts.*.ca_file": _text,
     "hosts.*.client_cert": _text,
     "hosts.*.client_key": _text,
+    "trust.*": _keys,
     "roles.*": _globs,
     "annotations.*": _text,
     "follow_links": _globs,
@@ -106,12 +112,17 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
+def _is_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+
 _FITS: Mapping[Callable[[str], Any], Callable[[object], bool]] = {
     _boolean: lambda value: isinstance(value, bool),
     _positive: lambda value: type(value) is int and value > 0,
     _rate: lambda value: type(value) is int or isinstance(value, str),
     _seconds: lambda value: type(value) in (int, float),
-    _globs: lambda value: isinstance(value, list) and all(isinstance(item, str) for item in value),
+    _globs: _is_texts,
+    _keys: lambda value: isinstance(value, str) or _is_texts(value),
 }
 """What a value in a file may be, by the reader of its key; text where nothing is said."""
 
@@ -124,6 +135,8 @@ def key_rule(key: str) -> Callable[[str], Any]:
     parts = _split(key)
     if parts[0] == "hosts" and len(parts) > 1:
         _check_host(parts[1])
+    if parts[0] == "trust" and len(parts) > 1:
+        _check_place(parts[1])
     for pattern, rule in KEYS.items():
         wanted = pattern.split(".")
         if len(parts) == len(wanted) and all(w == p or (w == "*" and p) for w, p in zip(wanted, parts, strict=True)):
@@ -165,6 +178,8 @@ def _split(key: str) -> list[str]:
     if head == "hosts" and rest:
         host, _, name = rest.rpartition(".")
         return [head, host.strip("\"'").lower(), name]
+    if head == "trust" and rest:
+        return [head, rest.strip("\"'")]
     return [head, rest] if head in ("annotations", "roles") and rest else key.split(".")
 
 
@@ -176,6 +191,17 @@ def _check_host(host: str) -> None:
     if not known:
         hint = 'write HOST or HOST:PORT, as in hosts."registry.example.com:5000".ca_file'
         raise ConfigError(f"hosts.{host}: not a host", hint=hint)
+
+
+def _check_place(place: str) -> None:
+    """A prefix that no reference could ever have would protect nothing. :raises ConfigError: it is one."""
+    try:
+        known = parse(f"oci://{place}/x").place.lower() == f"{place}/x".lower()
+    except UsageError:
+        known = False
+    if not known:
+        hint = 'write HOST or HOST/PATH without a tag, as in trust."registry.example.com/team"'
+        raise ConfigError(f"trust.{place}: not a place on a registry", hint=hint)
 
 
 def _host_options(where: str, table: Mapping[str, Any]) -> HostOptions:
@@ -334,6 +360,25 @@ class Config:
             raise ConfigError("'roles' in config.toml must hold lists of globs")
         return {str(role): list(globs) for role, globs in table.items()}
 
+    def required_keys(self, remote: str) -> list[str]:
+        """Files with the keys one of which has to have signed what comes from `remote`; none is asked for when empty."""
+        return _paths(self.get(f"remotes.{remote}.require_signature"))
+
+    def trust(self) -> dict[str, list[str]]:
+        """By place on a registry and all below it, files with the keys one of which has to have signed what comes from
+        there.
+
+        :raises ConfigError: not a place, or no files.
+        """
+        table = self.get("trust") or {}
+        if not isinstance(table, Mapping) or not all(_FITS[_keys](value) for value in table.values()):
+            raise ConfigError(
+                "'trust' in config.toml must hold files with keys", hint='"registry.example.com" = "x.pub"'
+            )
+        for place in table:
+            _check_place(place)
+        return {str(place): _paths(value) for place, value in table.items()}
+
     def follow_links(self) -> frozenset[str]:
         """Paths of links that stand for the content of their target (`add --follow-links`)."""
         return frozenset(self.get("follow_links") or ())
@@ -342,6 +387,11 @@ class Config:
         """Manifest annotations that every push carries."""
         table = self.get("annotations") or {}
         return {str(key): str(value) for key, value in table.items()} if isinstance(table, Mapping) else {}
+
+
+def _paths(value: object) -> list[str]:
+    found = value if isinstance(value, list) else [value]
+    return [str(path) for path in found if path]
 
 
 def edit(path: Path, changes: Mapping[str, Any]) -> None:

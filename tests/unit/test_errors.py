@@ -30,6 +30,7 @@ EXIT_CODES = {
     "Unavailable": 8,
     "RateLimited": 8,
     "Corrupt": 9,
+    "Untrusted": 9,
     "UnsafePath": 9,
     "Unsupported": 10,
     "DiskFull": 11,

@@ -60,7 +60,7 @@ def options(context: Context) -> Options:
     )
 
 
-_SECRET = ("BUNDLE_PASSWORD", "BUNDLE_TOKEN", "DOCKER_AUTH_CONFIG")
+_SECRET = ("BUNDLE_PASSWORD", "BUNDLE_TOKEN", "COSIGN_PASSWORD", "DOCKER_AUTH_CONFIG")
 """Variables that no other program gets to see."""
 
 
@@ -142,21 +142,29 @@ def surrounding(context: Context) -> tuple[Mapping[str, Any], Mapping[str, str]]
 
 
 def _anchored(user_config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The user's settings with the paths of its hosts absolute: they are relative to the file's own directory."""
-    hosts = user_config.get("hosts")
-    if not isinstance(hosts, Mapping):
-        return user_config
-    folder = user_config_file().parent
+    """The user's settings with the paths of its hosts and keys absolute: they are relative to the file's own directory."""
+    hosts, trust = user_config.get("hosts"), user_config.get("trust")
+    changed: dict[str, Any] = dict(user_config)
+    if isinstance(hosts, Mapping):
+        changed["hosts"] = {
+            host: {key: _below_config(value) if key in _HOSTS else value for key, value in table.items()}
+            if isinstance(table, Mapping)
+            else table
+            for host, table in hosts.items()
+        }
+    if isinstance(trust, Mapping):
+        changed["trust"] = {
+            place: [_below_config(key) for key in keys] if isinstance(keys, list) else _below_config(keys)
+            for place, keys in trust.items()
+        }
+    return changed
 
-    def anchored(key: str, value: object) -> object:
-        is_path = key in _HOSTS and isinstance(value, str) and value
-        return str(folder / Path(str(value)).expanduser()) if is_path else value
 
-    changed = {
-        host: {key: anchored(key, value) for key, value in table.items()} if isinstance(table, Mapping) else table
-        for host, table in hosts.items()
-    }
-    return {**user_config, "hosts": changed}
+def _below_config(value: object) -> object:
+    """A path in the user's own config file, absolute; an empty text and what is no text as they are."""
+    if not isinstance(value, str) or not value:
+        return value
+    return str(user_config_file().parent / Path(value).expanduser())
 
 
 def _given(context: Context) -> dict[str, str]:
@@ -164,7 +172,16 @@ def _given(context: Context) -> dict[str, str]:
     settings = context.settings
     named = {f"BUNDLE_{key.replace('.', '_').upper()}": key for key in KEYS if "*" not in key}
     variables = {named[name]: value for name, value in settings.variables.items() if name in named and value}
-    return {**variables, **settings.config}
+    return {**variables, **{key: _seen_from_here(context, key, value) for key, value in settings.config.items()}}
+
+
+def _seen_from_here(context: Context, key: str, value: str) -> str:
+    """The paths of keys absolute: a command that makes a bundle has two directories they could be relative to."""
+    if not key.startswith("trust.") and not key.endswith(".require_signature"):
+        return value
+    return ",".join(
+        os.path.normpath(context.settings.resolve(path.strip())) for path in value.split(",") if path.strip()
+    )
 
 
 def only_shown(

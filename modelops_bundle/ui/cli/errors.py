@@ -50,6 +50,7 @@ HINTS: Mapping[str, str] = {
     "rate-limited": "run the same command again later, with --jobs 1 or --limit-rate to ask for less at once",
     "corrupt": "nothing was kept of the bad bytes; bundle verify checks the rest",
     "unsafe-path": "rename it where it comes from, or keep it out with a rule in .modelopsignore",
+    "untrusted": "nothing of it was kept; bundle referrers REF lists what was attached, signatures among it",
     "unsupported": "bundle inspect REF shows what it is",
     "io": "look at the permissions and the health of the disk, then run the same command again",
     "disk-full": "make room and run the same command again: verified parts are kept",

@@ -42,6 +42,7 @@ COMMANDS: dict[str, str] = {
     "delete": "modelops_bundle.ui.cli.delete:delete",
     "attach": "modelops_bundle.ui.cli.attach:attach",
     "referrers": "modelops_bundle.ui.cli.referrers:referrers",
+    "sign": "modelops_bundle.ui.cli.sign:sign",
     "login": "modelops_bundle.ui.cli.login:login",
     "logout": "modelops_bundle.ui.cli.logout:logout",
     "registry": "modelops_bundle.ui.cli.registry:registry",
@@ -55,7 +56,7 @@ SECTIONS: dict[str, tuple[str, ...]] = {
     "Look": ("tags", "inspect", "cat", "log", "verify", "doctor"),
     "Move": ("cp", "export", "import"),
     "Organise": ("tag", "untag", "delete", "attach", "referrers"),
-    "Trust": ("login", "logout"),
+    "Trust": ("sign", "login", "logout"),
     "Registries": ("remote", "registry"),
     "See": ("config", "completion"),
 }

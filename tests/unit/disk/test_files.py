@@ -22,6 +22,7 @@ from modelops_bundle.disk.files import (
     version,
     write_all,
     write_file,
+    write_new,
 )
 from modelops_bundle.errors import DiskError, DiskFull
 from modelops_bundle.events import observe_checkpoints
@@ -271,3 +272,40 @@ def test_a_directory_is_required(tmp_path: Path) -> None:
         require_directory(tmp_path / "file")
     with pytest.raises(DiskError):
         require_directory(tmp_path / "file/below")
+
+
+def test_a_new_file_is_made_with_its_mode_and_never_replaces(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        assert write_new(tmp_path / "new", b"data", mode=0o600)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "new").read_bytes() == b"data"
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o600
+    assert not write_new(tmp_path / "new", b"other")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    assert not write_new(tmp_path / "link", b"other")
+    assert (tmp_path / "new").read_bytes() == b"data"
+    assert sorted(os.listdir(tmp_path)) == ["link", "new"]
+
+
+def test_a_new_file_that_cannot_be_written_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DiskFull):
+        write_new(tmp_path / "new", b"data")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_new_file_where_there_are_no_hard_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", refused)
+    assert write_new(tmp_path / "new", b"data")
+    with pytest.raises(DiskError):
+        write_new(tmp_path / "new", b"other")
+    assert (tmp_path / "new").read_bytes() == b"data"
+    assert os.listdir(tmp_path) == ["new"]

@@ -357,3 +357,45 @@ def test_a_wrong_host_is_not_remembered(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         remember_host(tmp_path / "config.toml", "https://a.example", HostOptions(insecure=True))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_keys_that_are_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(
+        '[remotes.origin]\nurl = "reg.io/m"\nrequire_signature = "a.pub"\n'
+        '[trust]\n"reg.io/team" = ["b.pub", "c,d.pub"]\n"reg.io/open" = ""\n"localhost:5000" = "e.pub"\n'
+    )
+    config = Config.load(path)
+    config.check()
+    assert config.required_keys("origin") == ["a.pub"]
+    assert config.required_keys("other") == []
+    assert config.trust() == {"reg.io/team": ["b.pub", "c,d.pub"], "reg.io/open": [], "localhost:5000": ["e.pub"]}
+
+
+def test_keys_from_the_command_line(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    edit(path, {"trust.reg.io:5000/team": parse_value("trust.reg.io:5000/team", "a.pub, b.pub")})
+    assert Config.load(path).trust() == {"reg.io:5000/team": ["a.pub", "b.pub"]}
+    above = Config.load(path).layered({}, {'trust."reg.io:5000/team"': "", "remotes.o.require_signature": "x.pub"})
+    assert above.trust() == {"reg.io:5000/team": []}
+    assert above.required_keys("o") == ["x.pub"]
+
+
+@pytest.mark.parametrize("place", ["https://reg.io", "reg.io/m:v1", "reg.io/M", "reg.io/", "no place", "@"])
+def test_places_that_no_reference_is_in(tmp_path: Path, place: str) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(f'[trust]\n"{place}" = "a.pub"\n')
+    with pytest.raises(ConfigError):
+        Config.load(path).trust()
+    with pytest.raises(ConfigError):
+        key_rule(f"trust.{place}")
+
+
+@pytest.mark.parametrize(
+    "text", ["trust = 1", "[trust]\n'reg.io' = 1", "[trust]\n'reg.io' = [1]", "[trust.'reg.io']\na = 1"]
+)
+def test_trust_that_cannot_be_used(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError):
+        Config.load(path).trust()
