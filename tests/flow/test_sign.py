@@ -163,3 +163,17 @@ def test_on_a_store_that_lists_referrers_under_a_tag(repo: str, tmp_path: Path, 
     made.run("sign", ":latest", "--key", str(signer.key))
     digest = made.json("inspect")["digest"]
     assert digest.replace(":", "-") in Repository(repo).tags()
+
+
+def test_verify_takes_what_was_signed_and_nothing_else(pair: Pair, signer: Signer, tmp_path: Path) -> None:
+    public = str(signer.key.with_suffix(".pub"))
+    other = Signer(tmp_path / "keys", "other", signer.password)
+    words = ("verify", ":latest", "--signature", "--key")
+    assert pair.b.refused(9, *words, public)["code"] == "untrusted"
+    pair.a.run("sign", ":latest", "--key", str(signer.key))
+    assert "signed by" in pair.b.run(*words, public).out
+    assert pair.b.refused(9, *words, str(other.key.with_suffix(".pub")))["code"] == "untrusted"
+    pair.b.run(*words, str(other.key.with_suffix(".pub")), "--key", public)
+    pair.b.refused(2, "verify", ":latest", "--signature")
+    pair.b.refused(2, "verify", ":latest", "--key", public)
+    pair.b.refused(2, *words, public, "--deep")
