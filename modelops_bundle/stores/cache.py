@@ -1,10 +1,10 @@
 """Blobs that working trees of one user share: an OCI layout in the user's cache folder (DESIGN §5).
 
-    oci-layout index.json blobs/     versions that are complete, and blobs of others
-    parts/                           blobs on their way
-    locks/                           one per version that somebody brings or uses, and per blob on its way
-    uses/ references/                notes, see `stores.uses`
-    verified                         stat keys of blobs that were hashed
+oci-layout index.json blobs/     versions that are complete, and blobs of others
+parts/                           blobs on their way
+locks/                           one per version that somebody brings or uses, and per blob on its way
+uses/ references/                notes, see `stores.uses`
+verified                         stat keys of blobs that were hashed
 """
 
 from __future__ import annotations
