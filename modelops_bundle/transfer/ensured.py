@@ -18,7 +18,7 @@ from modelops_bundle.disk.filesystems import tick_of
 from modelops_bundle.disk.hashing import Hashed, hash_files
 from modelops_bundle.disk.problems import translated
 from modelops_bundle.disk.tree import StatKey, Tree
-from modelops_bundle.errors import Corrupt
+from modelops_bundle.errors import Corrupt, UnsafePath
 from modelops_bundle.events import Run
 from modelops_bundle.model import canonical
 from modelops_bundle.model.digest import Digest
@@ -97,7 +97,7 @@ def read(root: Path) -> Record | None:
     data = read_file(root / FOLDER / FILE)
     try:
         return None if data is None else _parse(canonical.loads(data, "the record of ensure", limit=_LIMIT))
-    except (Corrupt, TypeError, ValueError):
+    except (Corrupt, UnsafePath, LookupError, TypeError, ValueError):
         # Somebody wrote into it: nothing here is known to be ours.
         return None
 

@@ -310,5 +310,8 @@ def _remove_ours(tree: Path) -> None:
 def _remove_empty(tree: Path) -> None:
     """Remove the directories that have nothing in them, `tree` among them."""
     for directory, _, _ in os.walk(tree, topdown=False):
-        with suppress(OSError):
+        try:
             os.rmdir(directory)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
