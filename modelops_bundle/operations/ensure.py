@@ -131,6 +131,9 @@ class _Ensuring:
                 self._check(record, standing)
                 more = self._replace(target, record, standing or Standing(), result)
                 saved = more or saved
+            if site.parts.is_dir():
+                Staging(site.parts).clear()
+                site.parts.rmdir()
             if self._cache is not None and self._choices.cache:
                 self._cache.uses.note(target.digest, remote_state.key(target))
         result.saved = (str(saved),) if saved else ()
@@ -313,9 +316,6 @@ class _Ensuring:
 
     def _after(self, had: bool, record: Record | None, standing: Standing) -> Path | None:
         """What the old tree becomes; where somebody's files were put that could not go back."""
-        if self._site.parts.is_dir():
-            Staging(self._site.parts).clear()
-            self._site.parts.rmdir()
         if not had:
             return None
         if self._choices.keep_previous and record is not None:

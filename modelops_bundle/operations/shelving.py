@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from modelops_bundle.disk.files import free_bytes, require_directory, write_file
@@ -218,7 +218,9 @@ class _Shelf:
         session.run.emit(Started("download", len(missing), sum(what.size for what in missing)))
         engine.each(sorted(missing, key=lambda what: -what.size), lambda what: self._one(what, staging), session.run)
         self._settle(missing)
-        cache.complete(found, found.data)
+        # What is removed meanwhile is missed at the next look, and fetched again.
+        with suppress(NotFound):
+            cache.complete(found, found.data)
         checkpoint("version complete")
         self._save()
 
@@ -287,7 +289,8 @@ class _Shelf:
             self._contents = self._parse(manifest)
         assert manifest.data is not None
         if not any(what.digest == self._digest for what in self._cache.versions()):
-            self._cache.complete(manifest, manifest.data)
+            with suppress(NotFound):
+                self._cache.complete(manifest, manifest.data)
         self._counts.cached = sum(what.size for what in _needs(manifest)) - self._counts.size
         self._save()
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from modelops_bundle.disk.files import remove_file, require_directory, sync_directory, write_file
+from modelops_bundle.disk.files import remove_file, require_directory, sync_directory
 from modelops_bundle.disk.holds import Hold, Wait, take
 from modelops_bundle.disk.problems import translated
 from modelops_bundle.errors import BundleError
@@ -26,6 +26,7 @@ from modelops_bundle.stores.layout import LayoutStore
 from modelops_bundle.stores.uses import Uses
 
 _READ_ONLY = 0o444
+_ANY = "application/octet-stream"
 
 
 class Cache:
@@ -99,8 +100,9 @@ class Cache:
     def put_manifest(self, what: Descriptor, data: bytes) -> None:
         """Keep a manifest whose blobs may be still to come: whoever tidies up reads in it what they are."""
         if self.manifest(what.digest) is None:
-            require_directory(self.blobs)
-            write_file(self.blobs / what.digest.hex, data, mode=_READ_ONLY)
+            self.drop(what.digest)
+        # As a plain blob: it is listed when all it needs is here.
+        self.layout.put(Descriptor(_ANY, what.digest, len(data)), [data])
 
     def take(self, what: Descriptor, staged: Path) -> None:
         """Move the verified and synced file `staged`, on the file system of the cache, to its place."""

@@ -167,7 +167,9 @@ class Trials:
         dest = self.stage.dest
         now = version(dest)
         theirs = {path: what for path, what in now.items() if path not in self.mine and not path.startswith(".git")}
-        versions = [{path: what for path, what in tree.items() if path not in self.mine} for tree in (self.old, self.new)]
+        versions = [
+            {path: what for path, what in tree.items() if path not in self.mine} for tree in (self.old, self.new)
+        ]
         wrong = [] if theirs in versions else [f"neither old nor new: {sorted(theirs)}"]
         if not theirs and self.old:
             wrong.append("nothing is there")

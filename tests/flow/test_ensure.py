@@ -154,9 +154,7 @@ def test_without_a_network(registry: Registry, tmp_path: Path) -> None:
         proxy.refuse()
         # By digest nobody is asked; a tag is what it was, when that is asked for.
         assert ensure(f"{place}@{first}", dest=tmp_path / "two").json["fetched_blobs"] == 0
-        answer = call(
-            "--progress", "json", "--offline", "ensure", f"{place}:v1", "--dest", str(tmp_path / "three")
-        )
+        answer = call("--progress", "json", "--offline", "ensure", f"{place}:v1", "--dest", str(tmp_path / "three"))
         assert answer.notices["ensure-offline"].endswith("when last looked at")
         assert look(tmp_path / "three") == look(tmp_path / "dest")
         error = ensure(f"{place}:v1", dest=tmp_path / "four", expect=8).error
@@ -181,9 +179,7 @@ def test_without_the_cache_nothing_is_kept(versions: tuple[str, str], remote: st
 # --- what is not ours
 
 
-def test_a_directory_with_other_things_in_it_is_refused(
-    versions: tuple[str, str], remote: str, tmp_path: Path
-) -> None:
+def test_a_directory_with_other_things_in_it_is_refused(versions: tuple[str, str], remote: str, tmp_path: Path) -> None:
     dest = tmp_path / "dest"
     dest.mkdir()
     (dest / "mine.txt").write_text("mine")
@@ -196,9 +192,7 @@ def test_a_directory_with_other_things_in_it_is_refused(
     assert look(dest)["a.txt"].content == b"one\n"
 
 
-def test_mirror_removes_what_we_wrote_and_nothing_else(
-    versions: tuple[str, str], remote: str, tmp_path: Path
-) -> None:
+def test_mirror_removes_what_we_wrote_and_nothing_else(versions: tuple[str, str], remote: str, tmp_path: Path) -> None:
     dest = tmp_path / "dest"
     ensure(f"{remote}:v1", dest=dest)
     (dest / ".git").mkdir()
