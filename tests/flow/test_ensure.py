@@ -176,6 +176,13 @@ def test_without_the_cache_nothing_is_kept(versions: tuple[str, str], remote: st
     assert look(dest) == Bundle(tmp_path / "author").tree()
 
 
+def test_the_setting_stands_for_the_flag(versions: tuple[str, str], remote: str, tmp_path: Path) -> None:
+    call("--config", "cache=false", "ensure", f"{remote}:v1", "--dest", str(tmp_path / "dest"))
+    assert not (Path(os.environ["XDG_CACHE_HOME"]) / "modelops-bundle/blobs").exists()
+    call("--config", "cache=false", "ensure", f"{remote}:v1", "--link", "--dest", str(tmp_path / "dest"), expect=2)
+    call("--config", "cache=maybe", "ensure", f"{remote}:v1", "--dest", str(tmp_path / "dest"), expect=2)
+
+
 # --- what is not ours
 
 
@@ -482,7 +489,7 @@ def test_other_versions_do_not_wait(proxied: tuple[FaultProxy, str, Bundle], tmp
 
 @pytest.mark.registry
 def test_one_directory_for_many(proxied: tuple[FaultProxy, str, Bundle], tmp_path: Path) -> None:
-    proxy, reference, author = proxied
+    _, reference, author = proxied
     running = [start(reference, "--dest", str(tmp_path / "dest")) for _ in range(5)]
     done = []
     for process in running:

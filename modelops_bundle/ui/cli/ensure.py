@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
-from modelops_bundle.errors import UsageError
+from modelops_bundle.errors import ConfigError, UsageError
 from modelops_bundle.operations import ensure as operation
 from modelops_bundle.operations.session import Session
 from modelops_bundle.ui import text
 from modelops_bundle.ui.cli.bundle import options, surrounding
 from modelops_bundle.ui.cli.command import Context, command
+from modelops_bundle.ui.cli.values import switch
 from modelops_bundle.ui.text import Line
 
 _MOST = 20
@@ -43,8 +44,9 @@ def ensure(context: Context, reference: str | None, dest: str, rollback: bool, *
     """
     if rollback == (reference is not None):
         raise UsageError("ensure wants either REF or --rollback")
+    switches["cache"] = switches["cache"] and _wants_cache(context)
     if switches["link"] and not switches["cache"]:
-        raise UsageError("--link shares files with the cache: it excludes --no-cache")
+        raise UsageError("--link shares files with the cache: it excludes --no-cache and cache = false")
     if not dest:
         raise UsageError("--dest is empty")
     choices = operation.Choices(**switches)
@@ -53,6 +55,14 @@ def ensure(context: Context, reference: str | None, dest: str, rollback: bool, *
         with here:
             done = operation.ensure(here, reference, context.settings.resolve(dest), choices)
     context.out.result(done.to_json(), _lines(done))
+
+
+def _wants_cache(context: Context) -> bool:
+    value = context.settings.get("cache", default=True)
+    try:
+        return switch(value)
+    except ValueError as error:
+        raise ConfigError(f"cache cannot be {text.safe(repr(value))}: {error}") from error
 
 
 def _lines(done: operation.Result) -> list[Line]:
