@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelops_bundle.disk.batch import Batch
-from modelops_bundle.disk.files import copy, staged, write_all
+from modelops_bundle.disk.files import staged, write_all
 from modelops_bundle.disk.problems import translate
 from modelops_bundle.disk.reflink import reflink
 from modelops_bundle.disk.tree import StatKey, Tree
@@ -29,6 +29,7 @@ from modelops_bundle.transfer.unpack import IN_MEMORY, Member, Staged
 from modelops_bundle.transfer.verify import verified
 
 _BLOCK = 1024 * 1024
+_PIECE = 64 * 1024 * 1024
 _NO_LINK = (errno.EXDEV, errno.EMLINK, errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 READ_ONLY = 0o444
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -168,8 +169,17 @@ class _Filling:
             with _new(parent, name, self._mode(entry)) as out:
                 if reflink(descriptor, out):
                     return "reflink"
-                copy(descriptor, out)
+                self._copy(descriptor, out)
                 return "copy"
+
+    def _copy(self, source: int, out: int) -> None:
+        """Copy all bytes, in pieces: nobody waits for the end of a hundred gigabytes to stop."""
+        size = os.fstat(source).st_size
+        at = 0
+        while at < size:
+            self._run.check()
+            at += copy_range(source, out, at, min(_PIECE, size - at))
+            checkpoint("piece copied")
 
     @staticmethod
     def _linked(descriptor: int, path: Path, parent: int, name: str) -> bool:
@@ -218,6 +228,24 @@ class _Filling:
                 self._run.check()
                 write_all(out, chunk)
         return "unpacked"
+
+
+def copy_range(source: int, out: int, at: int, count: int) -> int:
+    """Copy up to `count` bytes at `at` to the same place in another file; how many it were, never none.
+
+    :raises OSError: the system refuses. :raises Corrupt: the file ends before.
+    """
+    try:
+        done = os.copy_file_range(source, out, count, at, at)
+    except (AttributeError, OSError):
+        # Not between these file systems, or not here at all; and what is really wrong shows again.
+        data = os.pread(source, min(count, _BLOCK), at)
+        os.lseek(out, at, os.SEEK_SET)
+        write_all(out, data)
+        done = len(data)
+    if not done:
+        raise Corrupt("a blob shrank while it was copied", hint="run the same command again")
+    return done
 
 
 def _pieces(descriptor: int, start: int, stop: int) -> Iterator[bytes]:

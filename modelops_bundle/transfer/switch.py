@@ -59,8 +59,12 @@ class Site:
     @contextmanager
     def locked(self, wait: Wait) -> Iterator[None]:
         """Alone at work here."""
-        require_directory(self.place.parent)
-        hold = take(self._lock, wait=wait)
+        try:
+            require_directory(self.place.parent)
+            hold = take(self._lock, wait=wait)
+        except DiskError as error:
+            error.hint = f"{self.place} is replaced as a whole, so {self.place.parent} must be writable"
+            raise
         assert hold is not None
         try:
             yield
@@ -142,8 +146,7 @@ class Site:
 
     def _unmark(self) -> None:
         # While it is under `new`, the mark says that it may be removed; under the name itself it must not.
-        with suppress(FileNotFoundError, NotADirectoryError):
-            os.unlink(self.place / ensured.FOLDER / _BUILDING)
+        _unlink(self.place, _BUILDING)
 
     # --- what is left
 
@@ -186,14 +189,22 @@ class Site:
 
     def _remove(self, tree: Path, dropped: Mapping[str, StatKey]) -> Path | None:
         checkpoint("retiring")
+        try:
+            return self._retired(tree, dropped)
+        except DiskError as error:
+            if error.facts.get("errno") not in (errno.EACCES, errno.EPERM):
+                raise
+            # Somebody made a directory in it read-only: that must not keep everybody from the next version.
+            return self._save(tree)
+
+    def _retired(self, tree: Path, dropped: Mapping[str, StatKey]) -> Path | None:
         with translated(f"remove {tree}"):
             if tree.is_symlink() or not tree.is_dir():
                 return self._save(tree)
             self._move_back(tree, dropped)
             self._remove_recorded(tree, dropped)
             for name in (_BUILDING, ensured.FILE):
-                with suppress(FileNotFoundError, NotADirectoryError):
-                    os.unlink(tree / ensured.FOLDER / name)
+                _unlink(tree, name)
             _remove_empty(tree)
             return self._save(tree) if tree.exists() else None
 
@@ -262,6 +273,14 @@ def _holds(path: Path, entry: Entry) -> bool:
         return (
             path.lstat().st_size == entry.size and hashlib.file_digest(file, "sha256").hexdigest() == entry.digest.hex
         )
+
+
+def _unlink(tree: Path, name: str) -> None:
+    """Remove a file of ours from our folder in `tree`, which may be a link that somebody put there."""
+    folder = tree / ensured.FOLDER
+    if not folder.is_symlink():
+        with suppress(FileNotFoundError, NotADirectoryError):
+            os.unlink(folder / name)
 
 
 def _move(source: Tree, target: Tree, path: str) -> None:

@@ -270,7 +270,7 @@ def test_prune_killed_at_every_step(stage: Stage) -> None:
         assert stage.ensure("v2").code == 0
         assert version(stage.dest) == stage.versions["v2"]
         stage.zygote.ok(words, cwd=stage.base)
-        assert [path for path in (stage.cache / "blobs/sha256").iterdir()] == []
+        assert list((stage.cache / "blobs/sha256").iterdir()) == []
 
 
 def one_by_one() -> None:

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from modelops_bundle.disk.tree import StatKey, Tree
-from modelops_bundle.errors import Corrupt, DiskError, NotFound
-from modelops_bundle.events import Run
+from modelops_bundle.errors import Corrupt, DiskError, Interrupted, NotFound
+from modelops_bundle.events import Limits, Run
 from modelops_bundle.model.artifact import Contents, Place
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.snapshot import Entry, Snapshot
 from modelops_bundle.transfer import populate as module
-from modelops_bundle.transfer.populate import Source, populate, shares_blocks
+from modelops_bundle.transfer.populate import Source, copy_range, populate, shares_blocks
 from modelops_bundle.transfer.staging import Staging
 
 DATA = os.urandom(100_000)
@@ -76,6 +76,29 @@ def test_files_are_copied_where_blocks_cannot_be_shared(
     assert populate(tree, CONTENTS, source(blob), Run()) == {"copy": 3}
     check(tree.root)
     assert blob.stat().st_nlink == 1
+
+
+@pytest.mark.parametrize("kernel", [True, False])
+def test_a_copy_in_pieces(kernel: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not kernel:
+        monkeypatch.delattr(os, "copy_file_range", raising=False)
+    data = os.urandom(2_500_000)
+    (tmp_path / "a").write_bytes(data)
+    with open(tmp_path / "a", "rb") as source, open(tmp_path / "b", "wb") as out:
+        at = 0
+        while at < len(data):
+            at += copy_range(source.fileno(), out.fileno(), at, min(700_000, len(data) - at))
+        with pytest.raises(Corrupt, match="shrank"):
+            copy_range(source.fileno(), out.fileno(), at, 1)
+    assert (tmp_path / "b").read_bytes() == data
+
+
+def test_it_stops_when_it_is_told_to(blob: Path, tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "reflink", lambda _source, _out: False)
+    run = Run(limits=Limits(jobs=1))
+    monkeypatch.setattr(module, "copy_range", lambda *_: (run.cancel(), 1)[1])
+    with pytest.raises(Interrupted):
+        populate(tree, CONTENTS, source(blob), run)
 
 
 def test_blocks_are_shared_where_they_can_be(blob: Path, tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:

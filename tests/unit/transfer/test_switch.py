@@ -161,3 +161,34 @@ def test_only_what_was_kept_is_dropped(site: Site) -> None:
     with pytest.raises(WouldOverwrite, match="no version"):
         site.drop_previous()
     assert (site.previous / "theirs.txt").exists()
+
+
+def test_a_link_in_the_place_of_our_folder_is_not_followed(site: Site, tmp_path: Path) -> None:
+    put(tmp_path / "elsewhere", "building", "theirs")
+    site.place.mkdir()
+    (site.place / ".modelops-bundle").symlink_to(tmp_path / "elsewhere")
+    site.recover()
+    put(site.begin(), "new.txt", "new")
+    site.switch()
+    site.retire()
+    assert (tmp_path / "elsewhere/building").read_text() == "theirs"
+
+
+def test_what_may_not_be_removed_is_put_aside(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(site.place, "old.txt", "old")
+    put(site.begin(), "new.txt", "new")
+    site.switch()
+
+    def refuse(*_: object) -> None:
+        raise DiskError("no", errno=errno.EACCES)
+
+    monkeypatch.setattr(Site, "_remove_recorded", refuse)
+    saved = site.retire()
+    assert saved is not None and not site.old.exists()
+
+
+def test_a_parent_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DiskError) as caught, Site(tmp_path / "file/dest").locked(never):
+        pytest.fail("not locked")
+    assert caught.value.hint is not None and "must be writable" in caught.value.hint
