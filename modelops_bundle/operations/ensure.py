@@ -122,11 +122,12 @@ class _Ensuring:
             saved = site.recover()
             record = self._record()
             target = self._target(text, record)
+            began = time.time_ns()
             standing = ensured.compare(site.place, record, run, verify=self._choices.verify) if self._exists() else None
             assert target.digest is not None
             result = Result(str(target), target.digest, site.place, counts=self._counts)
             if record is not None and standing is not None and self._is_right(record, standing, target.digest):
-                self._refresh(record, standing)
+                self._refresh(record, standing, began)
             else:
                 self._check(record, standing)
                 more = self._replace(target, record, standing or Standing(), result)
@@ -195,10 +196,13 @@ class _Ensuring:
         right = record.digest == digest and record.linked == self._choices.link
         return right and standing.whole and not unknown
 
-    def _refresh(self, record: Record, standing: Standing) -> None:
-        """Files that were read again, and found right, need not be read the next time."""
+    def _refresh(self, record: Record, standing: Standing, began: int) -> None:
+        """Files that were read again, and found right, need not be read the next time.
+
+        :param began: the wall clock (ns) before they were: what is written later must not pass for what was read.
+        """
         if not all(record.is_as_written(path, key) for path, key in standing.keys.items()):
-            ensured.write(self._site.place, replace(record, keys=standing.keys, taken_ns=time.time_ns()))
+            ensured.write(self._site.place, replace(record, keys=standing.keys, taken_ns=began))
 
     def _check(self, record: Record | None, standing: Standing | None) -> None:
         """:raises WouldOverwrite: something there would be lost."""
@@ -253,8 +257,8 @@ class _Ensuring:
         assert target.digest is not None
         with self._contents(target) as (contents, source):
             self._check_fits(contents.snapshot, standing)
-            self._check_room(contents, source)
             root = self._site.begin()
+            self._check_disk(root, contents, source)
             try:
                 with Tree(root) as tree:
                     ways = populate(tree, contents, source, self._session.run)
@@ -304,14 +308,13 @@ class _Ensuring:
         blocked = ensured.in_the_way(standing.unknown, entries)
         if blocked:
             raise _refusal("files that are not ours are where the version has its own", blocked, "move them away")
-        if entries.links() and not supports_links(self._site.place.parent):
-            raise Unsupported("this file system has no symbolic links, and the bundle holds some")
 
-    def _check_room(self, contents: Contents, source: Source) -> None:
-        """:raises DiskFull: copies of the files do not fit beside the directory."""
-        parent, size = self._site.place.parent, contents.snapshot.size
-        free = free_bytes(parent)
-        if size > free and not source.link and not source.move and not shares_blocks(contents, source, parent):
+    def _check_disk(self, root: Path, contents: Contents, source: Source) -> None:
+        """:raises DiskFull: copies of the files do not fit. :raises Unsupported: there are no symbolic links."""
+        if contents.snapshot.links() and not supports_links(root):
+            raise Unsupported("this file system has no symbolic links, and the bundle holds some")
+        size, free = contents.snapshot.size, free_bytes(root)
+        if size > free and not source.link and not source.move and not shares_blocks(contents, source, root):
             raise _full(f"{self._site.place} needs {size} bytes, and {free} are free beside it", size)
 
     def _after(self, had: bool, record: Record | None, standing: Standing) -> Path | None:

@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from modelops_bundle.disk.exclusive import exchange
-from modelops_bundle.disk.files import require_directory, sync_directory, write_file
+from modelops_bundle.disk.files import require_directory, sweep, sync_directory, write_file
 from modelops_bundle.disk.holds import Wait, take
 from modelops_bundle.disk.problems import translated
 from modelops_bundle.disk.tree import ABSENT, StatKey, Tree, put
@@ -93,6 +93,7 @@ class Site:
     def reuse(self) -> Path:
         """Make the kept previous version the new directory."""
         self.abandon()
+        _sweep(self.previous)
         with translated(f"use {self.previous}"):
             write_file(self.previous / ensured.FOLDER / _BUILDING, b"")
             os.rename(self.previous, self.new)
@@ -156,6 +157,7 @@ class Site:
             if os.path.lexists(self.old) and not os.path.lexists(self.place):
                 os.rename(self.old, self.place)
             self._unmark()
+            _sweep(self.place)
             if os.path.lexists(self.new):
                 if _is_building(self.new):
                     _remove_ours(self.new)
@@ -203,6 +205,7 @@ class Site:
                 return self._save(tree)
             self._move_back(tree, dropped)
             self._remove_recorded(tree, dropped)
+            _sweep(tree)
             for name in (_BUILDING, ensured.FILE):
                 _unlink(tree, name)
             _remove_empty(tree)
@@ -283,14 +286,24 @@ def _unlink(tree: Path, name: str) -> None:
             os.unlink(folder / name)
 
 
+def _sweep(tree: Path) -> None:
+    """Remove from our folder in `tree` what a killed run had not finished writing."""
+    if not (tree / ensured.FOLDER).is_symlink():
+        sweep(tree / ensured.FOLDER)
+
+
 def _move(source: Tree, target: Tree, path: str) -> None:
     with source.parent(path) as (old, name), target.parent(path, create=True) as (new, new_name):
         facts = None
         with suppress(FileNotFoundError):
             facts = os.stat(new_name, dir_fd=new, follow_symlinks=False)
-        if facts is not None:
+        mine = os.stat(name, dir_fd=old, follow_symlinks=False)
+        if facts is not None and os.path.samestat(facts, mine):
+            # A killed run had given it its name there, and not yet taken the old one away.
+            os.unlink(name, dir_fd=old)
+        elif facts is not None:
             raise WorkspaceChanged(f"{path} is taken")
-        if stat.S_ISDIR(os.stat(name, dir_fd=old, follow_symlinks=False).st_mode):
+        elif stat.S_ISDIR(mine.st_mode):
             os.rename(name, new_name, src_dir_fd=old, dst_dir_fd=new)
         else:
             put(name, old, new_name, new, ABSENT)

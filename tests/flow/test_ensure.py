@@ -8,12 +8,14 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from modelops_bundle.transfer import ensured
 from modelops_bundle.transfer.ensured import FILE, FOLDER
 from tests.support.bundle import ROOT, Bundle, Node, Result, call
 from tests.support.bundle import tree as look
@@ -253,13 +255,22 @@ def test_what_is_gone_or_lost_its_mode_comes_back(versions: tuple[str, str], rem
     assert look(dest) == before
 
 
-def test_a_touched_file_is_read_and_found_right(versions: tuple[str, str], remote: str, tmp_path: Path) -> None:
+def test_a_touched_file_is_read_and_found_right(
+    versions: tuple[str, str], remote: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dest = tmp_path / "dest"
+    looked: list[int] = []
+    compare = ensured.compare
+    monkeypatch.setattr(
+        ensured, "compare", lambda *args, **more: (looked.append(time.time_ns()), compare(*args, **more))[1]
+    )
     ensure(f"{remote}:v2", dest=dest)
     os.utime(dest / "d/big.bin")
     record = (dest / FOLDER / FILE).read_bytes()
     assert not ensure(f"{remote}:v2", dest=dest).json["changed"]
     assert (dest / FOLDER / FILE).read_bytes() != record
+    # A write after the look must not pass for what was read.
+    assert json.loads((dest / FOLDER / FILE).read_bytes())["taken"] <= looked[-1]
 
 
 def test_verify_finds_bytes_that_went_bad_under_their_stamps(
