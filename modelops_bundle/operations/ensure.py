@@ -206,6 +206,8 @@ class _Ensuring:
 
     def _check(self, record: Record | None, standing: Standing | None) -> None:
         """:raises WouldOverwrite: something there would be lost."""
+        if self._choices.keep_previous:
+            self._site.check_previous()
         if standing is None:
             return
         if standing.unknown and not self._choices.mirror:

@@ -175,11 +175,13 @@ class Site:
 
     def drop_previous(self) -> Path | None:
         """Remove the previous version that was kept."""
-        if not os.path.lexists(self.previous):
-            return None
-        if ensured.read(self.previous) is None:
+        self.check_previous()
+        return self._remove(self.previous, {}) if os.path.lexists(self.previous) else None
+
+    def check_previous(self) -> None:
+        """:raises WouldOverwrite: something else has the name of the previous version."""
+        if os.path.lexists(self.previous) and (self.previous.is_symlink() or ensured.read(self.previous) is None):
             raise WouldOverwrite(f"{self.previous} is no version that was kept", hint="move it out of the way")
-        return self._remove(self.previous, {})
 
     def retire(self, dropped: Mapping[str, StatKey] | None = None) -> Path | None:
         """Remove the tree that was switched out, but for what is not ours: that goes back to where it was.

@@ -347,6 +347,19 @@ def test_the_tree_before_can_be_kept(versions: tuple[str, str], remote: str, tmp
     assert (Path(saved) / "a.txt").read_text() == "edited"
 
 
+def test_something_else_under_the_name_of_the_previous_version(
+    versions: tuple[str, str], remote: str, tmp_path: Path
+) -> None:
+    dest = tmp_path / "dest"
+    ensure(f"{remote}:v1", dest=dest)
+    before = look(dest)
+    (tmp_path / ".dest.previous").mkdir()
+    assert "no version" in ensure(f"{remote}:v2", "--keep-previous", dest=dest, expect=4).error["message"]
+    assert look(dest) == before
+    ensure(f"{remote}:v2", dest=dest)
+    assert (tmp_path / ".dest.previous").is_dir()
+
+
 # --- the cache
 
 
