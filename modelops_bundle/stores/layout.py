@@ -211,6 +211,10 @@ class LayoutStore:
             for digest in held - needed if whole else {what.digest} - needed:
                 remove_file(self._path(digest))
 
+    def manifests(self) -> Sequence[Descriptor]:
+        """The manifests of the index, tagged or not."""
+        return _listed(self._read_index())
+
     # --- referrers
 
     def referrers(self, subject: Digest, artifact_type: str | None = None) -> Sequence[Descriptor]:

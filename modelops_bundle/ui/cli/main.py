@@ -28,6 +28,8 @@ COMMANDS: dict[str, str] = {
     "restore": "modelops_bundle.ui.cli.restore:restore",
     "clone": "modelops_bundle.ui.cli.clone:clone",
     "apply": "modelops_bundle.ui.cli.apply:apply",
+    "ensure": "modelops_bundle.ui.cli.ensure:ensure",
+    "cache": "modelops_bundle.ui.cli.cache:cache",
     "tags": "modelops_bundle.ui.cli.tags:tags",
     "inspect": "modelops_bundle.ui.cli.inspect:inspect",
     "cat": "modelops_bundle.ui.cli.cat:cat",
@@ -53,6 +55,7 @@ COMMANDS: dict[str, str] = {
 
 SECTIONS: dict[str, tuple[str, ...]] = {
     "Work": ("init", "add", "rm", "ls", "status", "diff", "push", "pull", "restore", "clone", "apply"),
+    "Deploy": ("ensure", "cache"),
     "Look": ("tags", "inspect", "cat", "log", "verify", "doctor"),
     "Move": ("cp", "export", "import"),
     "Organise": ("tag", "untag", "delete", "attach", "referrers"),

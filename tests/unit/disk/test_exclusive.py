@@ -1,4 +1,4 @@
-"""Renaming without replacing."""
+"""Renaming without replacing, and exchanging names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from modelops_bundle.disk import exclusive
-from modelops_bundle.disk.exclusive import rename_new
+from modelops_bundle.disk.exclusive import exchange, rename_new
 
 
 @pytest.fixture
@@ -57,3 +57,19 @@ def test_a_disk_that_refuses(folder: int) -> None:
     with pytest.raises(OSError, match="No such file"):
         if not rename_new(folder, "absent", "b"):
             raise FileNotFoundError(errno.ENOENT, "No such file")
+
+
+def test_two_entries_exchange_their_names(folder: int, tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b/inside").write_text("b")
+    if not exchange(folder, "a", "b"):
+        pytest.skip("this platform cannot")
+    assert (tmp_path / "b").read_text() == "a"
+    assert (tmp_path / "a/inside").read_text() == "b"
+
+
+def test_an_exchange_needs_both(folder: int, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No such file"):
+        if not exchange(folder, "a", "absent"):
+            raise FileNotFoundError(errno.ENOENT, "No such file")
+    assert (tmp_path / "a").read_text() == "a"

@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from modelops_bundle.errors import NotFound
+from modelops_bundle.model import media
 from modelops_bundle.model.descriptor import Descriptor
+from modelops_bundle.model.manifest import Manifest
 from modelops_bundle.stores import layout
 from modelops_bundle.stores.cache import Cache
 
@@ -76,3 +79,48 @@ def test_a_cache_that_cannot_be_used_is_none(tmp_path: Path, source: Path, broke
         blob.symlink_to(source)
     assert held(cache) is None
     cache.keep(WHAT, source)
+
+
+# --- whole versions
+
+
+def test_a_verified_file_becomes_a_read_only_blob(tmp_path: Path, source: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    assert not cache.has(WHAT)
+    cache.take(WHAT, source)
+    assert cache.has(WHAT) and not source.exists()
+    assert (cache.blobs / WHAT.digest.hex).stat().st_mode & 0o777 == 0o444
+    cache.drop(WHAT.digest)
+    cache.drop(WHAT.digest)
+    assert not cache.has(WHAT)
+
+
+def test_a_version_is_listed_when_it_is_whole(tmp_path: Path, source: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    data = Manifest(WHAT, ()).to_bytes()
+    what = Descriptor.of(media.OCI_MANIFEST, data)
+    cache.put_manifest(what, data)
+    assert cache.versions() == []
+    assert cache.needs(what.digest) == {what.digest, WHAT.digest}
+    with pytest.raises(NotFound):
+        cache.complete(what, data)
+    cache.take(WHAT, source)
+    cache.complete(what, data)
+    assert [each.digest for each in cache.versions()] == [what.digest]
+    (cache.blobs / what.digest.hex).write_bytes(b"x" * len(data))
+    assert cache.manifest(what.digest) is None
+    cache.put_manifest(what, data)
+    assert cache.manifest(what.digest) is not None
+
+
+def test_what_is_held_is_told_with_all_it_needs(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    data = Manifest(WHAT, ()).to_bytes()
+    what = Descriptor.of(media.OCI_MANIFEST, data)
+    cache.put_manifest(what, data)
+    hold = cache.hold(what.digest, shared=True)
+    assert hold is not None
+    assert cache.held() == {what.digest, WHAT.digest}
+    hold.release()
+    assert cache.held() == set()
+    assert list((tmp_path / "cache/locks").iterdir()) == []
