@@ -21,7 +21,7 @@ from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.paths import display
 from modelops_bundle.model.reference import Reference, parse
 from modelops_bundle.model.snapshot import Snapshot
-from modelops_bundle.operations import remote_state
+from modelops_bundle.operations import policy, remote_state
 from modelops_bundle.operations.session import Session
 from modelops_bundle.operations.shelving import Counts, Waiting, shelved
 from modelops_bundle.stores.cache import Cache
@@ -126,7 +126,11 @@ class _Ensuring:
             standing = ensured.compare(site.place, record, run, verify=self._choices.verify) if self._exists() else None
             assert target.digest is not None
             result = Result(str(target), target.digest, site.place, counts=self._counts)
-            if record is not None and standing is not None and self._is_right(record, standing, target.digest):
+            right = record is not None and standing is not None and self._is_right(record, standing, target.digest)
+            if not (right and self._session.options.offline):
+                # What is there was asked for when it came; signatures cannot be looked for without a network.
+                policy.require(self._session, target, target.digest)
+            if right and record is not None and standing is not None:
                 self._refresh(record, standing, began)
             else:
                 self._check(record, standing)

@@ -281,3 +281,31 @@ def test_on_a_layout(tmp_path: Path) -> None:
     finally:
         del os.environ["COSIGN_PASSWORD"]
     b.run("pull")
+
+
+# --- ensure
+
+
+def test_ensure_asks_as_well(scene: Scene, tmp_path: Path) -> None:
+    user_config(f'[trust]\n"{scene.remote}" = "{scene.signer.public}"\n')
+    scene.publish(scene.signer)
+    dest = tmp_path / "dest"
+    call("ensure", scene.remote, "--dest", str(dest))
+    good = (dest / "new.txt").read_text()
+    bad = scene.a.commit({"new.txt": "bad\n"})
+    for place in (scene.remote, f"{scene.remote}@{bad}"):
+        for words in (("ensure", place, "--dest", str(dest)), ("ensure", place, "--dest", str(tmp_path / "other"))):
+            assert call("--json", *words, expect=9).error["code"] == "untrusted"
+    assert (dest / "new.txt").read_text() == good
+    assert not (tmp_path / "other" / "new.txt").exists()
+
+
+def test_ensure_leaves_what_it_brought_where_there_is_no_network(scene: Scene, tmp_path: Path) -> None:
+    user_config(f'[trust]\n"{scene.remote}" = "{scene.signer.public}"\n')
+    digest = scene.publish(scene.signer)
+    dest = tmp_path / "dest"
+    place = f"{scene.remote}@{digest}"
+    call("ensure", place, "--dest", str(dest))
+    call("--offline", "ensure", place, "--dest", str(dest))
+    call("--offline", "ensure", place, "--dest", str(tmp_path / "other"), expect=8)
+    assert not (tmp_path / "other").exists()
