@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from modelops_bundle.errors import Corrupt, UnsafePath, Unsupported, UsageError
-from modelops_bundle.model import canonical, media, packs, paths
+from modelops_bundle.model import canonical, foreign, media, packs, paths
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.manifest import Manifest
@@ -28,10 +28,14 @@ _INDEX_TYPE = media.layer_type("doc")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a file's bytes are: a blob, and the offset inside the blob's tar when that is a pack."""
+    """Where a file's bytes are: a blob, and the offset inside the blob's tar when that is a pack or an archive.
+
+    `archive` says that somebody else made it: no place in it can be computed, it is read from its beginning.
+    """
 
     blob: Descriptor
     offset: int | None = None
+    archive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,10 +182,14 @@ def read(manifest: Manifest, fetch: Callable[[Descriptor], bytes]) -> Contents:
     :raises Corrupt: index and manifest disagree. :raises UnsafePath: a path that must not be created.
     :raises Unsupported: an artifact of a kind we cannot read, naming what it is.
     """
-    if is_ours(manifest):
-        contents = _read_ours(manifest, fetch)
-    else:
-        contents = _read_titled(manifest)
+    return checked(_read_ours(manifest, fetch) if is_ours(manifest) else _read_foreign(manifest))
+
+
+def checked(contents: Contents) -> Contents:
+    """`contents`, when they may be created on anybody's disk.
+
+    :raises UnsafePath: they may not.
+    """
     paths.validate_tree(contents.snapshot)
     if found := paths.links_problem(contents.snapshot.links()):
         path, reason = found
@@ -227,7 +235,7 @@ def _read_ours(manifest: Manifest, fetch: Callable[[Descriptor], bytes]) -> Cont
         entries.append((path, entry))
         if place is not None:
             places[path] = place
-    snapshot = _distinct(entries)
+    snapshot = distinct(entries)
     said = manifest.annotations.get(media.CONTENT)
     if said != str(snapshot.content):
         raise Corrupt("the bundle index does not list the content that the manifest names")
@@ -282,7 +290,8 @@ def _place(path: str, at: object, entry: Entry, blobs: Sequence[Descriptor]) -> 
     return Place(blob)
 
 
-def _distinct(entries: Iterable[tuple[str, Entry]]) -> Snapshot:
+def distinct(entries: Iterable[tuple[str, Entry]]) -> Snapshot:
+    """A snapshot of `entries`. :raises UnsafePath: a path is among them twice."""
     listed = list(entries)
     snapshot = Snapshot(listed)
     if len(snapshot) != len(listed):
@@ -290,29 +299,17 @@ def _distinct(entries: Iterable[tuple[str, Entry]]) -> Snapshot:
     return snapshot
 
 
-def _read_titled(manifest: Manifest) -> Contents:
-    """Artifacts of other tools: one raw layer per file, named by its title or ModelPack path."""
-    entries: list[tuple[str, Entry]] = []
-    places: dict[str, Place] = {}
-    # oras writes a titled config into the tree as well.
-    for layer in (*manifest.layers, manifest.config):
-        path = layer.annotations.get(media.TITLE) or layer.annotations.get(media.FILEPATH)
-        if path is None:
-            continue
-        path = path.removeprefix("./")
-        if layer.annotations.get(media.UNPACK) == "true" or ".v1.tar" in layer.media_type.removeprefix(media.OCI_LAYER):
-            raise Unsupported(
-                f"{paths.display(path)} is an archive that has to be unpacked; this version reads raw layers only",
-                media_type=layer.media_type[:200],
-            )
-        role = media.role_of_layer(layer.media_type) or role_of(path)
-        entries.append((path, Entry("file", layer.digest, layer.size, False, role)))
-        places[path] = Place(layer)
-    if not entries:
-        kind = manifest.artifact_type or manifest.config.media_type
-        raise Unsupported(
-            f"this is no bundle and no artifact with named files (type {kind[:100]!r})",
-            hint="bundles, ORAS artifacts and ModelPack artifacts with raw layers can be read",
-            media_type=kind[:200],
-        )
-    return Contents(_distinct(entries), places, None)
+def _read_foreign(manifest: Manifest) -> Contents:
+    """Artifacts of other tools that have one layer for each file, and say in the manifest which."""
+    found = foreign.pieces(manifest)
+    unread = next((piece.layer for piece in found if piece.archive), None)
+    if unread is not None:
+        raise Unsupported("what is in its archives was not read yet", media_type=unread.media_type[:200])
+    places = {piece.path: Place(piece.layer) for piece in found}
+    return Contents(distinct((piece.path, entry_of(piece)) for piece in found), places, None)
+
+
+def entry_of(piece: foreign.Piece) -> Entry:
+    """The file that a layer of another tool is."""
+    role = piece.role or role_of(piece.path)
+    return Entry("file", piece.layer.digest, piece.layer.size, piece.executable, role)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelops_bundle.errors import BundleError, NotFound, Unsupported
-from modelops_bundle.model import artifact, media
+from modelops_bundle.model import artifact, image_index, media
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.manifest import Manifest
@@ -164,9 +164,10 @@ def inspect(session: Session, text: str | None) -> Inspection:
     annotations: dict[str, str] = {}
     kind, contents, why = found.media_type, None, None
     try:
-        manifest = Manifest.from_bytes(found.data, found.media_type)
-        annotations = dict(manifest.annotations)
-        kind = _kind(manifest)
+        if not image_index.is_one(found.data, found.media_type):
+            manifest = Manifest.from_bytes(found.data, found.media_type)
+            annotations = dict(manifest.annotations)
+            kind = _kind(manifest)
         contents = remote_state.read(session, reference, found, store).contents.snapshot
     except Unsupported as error:
         why = error.message

@@ -87,6 +87,7 @@ class Look:
         reference = session.current(text)
         # Before the network: it may go on in a process of its own, which only one without threads can start.
         self._scan = Scan(session, strict=True)
+        session.keep_in = session.project.parts
         self._remote = remote_state.require(session, reference)
         self._reference = remote_state.key(reference)
 

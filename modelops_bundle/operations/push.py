@@ -24,7 +24,6 @@ from modelops_bundle.events import Run, checkpoint
 from modelops_bundle.model import canonical, media, paths
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
-from modelops_bundle.model.manifest import Manifest
 from modelops_bundle.model.ports import Lister, Store
 from modelops_bundle.model.reference import Reference, check_tag, is_service_tag, parse
 from modelops_bundle.model.snapshot import Snapshot
@@ -180,7 +179,7 @@ class Look:
         sighting = self._session.seen.get(at.reference or "")
         if sighting is None or sighting.digest != at.digest:
             return False
-        manifest = Manifest.from_bytes(sighting.manifest)
+        manifest = remote_state.manifest_of(sighting)
         return media.VERSION in manifest.annotations and self._annotations.items() <= manifest.annotations.items()
 
     def plan(self) -> PushPlan:

@@ -127,7 +127,9 @@ def _packed(remote: remote_state.Remote) -> dict[Digest, dict[Member, str]]:
     for path, place in remote.contents.places.items():
         if place.offset is not None:
             entry = remote.contents.snapshot[path]
-            found.setdefault(place.blob.digest, {})[Member(entry.digest, entry.size, place.offset)] = path
+            found.setdefault(place.blob.digest, {})[Member(entry.digest, entry.size, place.offset, place.archive)] = (
+                path
+            )
     return found
 
 

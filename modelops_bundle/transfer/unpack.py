@@ -12,6 +12,7 @@ from typing import Self
 from modelops_bundle.disk.files import require_directory, staged
 from modelops_bundle.disk.problems import translate, translated
 from modelops_bundle.events import Run
+from modelops_bundle.formats import coding
 from modelops_bundle.model import packs
 from modelops_bundle.model.artifact import Place
 from modelops_bundle.model.descriptor import Descriptor
@@ -35,11 +36,15 @@ _ANY = "application/octet-stream"
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file in a pack: its digest and size in bytes, and where in the pack's tar it begins."""
+    """A file in a pack: its digest and size in bytes, and where in the pack's tar it begins.
+
+    `archive` says that the pack is an archive of another tool.
+    """
 
     digest: Digest
     size: int
     offset: int
+    archive: bool = False
 
     @property
     def content(self) -> Descriptor:
@@ -93,6 +98,8 @@ def reading(store: Reader, place: Place, size: int) -> AbstractContextManager[Ch
     """The unverified bytes of a file of `size` bytes, alone in its blob or in a pack."""
     if place.offset is None:
         return store.open(place.blob)
+    if place.archive:
+        return _from_archive(store, place.blob, place.offset, size)
     return _from_pack(store, place.blob, place.offset, size)
 
 
@@ -103,6 +110,14 @@ def _from_pack(store: Reader, pack: Descriptor, offset: int, size: int) -> Itera
         return
     with store.open(pack, packs.position(offset), packs.position(offset + size - 1) + 1) as chunks:
         yield packs.unframed(chunks, offset, offset + size)
+
+
+@contextmanager
+def _from_archive(store: Reader, archive: Descriptor, offset: int, size: int) -> Iterator[Chunks]:
+    with store.open(archive) as chunks:
+        stream = coding.Stream(coding.decoded(chunks))
+        stream.skip(offset)
+        yield (bytes(piece) for piece in stream.pieces(size))
 
 
 def _counted(chunks: Iterable[bytes], progress: Callable[[int], None]) -> Iterator[bytes]:
@@ -127,11 +142,14 @@ def _spans(members: Sequence[Member]) -> Iterator[list[Member]]:
 
 
 def _stage(member: Member, raw: Iterable[bytes], staging: Staging, run: Run) -> None:
-    content = verified(member.content, packs.unframed(raw, member.offset, member.offset + member.size))
+    _stage_bytes(member, packs.unframed(raw, member.offset, member.offset + member.size), staging, run)
+
+
+def _stage_bytes(member: Member, content: Iterable[bytes], staging: Staging, run: Run) -> None:
     path = staging.path(member.digest)
     require_directory(path.parent)
     with staged(path) as out:
-        for chunk in content:
+        for chunk in verified(member.content, content):
             run.check()
             out.write(chunk)
         out.commit(directory=False)
@@ -157,15 +175,34 @@ def take_out(pack: Descriptor, members: Sequence[Member], staging: Staging, run:
                     _stage(member, iter(lambda: source.read(_BLOCK), b""), staging, run)
 
 
-def others(chunks: Iterable[bytes], members: Iterable[Member]) -> list[Member]:
-    """Those of `members` that a pack does not hold where they are said to be.
+def take_out_of_archive(archive: Descriptor, members: Sequence[Member], staging: Staging, run: Run) -> None:
+    """Take `members` out of the staged `archive` of another tool, each into a staged file of its own.
 
-    :param chunks: the pack's bytes from its first on; they are read to their end.
+    In one go from the beginning: nothing tells where in compressed bytes a file begins.
+
+    :raises Corrupt: the archive holds other bytes there, or cannot be unpacked.
     """
+    with translated("read an archive"), open(staging.path(archive.digest), "rb", buffering=0) as source:
+        stream = coding.Stream(coding.decoded(iter(lambda: source.read(_BLOCK), b"")))
+        for member in sorted(members, key=lambda member: member.offset):
+            run.check()
+            if not staging.has(member.content):
+                # Two members in one place would need bytes that are gone: then too few come, and it is refused.
+                stream.skip(max(0, member.offset - stream.at))
+                _stage_bytes(member, (bytes(piece) for piece in stream.pieces(member.size)), staging, run)
+
+
+def others(chunks: Iterable[bytes], members: Iterable[Member]) -> list[Member]:
+    """Those of `members` that a pack, or an archive of another tool, does not hold where they are said to be.
+
+    :param chunks: its bytes from the first on; they are read to their end.
+    :raises Corrupt: they cannot be unpacked.
+    """
+    chunks = iter(chunks)
     waiting = sorted((member for member in members if member.size), key=lambda member: -member.offset)
     found: list[Member] = []
     hasher, at = None, 0
-    for piece in packs.unframed(_without(chunks, packs.position(0)), 0, 1 << 62):
+    for piece in _tar_of(chunks, waiting):
         view, base, at = memoryview(piece), at, at + len(piece)
         while waiting and waiting[-1].offset < at:
             member = waiting[-1]
@@ -182,7 +219,16 @@ def others(chunks: Iterable[bytes], members: Iterable[Member]) -> list[Member]:
                 found.append(member)
             waiting.pop()
             hasher = None
+    for _ in chunks:
+        pass
     return found + waiting
+
+
+def _tar_of(chunks: Iterator[bytes], members: Sequence[Member]) -> Iterator[bytes]:
+    """The tar of a pack, damaged or not, or that of another tool's archive; nothing where nobody asks for a member."""
+    if any(member.archive for member in members):
+        return coding.decoded(chunks)
+    return packs.unframed(_without(chunks, packs.position(0)), 0, 1 << 62) if members else iter(())
 
 
 def _without(chunks: Iterable[bytes], count: int) -> Iterator[bytes]:
