@@ -99,7 +99,7 @@ def unzstd(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
     :raises Corrupt: they are damaged or cut off.
     """
-    import zstandard
+    import zstandard  # noqa: PLC0415  few runs meet any
 
     source: Any = _Source(chunks)
     try:

@@ -95,13 +95,7 @@ def _tensor(name: str, about: object, first: int) -> Tensor:
     if not isinstance(about, dict):
         raise wrong
     dtype, shape, offsets = (about.get(key) for key in ("dtype", "shape", "data_offsets"))
-    if (
-        not isinstance(dtype, str)
-        or dtype not in BITS
-        or not _are_counts(shape)
-        or not _are_counts(offsets)
-        or len(offsets) != 2
-    ):
+    if not isinstance(dtype, str) or dtype not in BITS or not _are_counts(shape) or not _are_counts(offsets) or len(offsets) != 2:
         raise wrong
     start, stop = offsets
     bits = BITS[dtype] * prod(shape)

@@ -84,16 +84,11 @@ def build(snapshot: Snapshot, annotations: Mapping[str, str] | None = None, pack
     :param packed: the packs of `packs.cut`; every file in none of them has a layer of its own.
     :raises UsageError: an annotation of ours among them. :raises Unsupported: the manifest would pass 4 MiB.
     """
-    taken = [key for key in annotations or {} if key.startswith(media.PREFIX)]
-    if taken:
-        raise UsageError(f"the annotation {taken[0]} is reserved")
     index = index_bytes(snapshot, packed)
     layers = [_titled(_INDEX_TYPE, Digest.of(index), len(index), INDEX_PATH)]
     if len(index) < INLINE_LIMIT:
         layers = [Descriptor.of(_INDEX_TYPE, index, layers[0].annotations, inline=True)]
-    layers += [
-        _pack_layer(number, pack) for number, pack in enumerate(sorted(packed, key=lambda pack: pack.digest.hex))
-    ]
+    layers += [_pack_layer(number, pack) for number, pack in enumerate(ordered(packed))]
     within = {path for pack in packed for path, _ in pack.members}
     layers += [
         _titled(media.layer_type(entry.role), entry.digest, entry.size, path)
@@ -111,28 +106,47 @@ def build(snapshot: Snapshot, annotations: Mapping[str, str] | None = None, pack
     manifest = Manifest(
         Descriptor.of(media.MODEL_CONFIG, config),
         tuple(layers),
-        {
-            **(annotations or {}),
-            media.VERSION: FORMAT_VERSION,
-            media.STORAGE: "plain",
-            media.INDEX: str(Digest.of(index)),
-            media.CONTENT: str(snapshot.content),
-        },
+        annotated(annotations, "plain", Digest.of(index), snapshot),
         media.MODEL_ARTIFACT,
     )
-    # Kept: it is asked for again and again, and ten thousand layers take a while to write.
+    return Artifact(settled(manifest), config, index, snapshot)
+
+
+def annotated(annotations: Mapping[str, str] | None, storage: str, index: Digest, snapshot: Snapshot) -> dict[str, str]:
+    """The annotations of a manifest, the user's own among them.
+
+    :raises UsageError: one of the user's is ours.
+    """
+    taken = [key for key in annotations or {} if key.startswith(media.PREFIX)]
+    if taken:
+        raise UsageError(f"the annotation {taken[0]} is reserved")
+    ours = {
+        media.VERSION: FORMAT_VERSION,
+        media.STORAGE: storage,
+        media.INDEX: str(index),
+        media.CONTENT: str(snapshot.content),
+    }
+    return {**(annotations or {}), **ours}
+
+
+def ordered(packed: Iterable[Pack]) -> list[Pack]:
+    """Packs in the order of their layers, which their titles count."""
+    return sorted(packed, key=lambda pack: pack.digest.hex)
+
+
+def settled(manifest: Manifest) -> Manifest:
+    """`manifest` with its bytes, which are asked for again and again: ten thousand layers take a while to write.
+
+    :raises Unsupported: no registry takes so many.
+    """
     manifest = replace(manifest, received=manifest.to_bytes())
-    _check_size(manifest)
-    return Artifact(manifest, config, index, snapshot)
-
-
-def _check_size(manifest: Manifest) -> None:
     size = len(manifest.to_bytes())
     if size > media.MAX_MANIFEST:
         raise Unsupported(
             f"{len(manifest.layers)} layers make a manifest of {size} bytes; registries take {media.MAX_MANIFEST}",
             hint="pack the small files (--pack auto), or split the bundle",
         )
+    return manifest
 
 
 def _titled(media_type: str, digest: Digest, size: int, path: str) -> Descriptor:
@@ -146,10 +160,15 @@ def _pack_layer(number: int, pack: Pack) -> Descriptor:
     return Descriptor(media.layer_type("doc"), pack.digest, pack.size, annotations)
 
 
-def index_bytes(snapshot: Snapshot, packed: Sequence[Pack] = ()) -> bytes:
-    """The canonical index of `snapshot`: every file a whole blob, or at an offset in a pack's tar."""
+def index_bytes(snapshot: Snapshot, packed: Sequence[Pack] = (), path_of: Callable[[str], str] = str) -> bytes:
+    """The canonical index of `snapshot`: every file a whole blob, or at an offset in a pack's tar.
+
+    :param path_of: the path in the tree of a member of a pack.
+    """
     inside = {
-        path: (str(pack.digest), offset) for pack in packed for path, offset in packs.offsets(pack.members).items()
+        path_of(path): (str(pack.digest), offset)
+        for pack in packed
+        for path, offset in packs.offsets(pack.members).items()
     }
     files = ((path, entry) for path, entry in snapshot.items() if entry.kind == "file")
     blobs = sorted({inside[path][0] if path in inside else str(entry.digest) for path, entry in files})
@@ -157,6 +176,30 @@ def index_bytes(snapshot: Snapshot, packed: Sequence[Pack] = ()) -> bytes:
     places = {path: [numbers[digest], offset] for path, (digest, offset) in inside.items()}
     rows = [_row(path, entry, places.get(path), numbers) for path, entry in snapshot.items()]
     return canonical.dumps({"schemaVersion": int(FORMAT_VERSION), "blobs": blobs, "files": rows})
+
+
+def packed_index(index: bytes) -> tuple[bytes, Digest]:
+    """An index as a pack that holds nothing else, as images have it, and the digest of that pack's tar."""
+    members = ((INDEX_PATH, Entry("file", Digest.of(index), len(index))),)
+    tar = [index if isinstance(piece, str) else piece for piece in packs.pieces(members)]
+    return b"".join(packs.framed(tar, packs.tar_size(members))), Digest.of(b"".join(tar))
+
+
+def _unpacked_index(data: bytes) -> bytes:
+    """The index in the pack that `packed_index` made."""
+    start = sum(len(packs.header(path, entry)) for path, entry in _BEFORE_INDEX)
+    head = b"".join(packs.unframed([data[packs.position(start - 512) :]], start - 512, start))
+    try:
+        size = int(head[124:135] or b"0", 8)
+    except ValueError as error:
+        raise Corrupt("the layer of the bundle index is not as bundles have it") from error
+    index = b"".join(packs.unframed([data[packs.position(start) :]], start, start + size))
+    if packed_index(index)[0] != data:
+        raise Corrupt("the layer of the bundle index is not as bundles have it")
+    return index
+
+
+_BEFORE_INDEX = ((".bundle", Entry.directory()), (INDEX_PATH, Entry("file", Digest.of(b""), 0)))
 
 
 def _row(path: str, entry: Entry, at: list[int] | None, numbers: Mapping[str, int]) -> dict[str, Any]:
@@ -199,7 +242,9 @@ def checked(contents: Contents) -> Contents:
 
 def is_ours(manifest: Manifest) -> bool:
     """Whether this tool made it: by config media type and our version, since some tools drop `artifactType`."""
-    return manifest.config.media_type == media.MODEL_CONFIG and media.VERSION in manifest.annotations
+    config, storage = manifest.config.media_type, manifest.annotations.get(media.STORAGE)
+    is_kind = config == media.MODEL_CONFIG or (config == media.IMAGE_CONFIG and storage == "image")
+    return is_kind and media.VERSION in manifest.annotations
 
 
 def index_descriptor(manifest: Manifest) -> Descriptor:
@@ -225,6 +270,8 @@ def _read_ours(manifest: Manifest, fetch: Callable[[Descriptor], bytes]) -> Cont
     data = descriptor.data
     if data is None or Digest.of(data) != descriptor.digest:
         data = fetch(descriptor)
+    if manifest.annotations.get(media.STORAGE) == "image":
+        data = _unpacked_index(data)
     value = canonical.loads(data, "the bundle index", limit=MAX_INDEX)
     layers = {layer.digest: layer for layer in manifest.layers}
     blobs = [_blob(text, layers) for text in _list(value, "blobs")]

@@ -90,8 +90,8 @@ def chosen(found: Sequence[Child], platform: str) -> tuple[Child, ...]:
 
 def _fits(offered: str, wanted: str) -> bool:
     """Whether a platform is the wanted one; a variant counts where both have one."""
-    ours, theirs = wanted.split("/"), offered.split("/")
-    return ours[:2] == theirs[:2] and ours[2:] in ([], theirs[2:]) or ours[:2] == theirs[:2] and not theirs[2:]
+    theirs, ours = offered.split("/"), wanted.split("/")
+    return all(one == other for one, other in zip(theirs, ours, strict=False))
 
 
 _ARCHITECTURES: Mapping[str, str] = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}

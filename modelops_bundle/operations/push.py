@@ -37,6 +37,7 @@ from modelops_bundle.workspace.seen import Pushed, Sighting
 if TYPE_CHECKING:
     # A push of nothing new comes without, here and below.
     from modelops_bundle.model.artifact import Artifact
+    from modelops_bundle.model.image import Image
     from modelops_bundle.plan.push import Loss, PushPlan, TagMove
     from modelops_bundle.plan.semver import Part
     from modelops_bundle.stores.registries import Profile
@@ -58,6 +59,9 @@ class PushRequest:
     force: bool = False
     annotations: Mapping[str, str] | None = None
     pack: str | None = None
+    layout: str | None = None
+    prefix: str | None = None
+    """The directory of an image that the tree is below."""
     direct: bool = False
     """The plan is carried out at once, not shown or saved: packs that are made for it are kept until they are sent."""
 
@@ -119,8 +123,11 @@ class Look:
             raise UsageError("push to a tag, not to a digest", hint="the digest is the result of a push")
         self._annotations = {**session.project.config.annotations(), **(request.annotations or {})}
         self._pack = request.pack or session.project.config.pack
+        self._image = _image(session, self._reference, request)
+        # Every file of an image is in a pack, and the index needs its digest.
+        leave_open = leave_open and request.direct and self._image is None
         # Before the network: it may go on in a process of its own, which only one without threads can start.
-        self._scan = Scan(session, strict=True, leave=self._may_leave_open if request.direct and leave_open else None)
+        self._scan = Scan(session, strict=True, leave=self._may_leave_open if leave_open else None)
         self._tags = _tags(session, self._reference, request)
         self._standing = {tag: _resolve(session, self._reference.at(tag)) for tag in self._tags}
 
@@ -147,7 +154,7 @@ class Look:
         config = self._session.project.config
         # The host, because what it takes decides what is packed.
         parts = [self._annotations, config.roles(), self._pack, self._host, __version__]
-        return Digest.of(canonical.dumps(parts)).hex
+        return Digest.of(canonical.dumps([*parts, self._image.to_json()] if self._image else parts)).hex
 
     def unchanged(self) -> Result | None:
         """The result of the push when every tag stands for exactly this already; None when a plan is needed.
@@ -174,7 +181,7 @@ class Look:
         if at.recipe is not None:
             return at.recipe == self._recipe
         config, request = self._session.project.config, self._request
-        if config.roles() or config.get("pack") or request.pack or request.annotations:
+        if config.roles() or config.get("pack") or request.pack or request.annotations or self._image:
             return False
         sighting = self._session.seen.get(at.reference or "")
         if sighting is None or sighting.digest != at.digest:
@@ -203,8 +210,9 @@ class Look:
         if opened and any(path in opened for cut in packs.cut(here, self._pack, layers) for path, _ in cut):
             # Only where so many layers would not fit: the index of a pack needs every digest.
             return Look(session, self._request, leave_open=False).plan()
-        packed = packing.seal(session, here, keys, self._pack, layers, keep=self._request.direct)
-        draft = PushPlan(str(reference.at()), (), here, self._annotations, keys, Snapshot(), packed=packed, open=opened)
+        packed = packing.seal(session, here, keys, self._pack, layers, keep=self._request.direct, image=self._image)
+        place, none = str(reference.at()), Snapshot()
+        draft = PushPlan(place, (), here, self._annotations, keys, none, packed=packed, open=opened, image=self._image)
         moves = self._moves(None if opened else draft.artifact.digest)
         remote_there, found = session.remote_of(reference), self._found
         plan = replace(
@@ -237,7 +245,7 @@ class Look:
 
     def _refuse_limits(self, plan: PushPlan) -> None:
         """:raises Unsupported: the registry is known to refuse a blob of this push; nothing was sent."""
-        inside = {path for pack in plan.packed for path, _ in pack.members}
+        inside = plan.inside
         raw = [(path, e.size) for path, e in plan.snapshot.items() if e.kind == "file" and path not in inside]
         from modelops_bundle.stores.registries import check_limits
 
@@ -262,6 +270,25 @@ class Look:
         here = self._reference.at()
         manifests += [found for _, found in remote_state.kept(self._session, lambda other: other.at() == here)]
         return frozenset(sizes | {layer.size for manifest in manifests for layer in manifest.layers})
+
+
+def _image(session: Session, reference: Reference, request: PushRequest) -> Image | None:
+    """How the tree is an image, when that is the layout; None when it is a plain artifact.
+
+    :raises UsageError: words that only the other layout knows.
+    """
+    config, remote = session.project.config, session.remote_of(reference)
+    layout = request.layout or (remote.layout if remote else None) or config.get("layout") or "plain"
+    if layout != "image":
+        if request.prefix:
+            raise UsageError("--prefix is for images", hint="bundle push --layout image --prefix models")
+        return None
+    if request.pack:
+        raise UsageError("everything in an image is packed: --pack has no meaning there")
+    from modelops_bundle.model.image import PLATFORM, Image
+
+    prefix = config.get("image.prefix") if request.prefix is None else request.prefix
+    return Image(session.options.platform or PLATFORM, prefix or "")
 
 
 def _strays_from(session: Session, request: PushRequest, move: TagMove, reference: Reference) -> str | None:

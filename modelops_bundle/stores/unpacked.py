@@ -137,8 +137,7 @@ def _unpacked(
             size += len(data)
             if size > room:
                 raise DiskFull(
-                    f"{path} unpacks to more than the {max(room, 0)} bytes that are free",
-                    hint="unpack it elsewhere first",
+                    f"{path} unpacks to more than the {max(room, 0)} bytes that are free", hint="unpack it elsewhere first"
                 )
             spool.write(data)
         if not spool.is_whole:

@@ -34,9 +34,7 @@ def opened(tmp_path: Path, data: bytes, run: Run | None = None) -> unpacked.Read
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize(
-    "pack", [bytes, framed, gzip.compress, zstandard.compress], ids=["plain", "ours", "gzip", "zstd"]
-)
+@pytest.mark.parametrize("pack", [bytes, framed, gzip.compress, zstandard.compress], ids=["plain", "ours", "gzip", "zstd"])
 def test_the_bytes_are_there_at_random(tmp_path: Path, pack: object, size: int) -> None:
     data = os.urandom(size)
     found = opened(tmp_path, pack(data))  # type: ignore[operator]
