@@ -102,6 +102,9 @@ class Look:
         known = (at.digest, at.reference, sighting.digest if sighting else None)
         if known != (digest, self._reference, digest) or not self._here.is_at(at) or self._here.gone:
             return None
+        if session.options.platform is not None and self._remote.contents.snapshot != at.snapshot:
+            # The same index, and another manifest of it.
+            return None
         session.project.sweep()
         return Result(self._reference, digest, changed=False)
 
