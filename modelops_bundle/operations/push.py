@@ -28,6 +28,7 @@ from modelops_bundle.model.ports import Lister, Store
 from modelops_bundle.model.reference import Reference, check_tag, is_service_tag, parse
 from modelops_bundle.model.snapshot import Snapshot
 from modelops_bundle.operations import losses, remote_state
+from modelops_bundle.operations.layouts import image_of
 from modelops_bundle.operations.local_state import Local, Scan, keys_at
 from modelops_bundle.operations.session import Session
 from modelops_bundle.workspace import layout
@@ -37,7 +38,6 @@ from modelops_bundle.workspace.seen import Pushed, Sighting
 if TYPE_CHECKING:
     # A push of nothing new comes without, here and below.
     from modelops_bundle.model.artifact import Artifact
-    from modelops_bundle.model.image import Image
     from modelops_bundle.plan.push import Loss, PushPlan, TagMove
     from modelops_bundle.plan.semver import Part
     from modelops_bundle.stores.registries import Profile
@@ -123,7 +123,7 @@ class Look:
             raise UsageError("push to a tag, not to a digest", hint="the digest is the result of a push")
         self._annotations = {**session.project.config.annotations(), **(request.annotations or {})}
         self._pack = request.pack or session.project.config.pack
-        self._image = _image(session, self._reference, request)
+        self._image = image_of(session, self._reference, request.layout, request.prefix, request.pack)
         # Every file of an image is in a pack, and the index needs its digest.
         leave_open = leave_open and request.direct and self._image is None
         # Before the network: it may go on in a process of its own, which only one without threads can start.
@@ -270,25 +270,6 @@ class Look:
         here = self._reference.at()
         manifests += [found for _, found in remote_state.kept(self._session, lambda other: other.at() == here)]
         return frozenset(sizes | {layer.size for manifest in manifests for layer in manifest.layers})
-
-
-def _image(session: Session, reference: Reference, request: PushRequest) -> Image | None:
-    """How the tree is an image, when that is the layout; None when it is a plain artifact.
-
-    :raises UsageError: words that only the other layout knows.
-    """
-    config, remote = session.project.config, session.remote_of(reference)
-    layout = request.layout or (remote.layout if remote else None) or config.get("layout") or "plain"
-    if layout != "image":
-        if request.prefix:
-            raise UsageError("--prefix is for images", hint="bundle push --layout image --prefix models")
-        return None
-    if request.pack:
-        raise UsageError("everything in an image is packed: --pack has no meaning there")
-    from modelops_bundle.model.image import PLATFORM, Image
-
-    prefix = config.get("image.prefix") if request.prefix is None else request.prefix
-    return Image(session.options.platform or PLATFORM, prefix or "")
 
 
 def _strays_from(session: Session, request: PushRequest, move: TagMove, reference: Reference) -> str | None:

@@ -8,7 +8,7 @@ import io
 import json
 import tarfile
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import zstandard
 
@@ -50,7 +50,7 @@ def link(name: str, target: str) -> tuple[tarfile.TarInfo, bytes]:
     return member(name, tarfile.SYMTYPE, linkname=target)
 
 
-def tar(*members: tuple[tarfile.TarInfo, bytes], style: int = tarfile.PAX_FORMAT, **more: Any) -> bytes:
+def tar(*members: tuple[tarfile.TarInfo, bytes], style: Literal[0, 1, 2] = tarfile.PAX_FORMAT) -> bytes:
     """An archive, its headers as they are given."""
     out = io.BytesIO()
     for info, data in members:

@@ -82,7 +82,7 @@ def test_content_is_that_of_the_plain_layout() -> None:
 @pytest.mark.parametrize("damage", [b"", b"x", b"x" * 2000])
 def test_an_index_layer_of_another_form_is_corrupt(damage: bytes) -> None:
     made = image.build(tree(), None, sealed(tree(), Image()), Image())
-    spoilt = made.index[:-1] if not damage else damage
+    spoilt = damage or made.index[:-1]
     layer = image.Descriptor.of(image.LAYER, spoilt)
     annotations = {**made.manifest.annotations, media.INDEX: str(layer.digest)}
     manifest = Manifest(made.manifest.config, (layer, *made.manifest.layers[1:]), annotations)
