@@ -22,6 +22,7 @@ from modelops_bundle.model.manifest import Manifest
 from modelops_bundle.model.ports import Store
 from modelops_bundle.model.roles import role_of
 from modelops_bundle.operations.session import Session
+from modelops_bundle.stores.shelf import Shelf
 from modelops_bundle.transfer import engine
 from modelops_bundle.transfer.verify import read_small, verified
 
@@ -35,10 +36,14 @@ def of_manifest(session: Session, store: Store, manifest: Manifest) -> Inventory
     :raises Unsupported: a kind we cannot read, naming what it is; nothing was brought then but the config.
     :raises Corrupt: an archive or a config that cannot be believed. :raises UnsafePath: a path nobody may create.
     """
+    shelf = _shelf(session)
+    if (known := shelf.get(manifest.digest)) is not None:
+        return known
     found = _pieces(store, manifest)
     if not foreign.needs_config(manifest) and not any(piece.archive for piece in found):
         return None
-    return Inventory(manifest.digest, manifest.config, manifest.layers, tuple(_rows(session, store, found)))
+    rows = tuple(_rows(session, store, found))
+    return shelf.put(Inventory(manifest.digest, manifest.config, manifest.layers, rows))
 
 
 def of_index(session: Session, store: Store, data: bytes) -> Inventory:
@@ -47,14 +52,23 @@ def of_index(session: Session, store: Store, data: bytes) -> Inventory:
     :raises Unsupported: nothing for this platform, or manifests of a kind we cannot read.
     :raises UnsafePath: two manifests want different things at one path.
     """
-    wanted = session.options.platform or host_platform()
+    wanted, shelf = session.options.platform or host_platform(), _shelf(session)
+    if (known := shelf.get(Digest.of(data), wanted)) is not None:
+        return known
     listed = image_index.chosen(image_index.children(data), wanted)
     manifests = [_child(store, child.what) for child in listed]
     rows = inventory.merged([_rows_of(session, store, manifest) for manifest in manifests])
     layers = {layer.digest: layer for manifest in manifests for layer in (manifest.config, *manifest.layers)}
     by_platform = wanted if any(child.platform for child in listed) else None
     kept = tuple(inventory.without_full_directories(rows))
-    return Inventory(Digest.of(data), manifests[0].config, tuple(layers.values()), kept, by_platform)
+    made = Inventory(Digest.of(data), manifests[0].config, tuple(layers.values()), kept, by_platform)
+    return shelf.put(made, wanted)
+
+
+def _shelf(session: Session) -> Shelf:
+    wanted = not (session.has_project and session.project.config.get("cache") is False)
+    folder = session.options.cache if wanted else None
+    return Shelf(None if folder is None else folder / "inventories")
 
 
 def _child(store: Store, what: Descriptor) -> Manifest:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelops_bundle.errors import BundleError, NotFound, Unsupported
-from modelops_bundle.model import artifact, image_index, media
+from modelops_bundle.model import artifact, foreign, image_index, media
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.manifest import Manifest
@@ -109,12 +109,21 @@ def _describe(name: str, what: Descriptor) -> Tag:
 def _files(manifest: Manifest, layers: Sequence[Descriptor]) -> int | None:
     """How many files there are, as far as the manifest itself tells it: packs hold many, and large indexes are apart."""
     if not any(layer.annotations.get(media.FILEPATH, "").startswith(artifact.PACKS_PATH) for layer in layers):
-        return len(layers)
+        return _named(manifest) if not artifact.is_ours(manifest) else len(layers)
     try:
         snapshot = artifact.read(manifest, _not_fetched).snapshot
     except BundleError:
         return None
     return sum(1 for entry in snapshot.values() if entry.kind == "file")
+
+
+def _named(manifest: Manifest) -> int | None:
+    """How many files an artifact of another tool names; None where only its archives or its config tell."""
+    try:
+        found = () if foreign.needs_config(manifest) else foreign.pieces(manifest)
+    except BundleError:
+        return None
+    return len(found) if found and not any(piece.archive for piece in found) else None
 
 
 def _not_fetched(what: Descriptor) -> bytes:

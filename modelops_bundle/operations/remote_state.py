@@ -52,7 +52,7 @@ class Remote:
             from modelops_bundle.model import artifact, inventory
 
             kept = self.sighting.index
-            if kept is not None and inventory.is_one(kept):
+            if inventory.is_one(kept) and kept is not None:
                 self.shared[self.digest] = inventory.read(kept, self.digest).contents()
             else:
                 self.shared[self.digest] = artifact.read(self.manifest, self._kept_index)

@@ -180,6 +180,25 @@ def test_what_was_read_once_is_not_received_twice(fake: Fake, place: str, tmp_pa
     assert len(blobs) == len(set(blobs)) == 3
 
 
+def test_a_pull_receives_what_it_reads_once(fake: Fake, place: str, tmp_path: Path) -> None:
+    clone = Bundle.create(tmp_path / "c", place, {"mine.txt": "mine\n"})
+    Repository(place).publish("latest", ORAS)
+    blobs = [asked.url for asked in clone.requests("pull") if "/blobs/" in asked.url]
+    assert len(blobs) == len(set(blobs)) == 3
+    assert clone.tree() == {**ORAS_TREE, "mine.txt": Node("file", b"mine\n")}
+
+
+def test_a_version_that_is_looked_at_is_read_once(fake: Fake, place: str, tmp_path: Path) -> None:
+    Repository(place).publish("v1", made.oras(("dir", tgz(file("dir/a", b"a\n")))))
+    clone = Bundle.clone(f"{place}:v1", tmp_path / "c")
+    Repository(place).publish("v1", ORAS)
+    for words in (("status",), ("ls", f"{place}:v1"), ("diff", f"{place}:v1")):
+        brought = [asked for asked in clone.requests(*words) if "/blobs/" in asked.url]
+        assert len(brought) == (2 if words == ("status",) else 0)
+    clone.run("pull")
+    assert clone.tree() == ORAS_TREE
+
+
 def test_it_becomes_ours_when_it_is_pushed(fake: Fake, place: str, tmp_path: Path) -> None:
     Repository(place).publish("v1", ORAS)
     clone = Bundle.clone(f"{place}:v1", tmp_path / "c")
