@@ -46,6 +46,11 @@ def of_manifest(session: Session, store: Store, manifest: Manifest) -> Inventory
     return shelf.put(Inventory(manifest.digest, manifest.config, manifest.layers, rows))
 
 
+def is_hidden(manifest: Manifest) -> bool:
+    """Whether the manifest itself does not say what is in it."""
+    return foreign.needs_config(manifest) or any(piece.archive for piece in foreign.pieces(manifest))
+
+
 def of_index(session: Session, store: Store, data: bytes) -> Inventory:
     """What an image index holds: one manifest by platform, or all of them in one tree.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -186,8 +187,10 @@ class Look:
         sighting = self._session.seen.get(at.reference or "")
         if sighting is None or sighting.digest != at.digest:
             return False
-        manifest = remote_state.manifest_of(sighting)
-        return media.VERSION in manifest.annotations and self._annotations.items() <= manifest.annotations.items()
+        with suppress(Unsupported):
+            annotations = remote_state.manifest_of(sighting).annotations
+            return media.VERSION in annotations and self._annotations.items() <= annotations.items()
+        return False
 
     def plan(self) -> PushPlan:
         """Decide the push.

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from modelops_bundle.errors import Corrupt, NotFound
+from modelops_bundle.errors import Corrupt, NotFound, Unsupported
+from modelops_bundle.model import media
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.manifest import Manifest
@@ -30,6 +31,8 @@ class Remote:
     sighting: Sighting
     shared: dict[Digest, Contents]
     parsed: Manifest | None = None
+    expand: Callable[[], bytes | None] = lambda: None
+    """Makes the inventory of a version of another tool that was seen, and never looked into."""
 
     @cached_property
     def digest(self) -> Digest:
@@ -39,7 +42,12 @@ class Remote:
     @cached_property
     def manifest(self) -> Manifest:
         """The manifest; that of an index has the blobs of all its manifests that count here."""
-        return self.parsed or manifest_of(self.sighting)
+        return self.parsed or manifest_of(Sighting(self.sighting.reference, self.sighting.manifest, self._kept))
+
+    @cached_property
+    def _kept(self) -> bytes | None:
+        """The index, or the inventory, that is kept with the manifest."""
+        return self.sighting.index or self.expand()
 
     @cached_property
     def contents(self) -> Contents:
@@ -51,7 +59,7 @@ class Remote:
             # What was seen before is not read again.
             from modelops_bundle.model import artifact, inventory
 
-            kept = self.sighting.index
+            kept = self._kept
             if inventory.is_one(kept) and kept is not None:
                 self.shared[self.digest] = inventory.read(kept, self.digest).contents()
             else:
@@ -59,7 +67,7 @@ class Remote:
         return self.shared[self.digest]
 
     def _kept_index(self, what: Descriptor) -> bytes:
-        index = self.sighting.index
+        index = self._kept
         if index is None or Digest.of(index) != what.digest:
             raise Corrupt("the kept index does not match its manifest", hint="bundle remote seen reads it again")
         return index
@@ -185,8 +193,31 @@ def _is_meant(session: Session, sighting: Sighting) -> bool:
 
 
 def from_sighting(session: Session, reference: Reference, sighting: Sighting) -> Remote:
-    """What was last seen, without asking anybody."""
-    return Remote(reference, sighting, session.parsed)
+    """What was last seen, without asking anybody; its archives are read when it was seen and never looked into."""
+    return Remote(reference, sighting, session.parsed, expand=lambda: _look_into(session, reference, sighting))
+
+
+def _look_into(session: Session, reference: Reference, sighting: Sighting) -> bytes | None:
+    data = sighting.manifest
+    if media.VERSION.encode() in data:
+        # Ours, as far as that goes: then its index is in it.
+        return None
+    from modelops_bundle.model import image_index
+    from modelops_bundle.operations import foreign
+
+    if image_index.is_one(data, None):
+        made = foreign.of_index(session, session.store(reference), data)
+    else:
+        manifest = Manifest.from_bytes(data)
+        found = (
+            foreign.of_manifest(session, session.store(reference), manifest) if foreign.is_hidden(manifest) else None
+        )
+        if found is None:
+            return None
+        made = found
+    whole = Sighting(sighting.reference, data, made.to_bytes())
+    session.read[whole.digest] = whole
+    return whole.index
 
 
 def kept(session: Session, wanted: Callable[[Reference], bool]) -> Iterator[tuple[Reference, Manifest]]:
@@ -197,7 +228,8 @@ def kept(session: Session, wanted: Callable[[Reference], bool]) -> Iterator[tupl
     for sighting in session.seen.all():
         reference = parse(sighting.reference)
         if wanted(reference):
-            with suppress(Corrupt):
+            # An index that was never looked into names no blobs.
+            with suppress(Corrupt, Unsupported):
                 yield reference, manifest_of(sighting)
 
 

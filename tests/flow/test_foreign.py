@@ -199,6 +199,23 @@ def test_a_version_that_is_looked_at_is_read_once(fake: Fake, place: str, tmp_pa
     assert clone.tree() == ORAS_TREE
 
 
+def test_a_version_that_was_tagged_and_never_looked_into(fake: Fake, place: str, tmp_path: Path) -> None:
+    clone = Bundle.create(tmp_path / "c", place, {"mine.txt": "mine\n"})
+    parts = titled([("a", b"a\n")]), made.oras(("dir", tgz(file("dir/a", b"a\n"))))
+    published(place, *shards(*parts))
+    Repository(place).publish("archives", ORAS)
+    clone.run("tag", ":archives", "copied")
+    clone.run("tag", ":v1", "shards")
+    clone.run("tag", ":child0", "plain")
+    assert clone.listed(":copied") == set(ORAS_TREE)
+    assert clone.listed(":shards") == {"a", "dir/a"}
+    assert clone.listed(":plain") == {"a"}
+    clone.run("pull", ":shards")
+    assert clone.tree() == {"a": A, "dir/a": A, "mine.txt": Node("file", b"mine\n")}
+    assert [asked.method for asked in clone.requests("pull")] == ["HEAD"]
+    clone.run("push", ":next")
+
+
 def test_it_becomes_ours_when_it_is_pushed(fake: Fake, place: str, tmp_path: Path) -> None:
     Repository(place).publish("v1", ORAS)
     clone = Bundle.clone(f"{place}:v1", tmp_path / "c")
