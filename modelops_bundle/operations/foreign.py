@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -62,7 +62,11 @@ def of_index(session: Session, store: Store, data: bytes) -> Inventory:
         return known
     listed = image_index.chosen(image_index.children(data), wanted)
     manifests = [_child(store, child.what) for child in listed]
-    rows = inventory.merged([_rows_of(session, store, manifest) for manifest in manifests])
+    parts: list[list[Row]] = []
+    for manifest in manifests:
+        parts.append(_rows_of(session, store, manifest))
+        _refuse_many(sum(map(len, parts)))
+    rows = inventory.merged(parts)
     layers = {layer.digest: layer for manifest in manifests for layer in (manifest.config, *manifest.layers)}
     by_platform = wanted if any(child.platform for child in listed) else None
     kept = tuple(inventory.without_full_directories(rows))
@@ -131,22 +135,28 @@ def _placed(piece: Piece, member: untar.Found) -> Row:
 def _members(session: Session, store: Store, layers: Iterable[Descriptor]) -> Members:
     listed = {layer.digest: layer for layer in layers}
     found: Members = {}
-    lock, run = threading.Lock(), session.run
+    run, numbers = session.run, itertools.count(1)
 
     def one(layer: Descriptor) -> None:
         key = str(layer.digest)
         run.emit(ItemStarted(key, f"the archive {layer.digest.short}", layer.size))
-        members = list(untar.scan(_unpacked(session, store, layer), coding.most(layer.size), run.check))
+        members = []
+        for member in untar.scan(_unpacked(session, store, layer), coding.most(layer.size), run.check):
+            members.append(member)
+            # All archives together: one alone is not what a hostile version would have.
+            _refuse_many(next(numbers))
         run.emit(Finished(key, "copied"))
-        with lock:
-            found[layer.digest] = members
-            if sum(map(len, found.values())) > tar.MOST_MEMBERS:
-                raise Corrupt(f"the archives hold more than {tar.MOST_MEMBERS} members")
+        found[layer.digest] = members
 
     if listed:
         run.emit(Started("read", len(listed), sum(layer.size for layer in listed.values())))
         engine.each(listed.values(), one, run)
     return found
+
+
+def _refuse_many(count: int) -> None:
+    if count > tar.MOST_MEMBERS:
+        raise Corrupt(f"the version holds more than {tar.MOST_MEMBERS} paths in archives")
 
 
 def _unpacked(session: Session, store: Store, layer: Descriptor) -> Iterator[bytes]:
