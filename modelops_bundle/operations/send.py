@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from modelops_bundle.disk.hashing import Hashed, write_back
@@ -14,6 +14,8 @@ from modelops_bundle.model import media
 from modelops_bundle.model.artifact import Artifact
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
+from modelops_bundle.model.image import Image
+from modelops_bundle.model.packs import Pack
 from modelops_bundle.model.ports import Atomic, Chunks, Mounter, Store
 from modelops_bundle.model.reference import Reference, parse
 from modelops_bundle.operations import remote_state
@@ -58,7 +60,7 @@ def send(
 
     :raises WorkspaceChanged: a file changed since the plan was made.
     """
-    source = _Source(WorkTree(session.tree, plan.snapshot, plan.keys), plan, made, session.spooled)
+    source = _Source(WorkTree(session.tree, plan.snapshot, plan.keys), plan.packed, made, session.spooled, plan.image)
     # A registry refuses a manifest whose blobs it lacks; a directory takes it, so there each blob is looked for.
     known = frozenset[str]() if isinstance(store, Atomic) else plan.known
     wanted = [
@@ -107,9 +109,11 @@ def _elsewhere(session: Session, place: str) -> dict[str, list[str]]:
 class _Source:
     """The working tree, its packs and the blobs made for this push, as one reader."""
 
-    def __init__(self, tree: WorkTree, plan: PushPlan, made: Artifact, spooled: Spooled) -> None:
+    def __init__(
+        self, tree: WorkTree, packed: Sequence[Pack], made: Artifact, spooled: Spooled, image: Image | None = None
+    ) -> None:
         self._tree = tree
-        self._packs = Packs(plan.packed, contents_of(tree, plan.image), spooled)
+        self._packs = Packs(packed, contents_of(tree, image), spooled)
         self._made = {what.digest: content for what, content in made.generated()}
 
     def has(self, what: Descriptor) -> bool:

@@ -94,30 +94,32 @@ def fetch_members(
     return received
 
 
-def reading(store: Reader, place: Place, size: int) -> AbstractContextManager[Chunks]:
-    """The unverified bytes of a file of `size` bytes, alone in its blob or in a pack."""
+def reading(
+    store: Reader, place: Place, size: int, start: int = 0, stop: int | None = None
+) -> AbstractContextManager[Chunks]:
+    """The unverified bytes `start` to `stop` of a file of `size` bytes, alone in its blob, in a pack or in an archive."""
+    start, stop = min(start, size), size if stop is None else min(stop, size)
     if place.offset is None:
-        return store.open(place.blob)
-    if place.archive:
-        return _from_archive(store, place.blob, place.offset, size)
-    return _from_pack(store, place.blob, place.offset, size)
+        return store.open(place.blob) if (start, stop) == (0, size) else store.open(place.blob, start, stop)
+    read = _from_archive if place.archive else _from_pack
+    return read(store, place.blob, place.offset + start, place.offset + max(start, stop))
 
 
 @contextmanager
-def _from_pack(store: Reader, pack: Descriptor, offset: int, size: int) -> Iterator[Chunks]:
-    if not size:
+def _from_pack(store: Reader, pack: Descriptor, start: int, stop: int) -> Iterator[Chunks]:
+    if start == stop:
         yield iter(())
         return
-    with store.open(pack, packs.position(offset), packs.position(offset + size - 1) + 1) as chunks:
-        yield packs.unframed(chunks, offset, offset + size)
+    with store.open(pack, packs.position(start), packs.position(stop - 1) + 1) as chunks:
+        yield packs.unframed(chunks, start, stop)
 
 
 @contextmanager
-def _from_archive(store: Reader, archive: Descriptor, offset: int, size: int) -> Iterator[Chunks]:
+def _from_archive(store: Reader, archive: Descriptor, start: int, stop: int) -> Iterator[Chunks]:
     with store.open(archive) as chunks:
         stream = coding.Stream(coding.decoded(chunks))
-        stream.skip(offset)
-        yield (bytes(piece) for piece in stream.pieces(size))
+        stream.skip(start)
+        yield (bytes(piece) for piece in stream.pieces(stop - start))
 
 
 def _counted(chunks: Iterable[bytes], progress: Callable[[int], None]) -> Iterator[bytes]:
@@ -183,13 +185,24 @@ def take_out_of_archive(archive: Descriptor, members: Sequence[Member], staging:
     :raises Corrupt: the archive holds other bytes there, or cannot be unpacked.
     """
     with translated("read an archive"), open(staging.path(archive.digest), "rb", buffering=0) as source:
-        stream = coding.Stream(coding.decoded(iter(lambda: source.read(_BLOCK), b"")))
-        for member in sorted(members, key=lambda member: member.offset):
+        wanted = [member for member in members if not staging.has(member.content)]
+        for member, content in members_in(iter(lambda: source.read(_BLOCK), b""), wanted):
             run.check()
-            if not staging.has(member.content):
-                # Two members in one place would need bytes that are gone: then too few come, and it is refused.
-                stream.skip(max(0, member.offset - stream.at))
-                _stage_bytes(member, (bytes(piece) for piece in stream.pieces(member.size)), staging, run)
+            _stage_bytes(member, content, staging, run)
+
+
+def members_in(archive: Iterable[bytes], members: Iterable[Member]) -> Iterator[tuple[Member, Iterator[bytes]]]:
+    """Each of `members` with its unverified bytes, in one reading of the archive of another tool.
+
+    The bytes of one are to be taken before the next one is asked for.
+
+    :raises Corrupt: the archive cannot be unpacked.
+    """
+    stream = coding.Stream(coding.decoded(archive))
+    for member in sorted(members, key=lambda member: member.offset):
+        # Two members in one place would need bytes that are gone: then too few come, which is no content of either.
+        stream.skip(max(0, member.offset - stream.at))
+        yield member, (bytes(piece) for piece in stream.pieces(member.size))
 
 
 def others(chunks: Iterable[bytes], members: Iterable[Member]) -> list[Member]:

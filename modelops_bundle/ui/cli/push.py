@@ -34,7 +34,9 @@ _MOST = 50
     type=click.Choice(["auto", "always", "never"]),
     help="Pack small files: when there are many (auto), always, or never.",
 )
-@click.option("--layout", type=click.Choice(["plain", "image"]), help="Store a ModelPack artifact or a container image.")
+@click.option(
+    "--layout", type=click.Choice(["plain", "image"]), help="Store a ModelPack artifact or a container image."
+)
 @click.option("--prefix", metavar="DIR", help="Put the tree below DIR of the image (KServe looks into models).")
 @click.option("--dry-run", "-n", is_flag=True, help="Show the plan and do nothing.")
 @click.option("--plan-out", metavar="FILE", help="Save the plan (- is stdout) and do nothing else.")

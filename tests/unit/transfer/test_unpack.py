@@ -373,6 +373,22 @@ def test_one_member_of_an_archive_is_read(coding: Callable[[bytes], bytes]) -> N
             assert b"".join(chunks) == DATA[path]
 
 
+@pytest.mark.parametrize(
+    ("start", "stop"), [(0, None), (0, 0), (1, 2), (65_000, 66_000), (5, None), (10**9, None), (7, 3)]
+)
+def test_a_part_of_a_file_is_read_wherever_it_is(start: int, stop: int | None) -> None:
+    pack, archive = Remote(DATA), Archive(DATA, gzip.compress)
+    for path, data in DATA.items():
+        alone = Archive({}, lambda _, data=data: data)  # type: ignore[misc]
+        for remote, place in (
+            (pack, Place(pack.what, pack.members[path].offset)),
+            (archive, Place(archive.what, archive.members[path].offset, archive=True)),
+            (alone, Place(alone.what)),
+        ):
+            with reading(remote, place, len(data), start, stop) as chunks:
+                assert b"".join(chunks) == data[start:stop]
+
+
 def test_an_archive_with_other_bytes_gives_nothing(staging: Staging) -> None:
     remote = Archive(DATA, gzip.compress)
     staging.path(remote.what.digest).write_bytes(remote.data)
