@@ -19,9 +19,9 @@ MOST_MEMBERS = 200_000
 MOST_PAX = 1 << 20
 """Bytes of pax records before one member."""
 _MAGIC = (b"ustar\x0000", b"ustar  \x00")
-_DIRECTORY, _PAX, _PAX_GLOBAL = b"5", b"x", b"g"
-_FILES = (b"0", b"\x00")
-_OTHERS = {
+DIRECTORY, PAX, PAX_GLOBAL = b"5", b"x", b"g"
+FILES = (b"0", b"\x00")
+OTHERS = {
     b"1": "a hard link",
     b"2": "a symbolic link",
     b"3": "a character device",
@@ -63,14 +63,14 @@ def members(read: Read, size: int, allowed: Callable[[str, bool], bool]) -> Iter
             _check_end(read, at, size)
             return
         records: dict[str, str] = {}
-        if _kind(head) in (_PAX, _PAX_GLOBAL):
+        if kind_of(head) in (PAX, PAX_GLOBAL):
             records, at = _pax(read, head, at)
             head = read(at, BLOCK)
         member = _member(head, at, records)
         _check(member, allowed, seen, size)
         seen.add(member.name)
         yield member
-        at = member.offset + _padded(member.size)
+        at = member.offset + padded(member.size)
 
 
 def _check(member: Member, allowed: Callable[[str, bool], bool], seen: set[str], size: int) -> None:
@@ -85,37 +85,40 @@ def _check(member: Member, allowed: Callable[[str, bool], bool], seen: set[str],
         raise Corrupt(f"the archive is cut off in {shown}", path=member.name)
 
 
-def _kind(head: bytes) -> bytes:
+def kind_of(head: bytes) -> bytes:
+    """The type of the member that a header is of. :raises Corrupt: it is no header."""
     if len(head) < BLOCK:
         raise Corrupt("the archive is cut off")
-    if head[257:265] not in _MAGIC or _number(head[148:156]) != _checksum(head):
+    if head[257:265] not in _MAGIC or number_of(head[148:156]) != _checksum(head):
         raise Corrupt("not a tar archive, or damaged")
     return head[156:157]
 
 
 def _member(head: bytes, at: int, records: dict[str, str]) -> Member:
-    kind = _kind(head)
-    name = records.get("path", _text(_joined(head)))
-    if kind not in (*_FILES, _DIRECTORY):
-        what = _OTHERS.get(kind, "something that is neither file nor directory")
+    kind = kind_of(head)
+    name = records.get("path", text_of(raw_name(head)))
+    if kind not in (*FILES, DIRECTORY):
+        what = OTHERS.get(kind, "something that is neither file nor directory")
         raise UnsafePath(f"the archive holds {what}, {display(name)}", path=name)
-    size = _number(head[124:136])
+    size = number_of(head[124:136])
     if "size" in records:
-        size = _decimal(records["size"])
-    is_file = kind in _FILES and not name.endswith("/")
-    if kind == _DIRECTORY and size:
+        size = decimal_of(records["size"])
+    is_file = kind in FILES and not name.endswith("/")
+    if kind == DIRECTORY and size:
         raise Corrupt(f"the archive holds a directory with content, {display(name)}")
     return Member(name.removesuffix("/").removeprefix("./"), is_file, size, at + BLOCK)
 
 
-def _joined(head: bytes) -> bytes:
+def raw_name(head: bytes) -> bytes:
+    """The name in a header."""
     name = head[:100].partition(b"\0")[0]
     # GNU tar has other things where POSIX has the first part of the name.
     prefix = head[345:500].partition(b"\0")[0] if head[257:265] == _MAGIC[0] else b""
     return prefix + b"/" + name if prefix else name
 
 
-def _text(name: bytes) -> str:
+def text_of(name: bytes) -> str:
+    """A name as text. :raises UnsafePath: it is none."""
     try:
         return name.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -127,20 +130,36 @@ def _pax(read: Read, head: bytes, at: int) -> tuple[dict[str, str], int]:
 
     :raises Corrupt: records that change what the archive is.
     """
-    size = _number(head[124:136])
+    size = number_of(head[124:136])
     if size > MOST_PAX:
         raise Corrupt(f"the archive has {size} bytes of pax records before one member")
     data = read(at + BLOCK, size)
     if len(data) < size:
         raise Corrupt("the archive is cut off")
     records = dict(_records(data))
-    if _kind(head) == _PAX_GLOBAL and records.keys() - {"comment"}:
+    if kind_of(head) == PAX_GLOBAL and records.keys() - {"comment"}:
         raise Corrupt("the archive changes all its members by a global pax record")
-    return records, at + BLOCK + _padded(size)
+    return records, at + BLOCK + padded(size)
 
 
 def _records(data: bytes) -> Iterator[tuple[str, str]]:
     seen: set[str] = set()
+    for key, value in records_of(data):
+        name, text = text_of(key), text_of(value)
+        if name in seen or not (name in ("path", "size") or _HARMLESS.fullmatch(name)):
+            raise Corrupt(f"the archive has a pax record that means nothing here: {display(name[:80])}")
+        seen.add(name)
+        if not _HARMLESS.fullmatch(name):
+            yield name, text
+        elif name == "comment":
+            yield name, ""
+
+
+def records_of(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Keys and values of pax records, as they stand there.
+
+    :raises Corrupt: they are damaged.
+    """
     at = 0
     while at < len(data):
         digits, blank, _ = data[at : at + 20].partition(b" ")
@@ -149,14 +168,7 @@ def _records(data: bytes) -> Iterator[tuple[str, str]]:
         key, equals, value = record[len(digits) + 1 :].partition(b"=")
         if not equals or not value.endswith(b"\n") or len(record) < length:
             raise Corrupt("the archive has a damaged pax record")
-        name, text = _text(key), _text(value[:-1])
-        if name in seen or not (name in ("path", "size") or _HARMLESS.fullmatch(name)):
-            raise Corrupt(f"the archive has a pax record that means nothing here: {display(name[:80])}")
-        seen.add(name)
-        if not _HARMLESS.fullmatch(name):
-            yield name, text
-        elif name == "comment":
-            yield name, ""
+        yield key, value[:-1]
         at += length
 
 
@@ -176,7 +188,8 @@ def _checksum(head: bytes) -> int:
     return sum(head[:148]) + 8 * 32 + sum(head[156:])
 
 
-def _number(data: bytes) -> int:
+def number_of(data: bytes) -> int:
+    """The number in a field of a header. :raises Corrupt: there is none."""
     if data[0] & 0x80:
         # Base 256, of GNU tar; a set second bit is a negative number.
         value = int.from_bytes(bytes([data[0] & 0x7F]) + data[1:], "big")
@@ -189,11 +202,13 @@ def _number(data: bytes) -> int:
     return int(found[1] or b"0", 8)
 
 
-def _decimal(text: str) -> int:
+def decimal_of(text: str) -> int:
+    """The number in a pax record. :raises Corrupt: there is none."""
     if not (text.isascii() and text.isdigit() and len(text) < 19):
         raise Corrupt("the archive has a size that is none")
     return int(text)
 
 
-def _padded(size: int) -> int:
+def padded(size: int) -> int:
+    """Bytes that content of `size` bytes takes: whole blocks."""
     return size + -size % BLOCK

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from modelops_bundle.errors import Corrupt, UnsafePath, Unsupported, UsageError
-from modelops_bundle.model import canonical, media, packs, paths
+from modelops_bundle.model import canonical, foreign, media, packs, paths
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.manifest import Manifest
@@ -29,10 +29,14 @@ _INDEX_TYPE = media.layer_type("doc")
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a file's bytes are: a blob, and the offset inside the blob's tar when that is a pack."""
+    """Where a file's bytes are: a blob, and the offset inside the blob's tar when that is a pack or an archive.
+
+    `archive` says that somebody else made it: no place in it can be computed, it is read from its beginning.
+    """
 
     blob: Descriptor
     offset: int | None = None
+    archive: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +85,11 @@ def build(snapshot: Snapshot, annotations: Mapping[str, str] | None = None, pack
     :param packed: the packs of `packs.cut`; every file in none of them has a layer of its own.
     :raises UsageError: an annotation of ours among them. :raises Unsupported: the manifest would pass 4 MiB.
     """
-    taken = [key for key in annotations or {} if key.startswith(media.PREFIX)]
-    if taken:
-        raise UsageError(f"the annotation {taken[0]} is reserved")
     index = index_bytes(snapshot, packed)
     layers = [_titled(_INDEX_TYPE, Digest.of(index), len(index), INDEX_PATH)]
     if len(index) < INLINE_LIMIT:
         layers = [Descriptor.of(_INDEX_TYPE, index, layers[0].annotations, inline=True)]
-    layers += [
-        _pack_layer(number, pack) for number, pack in enumerate(sorted(packed, key=lambda pack: pack.digest.hex))
-    ]
+    layers += [_pack_layer(number, pack) for number, pack in enumerate(ordered(packed))]
     within = {path for pack in packed for path, _ in pack.members}
     layers += [
         _titled(media.layer_type(entry.role), entry.digest, entry.size, path)
@@ -108,28 +107,47 @@ def build(snapshot: Snapshot, annotations: Mapping[str, str] | None = None, pack
     manifest = Manifest(
         Descriptor.of(media.MODEL_CONFIG, config),
         tuple(layers),
-        {
-            **(annotations or {}),
-            media.VERSION: FORMAT_VERSION,
-            media.STORAGE: "plain",
-            media.INDEX: str(Digest.of(index)),
-            media.CONTENT: str(snapshot.content),
-        },
+        annotated(annotations, "plain", Digest.of(index), snapshot),
         media.MODEL_ARTIFACT,
     )
-    # Kept: it is asked for again and again, and ten thousand layers take a while to write.
+    return Artifact(settled(manifest), config, index, snapshot)
+
+
+def annotated(annotations: Mapping[str, str] | None, storage: str, index: Digest, snapshot: Snapshot) -> dict[str, str]:
+    """The annotations of a manifest, the user's own among them.
+
+    :raises UsageError: one of the user's is ours.
+    """
+    taken = [key for key in annotations or {} if key.startswith(media.PREFIX)]
+    if taken:
+        raise UsageError(f"the annotation {taken[0]} is reserved")
+    ours = {
+        media.VERSION: FORMAT_VERSION,
+        media.STORAGE: storage,
+        media.INDEX: str(index),
+        media.CONTENT: str(snapshot.content),
+    }
+    return {**(annotations or {}), **ours}
+
+
+def ordered(packed: Iterable[Pack]) -> list[Pack]:
+    """Packs in the order of their layers, which their titles count."""
+    return sorted(packed, key=lambda pack: pack.digest.hex)
+
+
+def settled(manifest: Manifest) -> Manifest:
+    """`manifest` with its bytes, which are asked for again and again: ten thousand layers take a while to write.
+
+    :raises Unsupported: no registry takes so many.
+    """
     manifest = replace(manifest, received=manifest.to_bytes())
-    _check_size(manifest)
-    return Artifact(manifest, config, index, snapshot)
-
-
-def _check_size(manifest: Manifest) -> None:
     size = len(manifest.to_bytes())
     if size > media.MAX_MANIFEST:
         raise Unsupported(
             f"{len(manifest.layers)} layers make a manifest of {size} bytes; registries take {media.MAX_MANIFEST}",
             hint="pack the small files (--pack auto), or split the bundle",
         )
+    return manifest
 
 
 def _titled(media_type: str, digest: Digest, size: int, path: str) -> Descriptor:
@@ -143,10 +161,15 @@ def _pack_layer(number: int, pack: Pack) -> Descriptor:
     return Descriptor(media.layer_type("doc"), pack.digest, pack.size, annotations)
 
 
-def index_bytes(snapshot: Snapshot, packed: Sequence[Pack] = ()) -> bytes:
-    """The canonical index of `snapshot`: every file a whole blob, or at an offset in a pack's tar."""
+def index_bytes(snapshot: Snapshot, packed: Sequence[Pack] = (), path_of: Callable[[str], str] = str) -> bytes:
+    """The canonical index of `snapshot`: every file a whole blob, or at an offset in a pack's tar.
+
+    :param path_of: the path in the tree of a member of a pack.
+    """
     inside = {
-        path: (str(pack.digest), offset) for pack in packed for path, offset in packs.offsets(pack.members).items()
+        path_of(path): (str(pack.digest), offset)
+        for pack in packed
+        for path, offset in packs.offsets(pack.members).items()
     }
     files = ((path, entry) for path, entry in snapshot.items() if entry.kind == "file")
     blobs = sorted({inside[path][0] if path in inside else str(entry.digest) for path, entry in files})
@@ -154,6 +177,29 @@ def index_bytes(snapshot: Snapshot, packed: Sequence[Pack] = ()) -> bytes:
     places = {path: [numbers[digest], offset] for path, (digest, offset) in inside.items()}
     rows = [_row(path, entry, places.get(path), numbers) for path, entry in snapshot.items()]
     return canonical.dumps({"schemaVersion": int(FORMAT_VERSION), "blobs": blobs, "files": rows})
+
+
+def packed_index(index: bytes) -> tuple[bytes, Digest]:
+    """An index as a pack that holds nothing else, as images have it, and the digest of that pack's tar."""
+    members = ((INDEX_PATH, Entry("file", Digest.of(index), len(index))),)
+    tar = [index if isinstance(piece, str) else piece for piece in packs.pieces(members)]
+    return b"".join(packs.framed(tar, packs.tar_size(members))), Digest.of(b"".join(tar))
+
+
+def _unpacked_index(data: bytes) -> bytes:
+    """The index in the pack that `packed_index` made."""
+    start = sum(len(packs.header(path, entry)) for path, entry in _BEFORE_INDEX)
+    head = b"".join(packs.unframed([data[packs.position(start - 512) :]], start - 512, start))
+    said = head[124:135]
+    # Whatever the size turns out to be: only the layer that we would make of it counts.
+    size = int(said, 8) if said and not said.strip(b"01234567") else 0
+    index = b"".join(packs.unframed([data[packs.position(start) :]], start, start + size))
+    if packed_index(index)[0] != data:
+        raise Corrupt("the layer of the bundle index is not as bundles have it")
+    return index
+
+
+_BEFORE_INDEX = ((".bundle", Entry.directory()), (INDEX_PATH, Entry("file", Digest.of(b""), 0)))
 
 
 def _row(path: str, entry: Entry, at: list[int] | None, numbers: Mapping[str, int]) -> dict[str, Any]:
@@ -179,10 +225,14 @@ def read(manifest: Manifest, fetch: Callable[[Descriptor], bytes]) -> Contents:
     :raises Corrupt: index and manifest disagree. :raises UnsafePath: a path that must not be created.
     :raises Unsupported: an artifact of a kind we cannot read, naming what it is.
     """
-    if is_ours(manifest):
-        contents = _read_ours(manifest, fetch)
-    else:
-        contents = _read_titled(manifest)
+    return checked(_read_ours(manifest, fetch) if is_ours(manifest) else _read_foreign(manifest))
+
+
+def checked(contents: Contents) -> Contents:
+    """`contents`, when they may be created on anybody's disk.
+
+    :raises UnsafePath: they may not.
+    """
     paths.validate_tree(contents.snapshot)
     if found := paths.links_problem(contents.snapshot.links()):
         path, reason = found
@@ -192,7 +242,9 @@ def read(manifest: Manifest, fetch: Callable[[Descriptor], bytes]) -> Contents:
 
 def is_ours(manifest: Manifest) -> bool:
     """Whether this tool made it: by config media type and our version, since some tools drop `artifactType`."""
-    return manifest.config.media_type == media.MODEL_CONFIG and media.VERSION in manifest.annotations
+    config, storage = manifest.config.media_type, manifest.annotations.get(media.STORAGE)
+    is_kind = config == media.MODEL_CONFIG or (config == media.IMAGE_CONFIG and storage == "image")
+    return is_kind and media.VERSION in manifest.annotations
 
 
 def index_descriptor(manifest: Manifest) -> Descriptor:
@@ -218,6 +270,8 @@ def _read_ours(manifest: Manifest, fetch: Callable[[Descriptor], bytes]) -> Cont
     data = descriptor.data
     if data is None or Digest.of(data) != descriptor.digest:
         data = fetch(descriptor)
+    if manifest.annotations.get(media.STORAGE) == "image":
+        data = _unpacked_index(data)
     value = canonical.loads(data, "the bundle index", limit=MAX_INDEX)
     layers = {layer.digest: layer for layer in manifest.layers}
     blobs = [_blob(text, layers) for text in _list(value, "blobs")]
@@ -228,7 +282,7 @@ def _read_ours(manifest: Manifest, fetch: Callable[[Descriptor], bytes]) -> Cont
         entries.append((path, entry))
         if place is not None:
             places[path] = place
-    snapshot = _distinct(entries)
+    snapshot = distinct(entries)
     said = manifest.annotations.get(media.CONTENT)
     if said != str(snapshot.content):
         raise Corrupt("the bundle index does not list the content that the manifest names")
@@ -241,7 +295,7 @@ def snapshot_of(index: bytes) -> Snapshot:
     :raises Corrupt: it cannot be read. :raises UnsafePath: a path that must not be created.
     """
     value = canonical.loads(index, "the bundle index", limit=MAX_INDEX)
-    snapshot = _distinct(_entry(row) for row in _list(value, "files"))
+    snapshot = distinct(_entry(row) for row in _list(value, "files"))
     paths.validate_tree(snapshot)
     return snapshot
 
@@ -299,7 +353,8 @@ def _place(path: str, at: object, entry: Entry, blobs: Sequence[Descriptor]) -> 
     return Place(blob)
 
 
-def _distinct(entries: Iterable[tuple[str, Entry]]) -> Snapshot:
+def distinct(entries: Iterable[tuple[str, Entry]]) -> Snapshot:
+    """A snapshot of `entries`. :raises UnsafePath: a path is among them twice."""
     listed = list(entries)
     snapshot = Snapshot(listed)
     if len(snapshot) != len(listed):
@@ -307,29 +362,17 @@ def _distinct(entries: Iterable[tuple[str, Entry]]) -> Snapshot:
     return snapshot
 
 
-def _read_titled(manifest: Manifest) -> Contents:
-    """Artifacts of other tools: one raw layer per file, named by its title or ModelPack path."""
-    entries: list[tuple[str, Entry]] = []
-    places: dict[str, Place] = {}
-    # oras writes a titled config into the tree as well.
-    for layer in (*manifest.layers, manifest.config):
-        path = layer.annotations.get(media.TITLE) or layer.annotations.get(media.FILEPATH)
-        if path is None:
-            continue
-        path = path.removeprefix("./")
-        if layer.annotations.get(media.UNPACK) == "true" or ".v1.tar" in layer.media_type.removeprefix(media.OCI_LAYER):
-            raise Unsupported(
-                f"{paths.display(path)} is an archive that has to be unpacked; this version reads raw layers only",
-                media_type=layer.media_type[:200],
-            )
-        role = media.role_of_layer(layer.media_type) or role_of(path)
-        entries.append((path, Entry("file", layer.digest, layer.size, False, role)))
-        places[path] = Place(layer)
-    if not entries:
-        kind = manifest.artifact_type or manifest.config.media_type
-        raise Unsupported(
-            f"this is no bundle and no artifact with named files (type {kind[:100]!r})",
-            hint="bundles, ORAS artifacts and ModelPack artifacts with raw layers can be read",
-            media_type=kind[:200],
-        )
-    return Contents(_distinct(entries), places, None)
+def _read_foreign(manifest: Manifest) -> Contents:
+    """Artifacts of other tools that have one layer for each file, and say in the manifest which."""
+    found = foreign.pieces(manifest)
+    unread = next((piece.layer for piece in found if piece.archive), None)
+    if unread is not None:
+        raise Unsupported("what is in its archives was not read yet", media_type=unread.media_type[:200])
+    places = {piece.path: Place(piece.layer) for piece in found}
+    return Contents(distinct((piece.path, entry_of(piece)) for piece in found), places, None)
+
+
+def entry_of(piece: foreign.Piece) -> Entry:
+    """The file that a layer of another tool is."""
+    role = piece.role or role_of(piece.path)
+    return Entry("file", piece.layer.digest, piece.layer.size, piece.executable, role)

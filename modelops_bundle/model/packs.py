@@ -54,11 +54,15 @@ _LARGEST_OCTAL = 8**11 - 1
 
 @dataclass(frozen=True, slots=True)
 class Pack:
-    """A pack's members, and the digest and size in bytes of the blob that holds them."""
+    """A pack's members, and the digest and size in bytes of the blob that holds them.
+
+    :param tar: the digest of what the gzip holds, where somebody asked for it.
+    """
 
     members: tuple[Member, ...]
     digest: Digest
     size: int
+    tar: Digest | None = None
 
 
 def listing(members: Sequence[Member]) -> Digest:
@@ -82,6 +86,27 @@ def cut(snapshot: Mapping[str, Entry], mode: str, layers: int | None = None) -> 
     rest = [(path, entry) for path, entry in chosen if entry.kind != "link"]
     packs = _cut(rest, _target(sum(_room(entry) for _, entry in rest)))
     links = {path: entry for path, entry in chosen if entry.kind == "link"}
+    if links:
+        packs.append(tuple((path, links[path]) for path in _users_first(links)))
+    return tuple(packs)
+
+
+def cut_all(members: Sequence[Member], alone: int, most: int) -> tuple[tuple[Member, ...], ...]:
+    """The members of each pack when everything is packed: large files by themselves, links in a last one.
+
+    :param alone: the size in bytes from which a file has a pack of its own, while there are not too many of them.
+    :param most: the most packs.
+    """
+    links = {path: entry for path, entry in members if entry.kind == "link"}
+    rest = [member for member in members if member[1].kind != "link"]
+    target = _SMALLEST_PACK
+    while True:
+        packs: list[tuple[Member, ...]] = [(member,) for member in rest if member[1].size >= max(alone, target)]
+        others = [member for member in rest if member[1].size < max(alone, target)]
+        packs += _cut(others, max(target, _target(sum(_room(entry) for _, entry in others))))
+        if len(packs) + bool(links) <= most:
+            break
+        target *= 2
     if links:
         packs.append(tuple((path, links[path]) for path in _users_first(links)))
     return tuple(packs)

@@ -24,16 +24,18 @@ def clone(session: Session, text: str, directory: str | None = None) -> tuple[Pa
     """
     source = _source(session, text)
     outside = Session(None, session.run, session.options, cwd=session.cwd, around=session.around)
+    root = Path(os.path.normpath(session.cwd / (directory or _directory_name(source))))
+    outside.keep_in = root
     found = remote_state.look_up(outside, source)
     if found is None:
         raise NotFound(f"{source} does not exist", hint="bundle tags lists what there is", reference=str(source))
     policy.require(outside, source, found.digest, DEFAULT_REMOTE)
-    root = Path(os.path.normpath(session.cwd / (directory or _directory_name(source))))
     inside = _prepare(session, root, source)
     # Again where a killed clone goes on: it may have come before this.
     remotes.remember(inside.project, DEFAULT_REMOTE, session.options)
     inside.parsed.update(outside.parsed)
     inside.trusted.update(outside.trusted)
+    inside.spooled.update(outside.spooled)
     inside.read[found.digest] = inside.fresh[remote_state.key(source)] = found.sighting
     plan = pull.make_plan(inside, str(source))
     return root, pull.apply_pull(inside, plan)

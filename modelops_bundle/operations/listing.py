@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelops_bundle.errors import BundleError, NotFound, Unsupported
-from modelops_bundle.model import artifact, media
-from modelops_bundle.model.artifact import Place
+from modelops_bundle.model import artifact, foreign, image_index, media
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.manifest import Manifest
 from modelops_bundle.model.paths import display
-from modelops_bundle.model.ports import Chunks, Lister, Store
+from modelops_bundle.model.ports import Chunks, Lister
 from modelops_bundle.model.reference import Reference, is_service_tag
 from modelops_bundle.model.snapshot import Snapshot
 from modelops_bundle.operations import remote_state
@@ -110,12 +109,21 @@ def _describe(name: str, what: Descriptor) -> Tag:
 def _files(manifest: Manifest, layers: Sequence[Descriptor]) -> int | None:
     """How many files there are, as far as the manifest itself tells it: packs hold many, and large indexes are apart."""
     if not any(layer.annotations.get(media.FILEPATH, "").startswith(artifact.PACKS_PATH) for layer in layers):
-        return len(layers)
+        return _named(manifest) if not artifact.is_ours(manifest) else len(layers)
     try:
         snapshot = artifact.read(manifest, _not_fetched).snapshot
     except BundleError:
         return None
     return sum(1 for entry in snapshot.values() if entry.kind == "file")
+
+
+def _named(manifest: Manifest) -> int | None:
+    """How many files an artifact of another tool names; None where only its archives or its config tell."""
+    try:
+        found = () if foreign.needs_config(manifest) else foreign.pieces(manifest)
+    except BundleError:
+        return None
+    return len(found) if found and not any(piece.archive for piece in found) else None
 
 
 def _not_fetched(what: Descriptor) -> bytes:
@@ -165,9 +173,10 @@ def inspect(session: Session, text: str | None) -> Inspection:
     annotations: dict[str, str] = {}
     kind, contents, why = found.media_type, None, None
     try:
-        manifest = Manifest.from_bytes(found.data, found.media_type)
-        annotations = dict(manifest.annotations)
-        kind = _kind(manifest)
+        if not image_index.is_one(found.data, found.media_type):
+            manifest = Manifest.from_bytes(found.data, found.media_type)
+            annotations = dict(manifest.annotations)
+            kind = _kind(manifest)
         contents = remote_state.read(session, reference, found, store).contents.snapshot
     except Unsupported as error:
         why = error.message
@@ -192,23 +201,11 @@ def cat(session: Session, text: str, path: str, part: tuple[int, int | None] | N
         return
     place = remote.contents.places[path]
     if part is not None:
-        with _part(session.store(reference), place, entry.size, *part) as chunks:
+        with reading(session.store(reference), place, entry.size, *part) as chunks:
             yield chunks
         return
     with reading(session.store(reference), place, entry.size) as chunks:
         yield verified(Descriptor(place.blob.media_type, entry.digest, entry.size), chunks)
-
-
-@contextmanager
-def _part(store: Store, place: Place, size: int, start: int, stop: int | None) -> Iterator[Chunks]:
-    start, stop = min(start, size), size if stop is None else min(stop, size)
-    if place.offset is None:
-        with store.open(place.blob, start, stop) as chunks:
-            yield chunks
-        return
-    # Members of packs are small, or read from their beginning in any case.
-    with reading(store, place, size) as chunks:
-        yield iter([b"".join(chunks)[start:stop]])
 
 
 def split_path(text: str) -> tuple[str, str]:

@@ -29,6 +29,8 @@ class Options:
     offline: bool = False
     cache: Path | None = None
     """The folder of blobs that working trees share."""
+    platform: str | None = None
+    """`OS/ARCHITECTURE[/VARIANT]`: what is read of image indexes, and what images are said to be for."""
     timeout: float = 30.0
     """Seconds without a byte after which a transfer counts as stalled; there is no limit for the whole."""
     docker_config: Path | None = None

@@ -9,6 +9,8 @@ from modelops_bundle.disk.spool import Spool
 from modelops_bundle.errors import DiskError
 from modelops_bundle.events import Advanced, Finished, ItemStarted, Started
 from modelops_bundle.model import packs
+from modelops_bundle.model.image import Image
+from modelops_bundle.model.image import cut as layers_of
 from modelops_bundle.model.packs import Member, Pack
 from modelops_bundle.model.snapshot import Snapshot
 from modelops_bundle.operations.session import Session
@@ -29,35 +31,44 @@ def seal(
     layers: int | None = None,
     *,
     keep: bool = False,
+    image: Image | None = None,
 ) -> tuple[Pack, ...]:
     """The packs of the working tree, those that were made before without reading a file.
 
     :param layers: the most layers that the registry takes.
     :param keep: keep what is made for the push that follows, where there is room.
+    :param image: everything is packed, as layers of that.
     :raises WorkspaceChanged: a file changed since it was hashed.
     """
-    cut = packs.cut(snapshot, how, layers)
+    cut = layers_of(snapshot, image) if image else packs.cut(snapshot, how, layers)
     if not cut:
         return ()
     cache = PackCache(session.project.folder / layout.PACKS)
-    made = [cache.get(members) for members in cut]
+    made = [cache.get(members, inner=image is not None) for members in cut]
     todo = [number for number, known in enumerate(made) if known is None]
     if todo:
         keep = keep and _has_room(session, [cut[number] for number in todo])
-        _make(session, WorkTree(session.tree, snapshot, keys), cut, todo, made, keep=keep)
+        contents = contents_of(WorkTree(session.tree, snapshot, keys), image)
+        _make(session, contents, cut, todo, made, keep=keep, inner=image is not None)
     found = tuple(known for known in made if known is not None)
     cache.save(found)
     return found
 
 
+def contents_of(tree: WorkTree, image: Image | None) -> pack.Contents:
+    """The bytes of the members of packs, by the names they have there."""
+    return tree.content if image is None else lambda path: tree.content(image.outside(path))
+
+
 def _make(
     session: Session,
-    tree: WorkTree,
+    contents: pack.Contents,
     cut: Sequence[tuple[Member, ...]],
     todo: Sequence[int],
     made: list[Pack | None],
     *,
     keep: bool,
+    inner: bool,
 ) -> None:
     run = session.run
     run.emit(Started("pack", len(todo), sum(_size(cut[number]) for number in todo)))
@@ -67,7 +78,7 @@ def _make(
         size, key = _size(members), f"pack {number}"
         run.emit(ItemStarted(key, label(members), size))
         with session.tree.keeping():
-            made[number] = sealed = pack.seal(members, tree.content, run, spool)
+            made[number] = sealed = pack.seal(members, contents, run, spool, inner=inner)
         if spool is not None and spool.is_whole:
             session.spooled[sealed.digest] = spool
         run.emit(Advanced(key, size))

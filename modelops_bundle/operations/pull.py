@@ -87,6 +87,7 @@ class Look:
         reference = session.current(text)
         # Before the network: it may go on in a process of its own, which only one without threads can start.
         self._scan = Scan(session, strict=True)
+        session.keep_in = session.project.parts
         self._remote = remote_state.require(session, reference)
         policy.require(session, reference, self._remote.digest)
         self._reference = remote_state.key(reference)
@@ -101,6 +102,9 @@ class Look:
         at, sighting = session.project.at(), session.seen.get(self._reference)
         known = (at.digest, at.reference, sighting.digest if sighting else None)
         if known != (digest, self._reference, digest) or not self._here.is_at(at) or self._here.gone:
+            return None
+        if session.options.platform is not None and self._remote.contents.snapshot != at.snapshot:
+            # The same index, and another manifest of it.
             return None
         session.project.sweep()
         return Result(self._reference, digest, changed=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -24,11 +25,11 @@ from modelops_bundle.events import Run, checkpoint
 from modelops_bundle.model import canonical, media, paths
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
-from modelops_bundle.model.manifest import Manifest
 from modelops_bundle.model.ports import Lister, Store
 from modelops_bundle.model.reference import Reference, check_tag, is_service_tag, parse
 from modelops_bundle.model.snapshot import Snapshot
 from modelops_bundle.operations import losses, remote_state
+from modelops_bundle.operations.layouts import image_of
 from modelops_bundle.operations.local_state import Local, Scan, keys_at
 from modelops_bundle.operations.session import Session
 from modelops_bundle.workspace import layout
@@ -59,6 +60,9 @@ class PushRequest:
     force: bool = False
     annotations: Mapping[str, str] | None = None
     pack: str | None = None
+    layout: str | None = None
+    prefix: str | None = None
+    """The directory of an image that the tree is below."""
     direct: bool = False
     """The plan is carried out at once, not shown or saved: packs that are made for it are kept until they are sent."""
 
@@ -120,8 +124,11 @@ class Look:
             raise UsageError("push to a tag, not to a digest", hint="the digest is the result of a push")
         self._annotations = {**session.project.config.annotations(), **(request.annotations or {})}
         self._pack = request.pack or session.project.config.pack
+        self._image = image_of(session, self._reference, request.layout, request.prefix, request.pack)
+        # Every file of an image is in a pack, and the index needs its digest.
+        leave_open = leave_open and request.direct and self._image is None
         # Before the network: it may go on in a process of its own, which only one without threads can start.
-        self._scan = Scan(session, strict=True, leave=self._may_leave_open if request.direct and leave_open else None)
+        self._scan = Scan(session, strict=True, leave=self._may_leave_open if leave_open else None)
         self._tags = _tags(session, self._reference, request)
         self._standing = {tag: _resolve(session, self._reference.at(tag)) for tag in self._tags}
 
@@ -148,7 +155,7 @@ class Look:
         config = self._session.project.config
         # The host, because what it takes decides what is packed.
         parts = [self._annotations, config.roles(), self._pack, self._host, __version__]
-        return Digest.of(canonical.dumps(parts)).hex
+        return Digest.of(canonical.dumps([*parts, self._image.to_json()] if self._image else parts)).hex
 
     def unchanged(self) -> Result | None:
         """The result of the push when every tag stands for exactly this already; None when a plan is needed.
@@ -175,13 +182,15 @@ class Look:
         if at.recipe is not None:
             return at.recipe == self._recipe
         config, request = self._session.project.config, self._request
-        if config.roles() or config.get("pack") or request.pack or request.annotations:
+        if config.roles() or config.get("pack") or request.pack or request.annotations or self._image:
             return False
         sighting = self._session.seen.get(at.reference or "")
         if sighting is None or sighting.digest != at.digest:
             return False
-        manifest = Manifest.from_bytes(sighting.manifest)
-        return media.VERSION in manifest.annotations and self._annotations.items() <= manifest.annotations.items()
+        with suppress(Unsupported):
+            annotations = remote_state.manifest_of(sighting).annotations
+            return media.VERSION in annotations and self._annotations.items() <= annotations.items()
+        return False
 
     def plan(self) -> PushPlan:
         """Decide the push.
@@ -204,8 +213,9 @@ class Look:
         if opened and any(path in opened for cut in packs.cut(here, self._pack, layers) for path, _ in cut):
             # Only where so many layers would not fit: the index of a pack needs every digest.
             return Look(session, self._request, leave_open=False).plan()
-        packed = packing.seal(session, here, keys, self._pack, layers, keep=self._request.direct)
-        draft = PushPlan(str(reference.at()), (), here, self._annotations, keys, Snapshot(), packed=packed, open=opened)
+        packed = packing.seal(session, here, keys, self._pack, layers, keep=self._request.direct, image=self._image)
+        place, none = str(reference.at()), Snapshot()
+        draft = PushPlan(place, (), here, self._annotations, keys, none, packed=packed, open=opened, image=self._image)
         moves = self._moves(None if opened else draft.artifact.digest)
         remote_there, found = session.remote_of(reference), self._found
         plan = replace(
@@ -238,7 +248,7 @@ class Look:
 
     def _refuse_limits(self, plan: PushPlan) -> None:
         """:raises Unsupported: the registry is known to refuse a blob of this push; nothing was sent."""
-        inside = {path for pack in plan.packed for path, _ in pack.members}
+        inside = plan.inside
         raw = [(path, e.size) for path, e in plan.snapshot.items() if e.kind == "file" and path not in inside]
         from modelops_bundle.stores.registries import check_limits
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from modelops_bundle.errors import Corrupt, NotFound
+from modelops_bundle.errors import Corrupt, NotFound, Unsupported
+from modelops_bundle.model import media
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.manifest import Manifest
@@ -30,6 +31,8 @@ class Remote:
     sighting: Sighting
     shared: dict[Digest, Contents]
     parsed: Manifest | None = None
+    expand: Callable[[], bytes | None] = lambda: None
+    """Makes the inventory of a version of another tool that was seen, and never looked into."""
 
     @cached_property
     def digest(self) -> Digest:
@@ -38,8 +41,13 @@ class Remote:
 
     @cached_property
     def manifest(self) -> Manifest:
-        """The manifest."""
-        return self.parsed or Manifest.from_bytes(self.sighting.manifest)
+        """The manifest; that of an index has the blobs of all its manifests that count here."""
+        return self.parsed or manifest_of(Sighting(self.sighting.reference, self.sighting.manifest, self._kept))
+
+    @cached_property
+    def _kept(self) -> bytes | None:
+        """The index, or the inventory, that is kept with the manifest."""
+        return self.sighting.index or self.expand()
 
     @cached_property
     def contents(self) -> Contents:
@@ -48,16 +56,34 @@ class Remote:
         :raises Corrupt: the kept copy is damaged. :raises UnsafePath: a path that must not be created.
         """
         if self.digest not in self.shared:
-            from modelops_bundle.model import artifact  # what was seen before is not read again
+            # What was seen before is not read again.
+            from modelops_bundle.model import artifact, inventory
 
-            self.shared[self.digest] = artifact.read(self.manifest, self._kept_index)
+            kept = self._kept
+            if inventory.is_one(kept) and kept is not None:
+                self.shared[self.digest] = inventory.read(kept, self.digest).contents()
+            else:
+                self.shared[self.digest] = artifact.read(self.manifest, self._kept_index)
         return self.shared[self.digest]
 
     def _kept_index(self, what: Descriptor) -> bytes:
-        index = self.sighting.index
+        index = self._kept
         if index is None or Digest.of(index) != what.digest:
             raise Corrupt("the kept index does not match its manifest", hint="bundle remote seen reads it again")
         return index
+
+
+def manifest_of(sighting: Sighting) -> Manifest:
+    """What was seen, as one manifest."""
+    kept = sighting.index
+    if kept is not None and kept.startswith(_FOREIGN):
+        from modelops_bundle.model import inventory  # only versions of other tools have one
+
+        return inventory.read(kept, sighting.digest).manifest(sighting.manifest)
+    return Manifest.from_bytes(sighting.manifest)
+
+
+_FOREIGN = b"inventory "
 
 
 def key(reference: Reference) -> str:
@@ -93,7 +119,7 @@ def look_up(session: Session, reference: Reference) -> Remote | None:
         current = store.resolve(_name(reference))
         if current is None:
             return None
-        if current.digest == sighting.digest:
+        if current.digest == sighting.digest and _is_meant(session, sighting):
             return from_sighting(session, reference, sighting)
         found = store.resolve(str(current.digest), data=True)
     else:
@@ -130,23 +156,68 @@ def read(session: Session, reference: Reference, found: Descriptor, store: Store
         raise Corrupt(f"the manifest of {reference} does not match its digest")
     if reference.digest is not None and reference.digest != found.digest:
         raise Corrupt(f"asked for {reference.digest}, was given {found.digest}")
-    from modelops_bundle.model import artifact
-
-    manifest = Manifest.from_bytes(data, found.media_type)
-    index = None
-    if artifact.is_ours(manifest):
-        what = artifact.index_descriptor(manifest)
-        if what.data is None or Digest.of(what.data) != what.digest:
-            index = read_small(store, what, artifact.MAX_INDEX)
+    manifest, index = _parse(session, store, found.media_type, data)
     remote = Remote(reference, Sighting(key(reference), data, index), session.parsed, manifest)
     # Here and now: whatever is wrong with it is found before anything is done.
     _ = remote.contents
     return remote
 
 
+def _parse(session: Session, store: Store, media_type: str, data: bytes) -> tuple[Manifest | None, bytes | None]:
+    """The manifest in `data` where there is one, and what must be kept with it: its index, or an inventory."""
+    from modelops_bundle.model import artifact, image_index
+
+    if image_index.is_one(data, media_type):
+        from modelops_bundle.operations import foreign
+
+        return None, foreign.of_index(session, store, data).to_bytes()
+    manifest = Manifest.from_bytes(data, media_type)
+    if artifact.is_ours(manifest):
+        what = artifact.index_descriptor(manifest)
+        inline = what.data is not None and Digest.of(what.data) == what.digest
+        return manifest, None if inline else read_small(store, what, artifact.MAX_INDEX)
+    from modelops_bundle.operations import foreign
+
+    found = foreign.of_manifest(session, store, manifest)
+    return manifest, None if found is None else found.to_bytes()
+
+
+def _is_meant(session: Session, sighting: Sighting) -> bool:
+    """Whether what was kept of an image index is for the platform that is asked for, where one is."""
+    wanted = session.options.platform
+    if wanted is None or sighting.index is None or not sighting.index.startswith(_FOREIGN):
+        return True
+    from modelops_bundle.model import inventory
+
+    return inventory.read(sighting.index, sighting.digest).platform in (None, wanted)
+
+
 def from_sighting(session: Session, reference: Reference, sighting: Sighting) -> Remote:
-    """What was last seen, without asking anybody."""
-    return Remote(reference, sighting, session.parsed)
+    """What was last seen, without asking anybody; its archives are read when it was seen and never looked into."""
+    return Remote(reference, sighting, session.parsed, expand=lambda: _look_into(session, reference, sighting))
+
+
+def _look_into(session: Session, reference: Reference, sighting: Sighting) -> bytes | None:
+    data = sighting.manifest
+    if media.VERSION.encode() in data:
+        # Ours, as far as that goes: then its index is in it.
+        return None
+    from modelops_bundle.model import image_index
+    from modelops_bundle.operations import foreign
+
+    if image_index.is_one(data, None):
+        made = foreign.of_index(session, session.store(reference), data)
+    else:
+        manifest = Manifest.from_bytes(data)
+        found = (
+            foreign.of_manifest(session, session.store(reference), manifest) if foreign.is_hidden(manifest) else None
+        )
+        if found is None:
+            return None
+        made = found
+    whole = Sighting(sighting.reference, data, made.to_bytes())
+    session.read[whole.digest] = whole
+    return whole.index
 
 
 def kept(session: Session, wanted: Callable[[Reference], bool]) -> Iterator[tuple[Reference, Manifest]]:
@@ -157,8 +228,9 @@ def kept(session: Session, wanted: Callable[[Reference], bool]) -> Iterator[tupl
     for sighting in session.seen.all():
         reference = parse(sighting.reference)
         if wanted(reference):
-            with suppress(Corrupt):
-                yield reference, Manifest.from_bytes(sighting.manifest)
+            # An index that was never looked into names no blobs.
+            with suppress(Corrupt, Unsupported):
+                yield reference, manifest_of(sighting)
 
 
 def blob_digests(manifest: Manifest) -> frozenset[str]:

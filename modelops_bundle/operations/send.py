@@ -14,10 +14,12 @@ from modelops_bundle.model import media
 from modelops_bundle.model.artifact import Artifact
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
+from modelops_bundle.model.image import Image
 from modelops_bundle.model.packs import Pack
 from modelops_bundle.model.ports import Atomic, Chunks, Mounter, Store
 from modelops_bundle.model.reference import Reference, parse
 from modelops_bundle.operations import remote_state
+from modelops_bundle.operations.packing import contents_of
 from modelops_bundle.operations.session import Session
 from modelops_bundle.plan.push import PushPlan
 from modelops_bundle.transfer import copy, engine
@@ -58,7 +60,7 @@ def send(
 
     :raises WorkspaceChanged: a file changed since the plan was made.
     """
-    source = Source(WorkTree(session.tree, plan.snapshot, plan.keys), plan.packed, made, session.spooled)
+    source = Source(WorkTree(session.tree, plan.snapshot, plan.keys), plan.packed, made, session.spooled, plan.image)
     # A registry refuses a manifest whose blobs it lacks; a directory takes it, so there each blob is looked for.
     known = frozenset[str]() if isinstance(store, Atomic) else plan.known
     wanted = [
@@ -107,9 +109,11 @@ def _elsewhere(session: Session, place: str) -> dict[str, list[str]]:
 class Source:
     """The working tree, its packs and the blobs made for this push, as one reader."""
 
-    def __init__(self, tree: WorkTree, packed: Sequence[Pack], made: Artifact, spooled: Spooled) -> None:
+    def __init__(
+        self, tree: WorkTree, packed: Sequence[Pack], made: Artifact, spooled: Spooled, image: Image | None = None
+    ) -> None:
         self._tree = tree
-        self._packs = Packs(packed, tree.content, spooled)
+        self._packs = Packs(packed, contents_of(tree, image), spooled)
         self._made = {what.digest: content for what, content in made.generated()}
 
     def has(self, what: Descriptor) -> bool:

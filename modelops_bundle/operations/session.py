@@ -90,7 +90,9 @@ class Session:
         self.parsed: dict[Digest, Contents] = {}
         """What the manifests read or looked into during this session hold: parsing ten thousand rows takes a while."""
         self.spooled: dict[Digest, Spool] = {}
-        """Packs made for a push that follows, in files without a name."""
+        """Blobs that what follows needs, in files without a name: packs made for a push, archives read before a pull."""
+        self.keep_in: Path | None = None
+        """A folder, there or to be made, on whose file system archives that are read are kept for a pull that follows."""
         self.trusted: set[tuple[Digest, object]] = set()
         """Versions with what was asked of them, whose signatures were verified during this session."""
         self.fresh: dict[str, Sighting] = {}

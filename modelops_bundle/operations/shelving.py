@@ -16,7 +16,7 @@ from modelops_bundle.disk.locks import exclusive
 from modelops_bundle.disk.tree import StatKey, Tree
 from modelops_bundle.errors import Corrupt, DiskError, DiskFull, NotFound, WorkspaceChanged
 from modelops_bundle.events import Advanced, Finished, ItemStarted, Started, checkpoint
-from modelops_bundle.model import artifact
+from modelops_bundle.model import artifact, foreign
 from modelops_bundle.model.artifact import Contents
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
@@ -218,14 +218,21 @@ class _Shelf:
         session.run.emit(Started("download", len(missing), sum(what.size for what in missing)))
         engine.each(sorted(missing, key=lambda what: -what.size), lambda what: self._one(what, staging), session.run)
         self._settle(missing)
+        if self._contents is None:
+            self._contents = self._parse(found)
         # What is removed meanwhile is missed at the next look, and fetched again.
         with suppress(NotFound):
             cache.complete(found, found.data)
         checkpoint("version complete")
         self._save()
 
-    def _read_contents(self, manifest: Descriptor, staging: Staging) -> Contents:
-        """What the version holds; a separate index is the first blob that is brought."""
+    def _read_contents(self, manifest: Descriptor, staging: Staging) -> Contents | None:
+        """What the version holds; a separate index is the first blob that is brought.
+
+        None where only the archives of another tool tell.
+        """
+        if has_archives(manifest):
+            return None
         index = index_of(manifest)
         if index is not None and self._cache.has(index):
             try:
@@ -321,6 +328,14 @@ def index_of(manifest: Descriptor) -> Descriptor | None:
     if what.size > artifact.MAX_INDEX:
         raise Corrupt(f"the index of {manifest.digest} has {what.size} bytes", digest=str(what.digest))
     return None if what.data is not None and Digest.of(what.data) == what.digest else what
+
+
+def has_archives(manifest: Descriptor) -> bool:
+    """Whether what a version holds is known only when its blobs were read."""
+    parsed = Manifest.from_bytes(manifest.data or b"", manifest.media_type)
+    if artifact.is_ours(parsed):
+        return False
+    return foreign.needs_config(parsed) or any(piece.archive for piece in foreign.pieces(parsed))
 
 
 def check_room(cache: Cache, missing: list[Descriptor], staging: Staging) -> None:

@@ -22,7 +22,7 @@ from modelops_bundle.stores.cache import Cache
 from modelops_bundle.transfer import engine
 from modelops_bundle.transfer.intent import Packed
 from modelops_bundle.transfer.staging import Staging
-from modelops_bundle.transfer.unpack import Member, fetch_members, take_out, wants_whole
+from modelops_bundle.transfer.unpack import Member, fetch_members, take_out, take_out_of_archive, wants_whole
 from modelops_bundle.workspace.index import tick
 
 
@@ -42,12 +42,14 @@ class _Blob:
     what: Descriptor
     path: str
     is_file: bool = False
+    is_archive: bool = False
+    """Somebody else made it: it is read as a whole, from its beginning."""
     members: list[Member] = field(default_factory=list)
 
     @property
     def whole(self) -> bool:
         """Whether the blob itself is staged."""
-        return self.is_file or wants_whole(self.what, self.members)
+        return self.is_file or self.is_archive or wants_whole(self.what, self.members)
 
     @property
     def size(self) -> int:
@@ -75,7 +77,10 @@ def stage(session: Session, plan: PullPlan, staging: Staging) -> tuple[Counts, P
         _fetch(session, session.store(parse(plan.reference)), staging, blobs, counts)
         _let_settle(run, [blob.what for blob in blobs if blob.is_file], staging)
     packed = {
-        member.digest: (blob.what.digest, member.offset) for blob in blobs if blob.whole for member in blob.members
+        member.digest: (blob.what.digest, member.offset)
+        for blob in blobs
+        if blob.whole and not blob.is_archive
+        for member in blob.members
     }
     return counts, packed
 
@@ -103,6 +108,7 @@ def _wanted(session: Session, plan: PullPlan, staging: Staging, counts: Counts) 
             blob.is_file = True
         else:
             blob.members.append(member)
+            blob.is_archive = blob.is_archive or place.archive
     return list(blobs.values())
 
 
@@ -169,7 +175,7 @@ def _fetch(session: Session, store: Reader, staging: Staging, blobs: Iterable[_B
             run.emit(Advanced(key, amount))
 
         run.emit(ItemStarted(key, blob.label, blob.size))
-        here = blob.whole and (staging.has(blob.what) or (cache is not None and _from_cache(cache, blob.what, staging)))
+        here = blob.whole and (staging.has(blob.what) or _from_here(session, blob.what, staging))
         if not blob.whole:
             size = fetch_members(blob.what, blob.members, store, staging, run, progress)
         elif here:
@@ -179,7 +185,9 @@ def _fetch(session: Session, store: Reader, staging: Staging, blobs: Iterable[_B
             size = staging.fetch(blob.what, store, run, progress)
             if cache is not None:
                 cache.keep(blob.what, staging.path(blob.what.digest))
-        if blob.whole:
+        if blob.is_archive:
+            _empty(blob, staging, run)
+        elif blob.whole:
             take_out(blob.what, blob.members, staging, run)
         run.emit(Finished(key, "linked" if here else "copied"))
         sizes.append((size, here))
@@ -188,6 +196,23 @@ def _fetch(session: Session, store: Reader, staging: Staging, blobs: Iterable[_B
     counts.size = sum(size for size, _ in sizes)
     counts.fetched = sum(1 for _, here in sizes if not here)
     counts.reused += len(sizes) - counts.fetched
+
+
+def _empty(blob: _Blob, staging: Staging, run: Run) -> None:
+    take_out_of_archive(blob.what, blob.members, staging, run)
+    if not blob.is_file:
+        # All that was wanted of it has files of its own now.
+        staging.drop(blob.what)
+
+
+def _from_here(session: Session, what: Descriptor, staging: Staging) -> bool:
+    """Bring a blob from where it was kept when it was looked into, or from the cache."""
+    kept, cache = session.spooled.pop(what.digest, None), session.cache
+    if kept is not None and kept.is_whole:
+        os.lseek(kept.fileno(), 0, os.SEEK_SET)
+        if staging.adopt(what, kept.fileno()):
+            return True
+    return cache is not None and _from_cache(cache, what, staging)
 
 
 def _from_cache(cache: Cache, what: Descriptor, staging: Staging) -> bool:

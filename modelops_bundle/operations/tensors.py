@@ -112,5 +112,5 @@ class _Parts:
         if self._place.offset is None:
             with self._store.open(self._place.blob, start, stop) as chunks:
                 return b"".join(chunks)
-        with reading(self._store, self._place, self._size) as chunks:
-            return b"".join(chunks)[start:stop]
+        with reading(self._store, self._place, self._size, start, stop) as chunks:
+            return b"".join(chunks)

@@ -325,7 +325,9 @@ def _packed(store: Store, nodes: Iterable[Node]) -> dict[Digest, dict[Member, st
         for path, place in contents.places.items():
             if place.offset is not None:
                 entry = contents.snapshot[path]
-                found.setdefault(place.blob.digest, {})[Member(entry.digest, entry.size, place.offset)] = path
+                found.setdefault(place.blob.digest, {})[
+                    Member(entry.digest, entry.size, place.offset, place.archive)
+                ] = path
     return found
 
 

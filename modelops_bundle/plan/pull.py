@@ -120,9 +120,7 @@ class PullPlan:
             "kept": list(self.kept),
             "adopted": list(self.adopted),
             "discards": list(self.discards),
-            "places": {
-                path: {"blob": place.blob.to_json(), "offset": place.offset} for path, place in self.places.items()
-            },
+            "places": {path: _place_to_json(place) for path, place in self.places.items()},
             "complete": self.complete,
             "merge": self.merge,
             "keep_base": self.keep_base,
@@ -149,13 +147,18 @@ class PullPlan:
             tuple(value["adopted"]),
             tuple(value["discards"]),
             {
-                path: Place(Descriptor.from_json(place["blob"]), place["offset"])
+                path: Place(Descriptor.from_json(place["blob"]), place["offset"], place.get("archive", False))
                 for path, place in value["places"].items()
             },
             value["complete"],
             value["merge"],
             value["keep_base"],
         )
+
+
+def _place_to_json(place: Place) -> dict[str, Any]:
+    value: dict[str, Any] = {"blob": place.blob.to_json(), "offset": place.offset}
+    return {**value, "archive": True} if place.archive else value
 
 
 def _change(value: Mapping[str, Any]) -> Change:

@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 
 from modelops_bundle.errors import ConfigError, TagMoved
 from modelops_bundle.model import artifact
+from modelops_bundle.model import image as image_layout
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.packs import Pack
 from modelops_bundle.model.paths import display
@@ -95,6 +96,8 @@ class PushPlan:
     """Paths whose digest is found while they are sent: until then a stand-in that no content has."""
     recipe: str | None = None
     """Says what the manifest is made of besides the tree: the same tree by the same recipe need not be made again."""
+    image: image_layout.Image | None = None
+    """How the tree is an image, in that layout."""
 
     @cached_property
     def artifact(self) -> artifact.Artifact:
@@ -104,7 +107,15 @@ class PushPlan:
         """
         if self.open:
             raise ValueError("a plan with open digests has no artifact yet")
+        if self.image is not None:
+            return image_layout.build(self.snapshot, self.annotations, self.packed, self.image)
         return artifact.build(self.snapshot, self.annotations, self.packed)
+
+    @property
+    def inside(self) -> frozenset[str]:
+        """The paths that are in packs."""
+        image = self.image or image_layout.Image()
+        return frozenset(image.outside(path) for pack in self.packed for path, _ in pack.members)
 
     def sharing(self, other: PushPlan) -> Self:
         """This plan, with the artifact that `other` of the same snapshot, annotations and packs has made already."""
@@ -120,7 +131,7 @@ class PushPlan:
     @property
     def upload_size(self) -> int:
         """Bytes of the files and packs that the repository is not known to hold."""
-        inside = {path for pack in self.packed for path, _ in pack.members}
+        inside = self.inside
         blobs = {pack.digest: pack.size for pack in self.packed}
         blobs |= {e.digest: e.size for path, e in self.snapshot.items() if e.kind == "file" and path not in inside}
         return sum(size for digest, size in blobs.items() if str(digest) not in self.known)
@@ -178,10 +189,8 @@ class PushPlan:
             "force": self.force,
             "strays_from": self.strays_from,
             "recipe": self.recipe,
-            "packs": [
-                {"digest": str(pack.digest), "size": pack.size, "paths": [path for path, _ in pack.members]}
-                for pack in self.packed
-            ],
+            "packs": [_pack_to_json(pack) for pack in self.packed],
+            "image": self.image.to_json() if self.image else None,
         }
 
     @classmethod
@@ -193,6 +202,7 @@ class PushPlan:
         if value.get("version") != PLAN_VERSION:
             raise ConfigError("this plan was written by another version of this tool", hint="make it again")
         snapshot = Snapshot.from_json(value["snapshot"])
+        image = image_layout.Image.from_json(value["image"]) if value.get("image") else None
         plan = cls(
             value["place"],
             tuple(TagMove.from_json(move) for move in value["tags"]),
@@ -206,15 +216,24 @@ class PushPlan:
             value["race"],
             value["force"],
             value["strays_from"],
-            tuple(
-                Pack(tuple((p, snapshot[p]) for p in pack["paths"]), Digest.parse(pack["digest"]), pack["size"])
-                for pack in value["packs"]
-            ),
+            tuple(_pack(pack, snapshot, image or image_layout.Image()) for pack in value["packs"]),
             recipe=value["recipe"],
+            image=image,
         )
         if str(plan.artifact.digest) != value["manifest"]:
             raise ConfigError("this plan was written by another version of this tool", hint="make it again")
         return plan
+
+
+def _pack_to_json(pack: Pack) -> dict[str, Any]:
+    value: dict[str, Any] = {"digest": str(pack.digest), "size": pack.size, "paths": [path for path, _ in pack.members]}
+    return {**value, "tar": str(pack.tar)} if pack.tar else value
+
+
+def _pack(value: Mapping[str, Any], snapshot: Snapshot, image: image_layout.Image) -> Pack:
+    members = tuple((path, snapshot[image.outside(path)]) for path in value["paths"])
+    tar = Digest.parse(value["tar"]) if "tar" in value else None
+    return Pack(members, Digest.parse(value["digest"]), value["size"], tar)
 
 
 def stand_in(path: str, key: tuple[int, ...]) -> Digest:

@@ -81,9 +81,12 @@ def _unchanged() -> None:
     """Nobody else knows the file: it has no name."""
 
 
-def seal(members: tuple[Member, ...], contents: Contents, run: Run, spool: Spool | None = None) -> Pack:
+def seal(
+    members: tuple[Member, ...], contents: Contents, run: Run, spool: Spool | None = None, *, inner: bool = False
+) -> Pack:
     """Find the digest of the pack of `members` by making it once.
 
+    :param inner: find the digest of its tar as well.
     :param spool: an empty file that takes the pack, so that it need not be made again.
     :raises WorkspaceChanged: a member is not what its entry says. :raises BundleError: whatever reading one raises.
     """
@@ -101,10 +104,19 @@ def seal(members: tuple[Member, ...], contents: Contents, run: Run, spool: Spool
                 f"{display(path)} changed since it was hashed", hint="run the command again", path=display(path)
             )
 
+    within = hashlib.sha256()
+
+    def tar() -> Iterator[bytes]:
+        for piece in _tar(members, checked):
+            if inner:
+                within.update(piece)
+            yield piece
+
     hasher, size = hashlib.sha256(), packs.tar_size(members)
-    for chunk in packs.framed(_tar(members, checked), size):
+    for chunk in packs.framed(tar(), size):
         run.check()
         hasher.update(chunk)
         if spool is not None:
             spool.write(chunk)
-    return Pack(members, Digest("sha256", hasher.hexdigest()), packs.gzip_size(size))
+    digest = Digest("sha256", hasher.hexdigest())
+    return Pack(members, digest, packs.gzip_size(size), Digest("sha256", within.hexdigest()) if inner else None)

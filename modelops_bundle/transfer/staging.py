@@ -188,6 +188,11 @@ class Staging:
             part.replace(self.path(what.digest))
         return True
 
+    def drop(self, what: Descriptor) -> None:
+        """Remove a blob that nobody needs any more."""
+        with suppress(OSError):
+            self.path(what.digest).unlink()
+
     def clear(self) -> None:
         """Remove everything staged."""
         with suppress(OSError):

@@ -12,6 +12,7 @@ from typing import Self
 from modelops_bundle.disk.files import require_directory, staged
 from modelops_bundle.disk.problems import translate, translated
 from modelops_bundle.events import Run
+from modelops_bundle.formats import coding
 from modelops_bundle.model import packs
 from modelops_bundle.model.artifact import Place
 from modelops_bundle.model.descriptor import Descriptor
@@ -35,11 +36,15 @@ _ANY = "application/octet-stream"
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file in a pack: its digest and size in bytes, and where in the pack's tar it begins."""
+    """A file in a pack: its digest and size in bytes, and where in the pack's tar it begins.
+
+    `archive` says that the pack is an archive of another tool.
+    """
 
     digest: Digest
     size: int
     offset: int
+    archive: bool = False
 
     @property
     def content(self) -> Descriptor:
@@ -89,20 +94,32 @@ def fetch_members(
     return received
 
 
-def reading(store: Reader, place: Place, size: int) -> AbstractContextManager[Chunks]:
-    """The unverified bytes of a file of `size` bytes, alone in its blob or in a pack."""
+def reading(
+    store: Reader, place: Place, size: int, start: int = 0, stop: int | None = None
+) -> AbstractContextManager[Chunks]:
+    """The unverified bytes `start` to `stop` of a file of `size` bytes, alone in its blob, in a pack or in an archive."""
+    start, stop = min(start, size), size if stop is None else min(stop, size)
     if place.offset is None:
-        return store.open(place.blob)
-    return _from_pack(store, place.blob, place.offset, size)
+        return store.open(place.blob) if (start, stop) == (0, size) else store.open(place.blob, start, stop)
+    read = _from_archive if place.archive else _from_pack
+    return read(store, place.blob, place.offset + start, place.offset + max(start, stop))
 
 
 @contextmanager
-def _from_pack(store: Reader, pack: Descriptor, offset: int, size: int) -> Iterator[Chunks]:
-    if not size:
+def _from_pack(store: Reader, pack: Descriptor, start: int, stop: int) -> Iterator[Chunks]:
+    if start == stop:
         yield iter(())
         return
-    with store.open(pack, packs.position(offset), packs.position(offset + size - 1) + 1) as chunks:
-        yield packs.unframed(chunks, offset, offset + size)
+    with store.open(pack, packs.position(start), packs.position(stop - 1) + 1) as chunks:
+        yield packs.unframed(chunks, start, stop)
+
+
+@contextmanager
+def _from_archive(store: Reader, archive: Descriptor, start: int, stop: int) -> Iterator[Chunks]:
+    with store.open(archive) as chunks:
+        stream = coding.Stream(coding.decoded(chunks))
+        stream.skip(start)
+        yield (bytes(piece) for piece in stream.pieces(stop - start))
 
 
 def _counted(chunks: Iterable[bytes], progress: Callable[[int], None]) -> Iterator[bytes]:
@@ -127,11 +144,14 @@ def _spans(members: Sequence[Member]) -> Iterator[list[Member]]:
 
 
 def _stage(member: Member, raw: Iterable[bytes], staging: Staging, run: Run) -> None:
-    content = verified(member.content, packs.unframed(raw, member.offset, member.offset + member.size))
+    _stage_bytes(member, packs.unframed(raw, member.offset, member.offset + member.size), staging, run)
+
+
+def _stage_bytes(member: Member, content: Iterable[bytes], staging: Staging, run: Run) -> None:
     path = staging.path(member.digest)
     require_directory(path.parent)
     with staged(path) as out:
-        for chunk in content:
+        for chunk in verified(member.content, content):
             run.check()
             out.write(chunk)
         out.commit(directory=False)
@@ -157,15 +177,45 @@ def take_out(pack: Descriptor, members: Sequence[Member], staging: Staging, run:
                     _stage(member, iter(lambda: source.read(_BLOCK), b""), staging, run)
 
 
-def others(chunks: Iterable[bytes], members: Iterable[Member]) -> list[Member]:
-    """Those of `members` that a pack does not hold where they are said to be.
+def take_out_of_archive(archive: Descriptor, members: Sequence[Member], staging: Staging, run: Run) -> None:
+    """Take `members` out of the staged `archive` of another tool, each into a staged file of its own.
 
-    :param chunks: the pack's bytes from its first on; they are read to their end.
+    In one go from the beginning: nothing tells where in compressed bytes a file begins.
+
+    :raises Corrupt: the archive holds other bytes there, or cannot be unpacked.
     """
+    with translated("read an archive"), open(staging.path(archive.digest), "rb", buffering=0) as source:
+        wanted = [member for member in members if not staging.has(member.content)]
+        for member, content in members_in(iter(lambda: source.read(_BLOCK), b""), wanted):
+            run.check()
+            _stage_bytes(member, content, staging, run)
+
+
+def members_in(archive: Iterable[bytes], members: Iterable[Member]) -> Iterator[tuple[Member, Iterator[bytes]]]:
+    """Each of `members` with its unverified bytes, in one reading of the archive of another tool.
+
+    The bytes of one are to be taken before the next one is asked for.
+
+    :raises Corrupt: the archive cannot be unpacked.
+    """
+    stream = coding.Stream(coding.decoded(archive))
+    for member in sorted(members, key=lambda member: member.offset):
+        # Two members in one place would need bytes that are gone: then too few come, which is no content of either.
+        stream.skip(max(0, member.offset - stream.at))
+        yield member, (bytes(piece) for piece in stream.pieces(member.size))
+
+
+def others(chunks: Iterable[bytes], members: Iterable[Member]) -> list[Member]:
+    """Those of `members` that a pack, or an archive of another tool, does not hold where they are said to be.
+
+    :param chunks: its bytes from the first on; they are read to their end.
+    :raises Corrupt: they cannot be unpacked.
+    """
+    chunks = iter(chunks)
     waiting = sorted((member for member in members if member.size), key=lambda member: -member.offset)
     found: list[Member] = []
     hasher, at = None, 0
-    for piece in packs.unframed(_without(chunks, packs.position(0)), 0, 1 << 62):
+    for piece in _tar_of(chunks, waiting):
         view, base, at = memoryview(piece), at, at + len(piece)
         while waiting and waiting[-1].offset < at:
             member = waiting[-1]
@@ -182,7 +232,16 @@ def others(chunks: Iterable[bytes], members: Iterable[Member]) -> list[Member]:
                 found.append(member)
             waiting.pop()
             hasher = None
+    for _ in chunks:
+        pass
     return found + waiting
+
+
+def _tar_of(chunks: Iterator[bytes], members: Sequence[Member]) -> Iterator[bytes]:
+    """The tar of a pack, damaged or not, or that of another tool's archive; nothing where nobody asks for a member."""
+    if any(member.archive for member in members):
+        return coding.decoded(chunks)
+    return packs.unframed(_without(chunks, packs.position(0)), 0, 1 << 62) if members else iter(())
 
 
 def _without(chunks: Iterable[bytes], count: int) -> Iterator[bytes]:

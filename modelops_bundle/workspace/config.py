@@ -83,6 +83,9 @@ KEYS: Mapping[str, Callable[[str], Any]] = {
     "cache": _boolean,
     "offline": _boolean,
     "pack": _one_of("auto", "always", "never"),
+    "layout": _one_of("plain", "image"),
+    "image.prefix": _text,
+    "platform": _text,
     "progress": _one_of("auto", "plain", "json", "none"),
     "quiet": _boolean,
     "verbose": _boolean,
@@ -90,6 +93,7 @@ KEYS: Mapping[str, Callable[[str], Any]] = {
     "remotes.*.tag": _text,
     "remotes.*.race": _one_of("default", "strict"),
     "remotes.*.require_signature": _keys,
+    "remotes.*.layout": _one_of("plain", "image"),
     "remotes.*.plain_http": _boolean,
     "remotes.*.insecure": _boolean,
     "remotes.*.ca_file": _text,
@@ -227,6 +231,8 @@ class Remote:
     race: str = "default"
     options: HostOptions = NOTHING_SAID
     """How its host is spoken to; paths as they are written."""
+    layout: str | None = None
+    """The layout of what is pushed there; None where the bundle's own counts."""
 
     @property
     def default(self) -> Reference:
@@ -334,6 +340,7 @@ class Config:
             str(value.get("tag") or self.default_tag),
             race,
             _host_options(f"remotes.{name}", value),
+            None if value.get("layout") is None else str(value["layout"]),
         )
 
     def hosts(self) -> dict[str, HostOptions]:

@@ -12,6 +12,7 @@ from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.packs import Member, Pack
 
 _LIMIT = 1 << 24
+_INNER = ".tar"
 
 
 class PackCache:
@@ -21,19 +22,27 @@ class PackCache:
         self._path = path
         self._known: dict[str, Digest] | None = None
 
-    def get(self, members: tuple[Member, ...]) -> Pack | None:
-        """The pack of `members`, None when it was not made before."""
+    def get(self, members: tuple[Member, ...], *, inner: bool = False) -> Pack | None:
+        """The pack of `members`, None when it was not made before.
+
+        :param inner: with the digest of its tar.
+        """
         if self._known is None:
             self._known = self._load()
         digest = self._known.get(packs.listing(members).hex)
-        return None if digest is None else Pack(members, digest, packs.gzip_size(packs.tar_size(members)))
+        tar = self._known.get(packs.listing(members).hex + _INNER) if inner else None
+        if digest is None or (inner and tar is None):
+            return None
+        return Pack(members, digest, packs.gzip_size(packs.tar_size(members)), tar)
 
     def save(self, made: Iterable[Pack]) -> None:
         """Remember `made`, and nothing else.
 
         :raises DiskError: it cannot be written.
         """
-        known = {packs.listing(pack.members).hex: pack.digest for pack in made}
+        listed = [(packs.listing(pack.members).hex, pack) for pack in made]
+        known = {key: pack.digest for key, pack in listed}
+        known |= {key + _INNER: pack.tar for key, pack in listed if pack.tar is not None}
         if known != self._known:
             body = canonical.dumps({key: str(digest) for key, digest in known.items()})
             write_file(self._path, Digest.of(body).hex.encode() + b"\n" + body)

@@ -209,7 +209,6 @@ UNSUPPORTED = {
         ),
         [b"{}", EVIL],
     ),
-    "an-archive-to-unpack": titled([("dir", EVIL)], **{"io.deis.oras.content.unpack": "true"}),
     "a-newer-format": _changed(lambda m: m["annotations"].update({"dev.modelops.bundle.version": "99"})),
     "a-row-of-a-newer-kind": forge([row("readme.md", EVIL), {"kind": "socket", "path": "s", "size": 0, "sha256": ""}]),
 }

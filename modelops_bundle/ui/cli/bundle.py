@@ -44,6 +44,7 @@ def options(context: Context) -> Options:
         client_key=Path(given.client_key) if given.client_key else None,
         ambient=_said(settings, settings.fixed - settings.flags),
         defaults=replace(_said(settings, _HOSTS - settings.fixed), plain_http=settings.plain_http or None),
+        platform=settings.platform,
         offline=settings.offline,
         timeout=settings.timeout,
         cache=user_cache_path("modelops-bundle", appauthor=False),

@@ -97,6 +97,14 @@ OPTIONS: tuple[Option, ...] = (
     Option("ca_file", ("--ca-file",), parse.path, "Trust the certificates in FILE.", "FILE", "ca_file"),
     Option("client_cert", ("--client-cert",), parse.path, "Show the registry the certificate in FILE.", "FILE"),
     Option("client_key", ("--client-key",), parse.path, "The key of that, where it is in a FILE of its own.", "FILE"),
+    Option(
+        "platform",
+        ("--platform",),
+        parse.platform,
+        "Of an image index the manifest for this platform (default: this machine's); an image is said to be for it.",
+        "OS/ARCH",
+        "platform",
+    ),
     Option("offline", ("--offline",), parse.switch, "Do not use the network.", key="offline"),
     Option("yes", ("--yes",), parse.switch, "Confirm without asking."),
 )
@@ -122,6 +130,7 @@ class Settings:
     ca_file: Path | None = None
     client_cert: Path | None = None
     client_key: Path | None = None
+    platform: str | None = None
     offline: bool = False
     yes: bool = False
 

@@ -34,6 +34,10 @@ _MOST = 50
     type=click.Choice(["auto", "always", "never"]),
     help="Pack small files: when there are many (auto), always, or never.",
 )
+@click.option(
+    "--layout", type=click.Choice(["plain", "image"]), help="Store a ModelPack artifact or a container image."
+)
+@click.option("--prefix", metavar="DIR", help="Put the tree below DIR of the image (KServe looks into models).")
 @click.option("--dry-run", "-n", is_flag=True, help="Show the plan and do nothing.")
 @click.option("--plan-out", metavar="FILE", help="Save the plan (- is stdout) and do nothing else.")
 def push(
@@ -46,6 +50,8 @@ def push(
     force: bool,
     annotations: tuple[str, ...],
     pack: str | None,
+    layout: str | None,
+    prefix: str | None,
     dry_run: bool,
     plan_out: str | None,
 ) -> None:
@@ -54,7 +60,16 @@ def push(
     Refuses to replace a version that this clone has not seen.
     """
     request = operation.PushRequest(
-        reference, tags, bump, expect, force, _annotations(annotations), pack, not (dry_run or plan_out)
+        reference,
+        tags,
+        bump,
+        expect,
+        force,
+        _annotations(annotations),
+        pack,
+        layout,
+        prefix,
+        direct=not (dry_run or plan_out),
     )
     with session(context) as planned:
         look = operation.Look(planned, request)

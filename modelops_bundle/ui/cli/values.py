@@ -91,3 +91,10 @@ def path(value: object) -> Path:
     if not str(value):
         raise ValueError("it is empty")
     return Path(str(value)).expanduser()
+
+
+def platform(value: object) -> str:
+    """An operating system and an architecture, as Go and image indexes call them."""
+    if not re.fullmatch(r"[a-z0-9]+/[a-z0-9_]+(/[a-z0-9]+)?", str(value)):
+        raise ValueError("write OS/ARCHITECTURE, as in linux/amd64")
+    return str(value)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
@@ -31,8 +32,10 @@ from modelops_bundle.transfer.unpack import (
     others,
     reading,
     take_out,
+    take_out_of_archive,
     wants_whole,
 )
+from tests.support import foreign
 from tests.support.things import blob, file
 
 RANDOM = Random(7)
@@ -330,3 +333,89 @@ def test_a_pack_cut_short_lacks_the_rest() -> None:
     remote = Remote(DATA)
     found = others([remote.data[:100_000]], remote.members.values())
     assert {member.digest for member in found} >= {remote.members[path].digest for path in ("f/08", "f/13")}
+
+
+# --- archives of other tools
+
+CODINGS = {"none": bytes, "gzip": gzip.compress, "zstd": foreign.zst}
+
+
+class Archive(Remote):
+    """Serves an archive that somebody else made."""
+
+    def __init__(self, contents: Mapping[str, bytes], coding: Callable[[bytes], bytes]) -> None:
+        tar = foreign.tar(*(foreign.file(path, data) for path, data in contents.items()))
+        self.data = coding(tar)
+        self.what, self.piece, self.asked = blob(self.data), 10_000, []
+        at, self.members = 0, {}
+        for path, data in contents.items():
+            self.members[path] = Member(Digest.of(data), len(data), at + 512, archive=True)
+            at += 512 + len(data) + -len(data) % 512
+
+
+@pytest.mark.parametrize("coding", CODINGS.values(), ids=CODINGS.keys())
+def test_members_are_taken_out_of_archives(staging: Staging, coding: Callable[[bytes], bytes]) -> None:
+    remote = Archive(DATA, coding)
+    staging.path(remote.what.digest).write_bytes(remote.data)
+    chosen = [member for path, member in remote.members.items() if path != "f/05"]
+    take_out_of_archive(remote.what, chosen, staging, Run())
+    for path, data in DATA.items():
+        assert staging.has(remote.members[path].content) is (path != "f/05" or not data)
+        if staging.has(remote.members[path].content):
+            assert staging.path(Digest.of(data)).read_bytes() == data
+
+
+@pytest.mark.parametrize("coding", CODINGS.values(), ids=CODINGS.keys())
+def test_one_member_of_an_archive_is_read(coding: Callable[[bytes], bytes]) -> None:
+    remote = Archive(DATA, coding)
+    for path, member in remote.members.items():
+        with reading(remote, Place(remote.what, member.offset, archive=True), member.size) as chunks:
+            assert b"".join(chunks) == DATA[path]
+
+
+@pytest.mark.parametrize(
+    ("start", "stop"), [(0, None), (0, 0), (1, 2), (65_000, 66_000), (5, None), (10**9, None), (7, 3)]
+)
+def test_a_part_of_a_file_is_read_wherever_it_is(start: int, stop: int | None) -> None:
+    pack, archive = Remote(DATA), Archive(DATA, gzip.compress)
+    for path, data in DATA.items():
+        alone = Archive({}, lambda _, data=data: data)  # type: ignore[misc]
+        for remote, place in (
+            (pack, Place(pack.what, pack.members[path].offset)),
+            (archive, Place(archive.what, archive.members[path].offset, archive=True)),
+            (alone, Place(alone.what)),
+        ):
+            with reading(remote, place, len(data), start, stop) as chunks:
+                assert b"".join(chunks) == data[start:stop]
+
+
+def test_an_archive_with_other_bytes_gives_nothing(staging: Staging) -> None:
+    remote = Archive(DATA, gzip.compress)
+    staging.path(remote.what.digest).write_bytes(remote.data)
+    lie = Member(Digest.of(b"other"), 5, remote.members["f/04"].offset)
+    with pytest.raises(Corrupt):
+        take_out_of_archive(remote.what, [lie], staging, Run())
+    assert not staging.has(lie.content)
+
+
+def test_members_within_each_other_are_refused(staging: Staging) -> None:
+    remote = Archive({"a": b"abcdef"}, bytes)
+    staging.path(remote.what.digest).write_bytes(remote.data)
+    inner = Member(Digest.of(b"bc"), 2, 513, archive=True)
+    with pytest.raises(Corrupt):
+        take_out_of_archive(remote.what, [remote.members["a"], inner], staging, Run())
+
+
+@pytest.mark.parametrize("coding", CODINGS.values(), ids=CODINGS.keys())
+def test_what_an_archive_does_not_hold_is_told(coding: Callable[[bytes], bytes]) -> None:
+    remote = Archive(DATA, coding)
+    members = list(remote.members.values())
+    assert others([remote.data], members) == []
+    lie = Member(Digest.of(b"other"), 5, members[4].offset, archive=True)
+    assert others([remote.data], [*members[:4], lie, *members[5:]]) == [lie]
+
+
+def test_a_blob_of_which_nothing_is_asked_is_only_read(remote: Remote) -> None:
+    chunks = iter([b"\x1f\x8b\x08 and no gzip", b"more"])
+    assert others(chunks, []) == []
+    assert next(chunks, None) is None

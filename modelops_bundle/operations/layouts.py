@@ -1,0 +1,36 @@
+"""In which layout a push stores the tree: what the words, the remote and the settings say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from modelops_bundle.errors import UsageError
+from modelops_bundle.model.reference import Reference
+from modelops_bundle.operations.session import Session
+
+if TYPE_CHECKING:
+    # Most pushes make none.
+    from modelops_bundle.model.image import Image
+
+
+def image_of(
+    session: Session, reference: Reference, layout: str | None, prefix: str | None, pack: str | None
+) -> Image | None:
+    """How the tree is an image, when that is the layout; None when it is a plain artifact.
+
+    :param layout: what the user asked for; None leaves it to the remote, then to the bundle. :param prefix: likewise.
+    :param pack: how the user wants small files stored.
+    :raises UsageError: words that only the other layout knows. :raises UnsafePath: a prefix nobody may create.
+    """
+    config, remote = session.project.config, session.remote_of(reference)
+    chosen = layout or (remote.layout if remote else None) or config.get("layout") or "plain"
+    if chosen != "image":
+        if prefix:
+            raise UsageError("--prefix is for images", hint="bundle push --layout image --prefix models")
+        return None
+    if pack:
+        raise UsageError("everything in an image is packed: --pack has no meaning there")
+    from modelops_bundle.model.image import PLATFORM, Image
+
+    below = config.get("image.prefix") if prefix is None else prefix
+    return Image(session.options.platform or PLATFORM, below or "")
