@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from modelops_bundle.testing.registry import Registry as Fake
+from modelops_bundle.transfer.ensured import FOLDER
 from tests.support import foreign as made
 from tests.support.bundle import Bundle, Node, call, tree
 from tests.support.foreign import directory, file, header, joined, link, member, pax, tar, tgz
@@ -170,7 +171,19 @@ def test_a_clone_holds_what_the_tool_would_extract(
     assert clone.listed(f"{place}:v1") == set(expected)
     # Known now: one HEAD, and no byte of an archive.
     assert [(asked.method, asked.status) for asked in clone.requests("pull")] == [("HEAD", 200)]
-    assert call("verify", f"{place}:v1").code == 0
+    assert call("verify", "--deep", f"{place}:v1").code == 0
+
+
+@pytest.mark.parametrize("words", [(), ("--no-cache",)], ids=["cache", "no-cache"])
+@pytest.mark.parametrize(("forged", "expected"), READ.values(), ids=READ.keys())
+def test_a_directory_holds_what_the_tool_would_extract(
+    fake: Fake, place: str, tmp_path: Path, forged: Forged, expected: dict[str, Node], words: tuple[str, ...]
+) -> None:
+    Repository(place).publish("v1", forged)
+    dest = tmp_path / "dest"
+    assert call("--json", "ensure", f"{place}:v1", "--dest", str(dest), *words).json["changed"]
+    assert {path: node for path, node in tree(dest).items() if not path.startswith(FOLDER)} == expected
+    assert not call("--json", "ensure", f"{place}:v1", "--dest", str(dest), *words).json["changed"]
 
 
 def test_what_was_read_once_is_not_received_twice(fake: Fake, place: str, tmp_path: Path) -> None:
@@ -479,6 +492,9 @@ def test_hostile_artifacts_are_refused_whole(fake: Fake, place: str, tmp_path: P
     victim.refused(code, "pull", "--overwrite", "--yes")
     victim.refused(code, "status")
     call("clone", f"{place}:latest", str(home / "cloned"), expect=code)
+    call(
+        "ensure", f"{place}:latest", "--dest", str(home / "ensured"), expect=10 if forged.media_type == INDEX else code
+    )
     after = tree(home)
     # The digest cache may learn.
     index = "model/.modelops-bundle/index"
