@@ -150,7 +150,7 @@ class Export:
         plan = push.plan_push(self._session, push.PushRequest(f"mem:bundle-export:{name}"))
         made = plan.artifact
         tree = WorkTree(self._session.tree, plan.snapshot, plan.keys)
-        source = Source(tree, plan.packed, made, self._session.spooled)
+        source = Source(tree, plan.packed, made, self._session.spooled, plan.image)
         what, data = made.manifest.descriptor(), made.manifest.to_bytes()
         self._named[what.digest, name] = what
         self._manifests[what.digest] = data

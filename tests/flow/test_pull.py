@@ -401,7 +401,7 @@ def test_a_corrupt_blob_never_replaces_a_good_file(fake: Fake, tmp_path: Path, d
     assert "sha256" in fresh.err
     assert Bundle(tmp_path / "c").tree() == {}
     assert b.run("cat", ":latest:weights/a.bin", expect=9).code == 9
-    assert b.refused(9, "verify", ":latest")["facts"]["corrupt"] == ["weights/a.bin"]
+    assert b.refused(9, "verify", ":latest", "--deep")["facts"]["corrupt"] == ["weights/a.bin"]
     assert b.refused(9, "restore", "--source", ":latest", "weights/a.bin")["code"] == "corrupt"
     assert b.tree() == before
     # Mended, the same command goes through.

@@ -188,7 +188,7 @@ def test_a_file_that_changes_while_it_is_sent_stops_the_push(fake: Fake, tmp_pat
             return call
 
     fake.fault(lambda method, _: method == "POST", Meanwhile())
-    error = a.refused(5, "push")
+    error = a.refused(5, "push", "--jobs", "1")
     assert error["code"] == "workspace-changed"
     assert fake.repositories.get("m") is None or fake.repositories["m"].tags == {}
     a.push()
