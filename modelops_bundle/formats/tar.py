@@ -20,6 +20,7 @@ MOST_PAX = 1 << 20
 """Bytes of pax records before one member."""
 _MAGIC = (b"ustar\x0000", b"ustar  \x00")
 DIRECTORY, PAX, PAX_GLOBAL = b"5", b"x", b"g"
+_LINK = b"2"
 FILES = (b"0", b"\x00")
 OTHERS = {
     b"1": "a hard link",
@@ -49,10 +50,13 @@ class Member:
     offset: int
 
 
-def members(read: Read, size: int, allowed: Callable[[str, bool], bool]) -> Iterator[Member]:
+def members(
+    read: Read, size: int, allowed: Callable[[str, bool], bool], is_link: Callable[[str], bool] = lambda _: False
+) -> Iterator[Member]:
     """The members of an archive of `size` bytes, in order; the caller believes them at the end only.
 
     :param allowed: whether a name may be that of a file (True) or a directory (False).
+    :param is_link: whether a name may be that of a symbolic link, which is shown like a directory and never followed.
     :raises Corrupt: it is no archive, cut off, or can be read in two ways.
     :raises UnsafePath: a member that such an archive does not have.
     """
@@ -66,7 +70,7 @@ def members(read: Read, size: int, allowed: Callable[[str, bool], bool]) -> Iter
         if kind_of(head) in (PAX, PAX_GLOBAL):
             records, at = _pax(read, head, at)
             head = read(at, BLOCK)
-        member = _member(head, at, records)
+        member = _member(head, at, records, is_link)
         _check(member, allowed, seen, size)
         seen.add(member.name)
         yield member
@@ -94,9 +98,11 @@ def kind_of(head: bytes) -> bytes:
     return head[156:157]
 
 
-def _member(head: bytes, at: int, records: dict[str, str]) -> Member:
+def _member(head: bytes, at: int, records: dict[str, str], is_link: Callable[[str], bool]) -> Member:
     kind = kind_of(head)
     name = records.get("path", text_of(raw_name(head)))
+    if kind == _LINK and is_link(name):
+        kind = DIRECTORY
     if kind not in (*FILES, DIRECTORY):
         what = OTHERS.get(kind, "something that is neither file nor directory")
         raise UnsafePath(f"the archive holds {what}, {display(name)}", path=name)

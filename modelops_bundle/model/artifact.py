@@ -186,8 +186,11 @@ def packed_index(index: bytes) -> tuple[bytes, Digest]:
     return b"".join(packs.framed(tar, packs.tar_size(members))), Digest.of(b"".join(tar))
 
 
-def _unpacked_index(data: bytes) -> bytes:
-    """The index in the pack that `packed_index` made."""
+def unpacked_index(data: bytes) -> bytes:
+    """The index in the pack that `packed_index` made.
+
+    :raises Corrupt: it is another.
+    """
     start = sum(len(packs.header(path, entry)) for path, entry in _BEFORE_INDEX)
     head = b"".join(packs.unframed([data[packs.position(start - 512) :]], start - 512, start))
     said = head[124:135]
@@ -271,7 +274,7 @@ def _read_ours(manifest: Manifest, fetch: Callable[[Descriptor], bytes]) -> Cont
     if data is None or Digest.of(data) != descriptor.digest:
         data = fetch(descriptor)
     if manifest.annotations.get(media.STORAGE) == "image":
-        data = _unpacked_index(data)
+        data = unpacked_index(data)
     value = canonical.loads(data, "the bundle index", limit=MAX_INDEX)
     layers = {layer.digest: layer for layer in manifest.layers}
     blobs = [_blob(text, layers) for text in _list(value, "blobs")]

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from modelops_bundle.errors import UsageError
+from modelops_bundle.errors import Corrupt, UsageError
 from modelops_bundle.model import artifact, canonical, media, packs, paths
 from modelops_bundle.model.artifact import Artifact
 from modelops_bundle.model.descriptor import Descriptor
@@ -78,18 +78,48 @@ def build(snapshot: Snapshot, annotations: Mapping[str, str] | None, packed: Seq
     :raises UsageError: an annotation of ours among them. :raises Unsupported: the manifest would pass 4 MiB.
     """
     index, tar = artifact.packed_index(artifact.index_bytes(snapshot, packed, image.outside))
+    layers = _layers(index, tar, packed)
+    config = _config(image, [tar for _, tar in layers])
+    return Artifact(_manifest(layers, config, annotations, index, snapshot), config, index, snapshot)
+
+
+def rebuilt(index: bytes, packed: Sequence[Pack], config: bytes) -> Manifest:
+    """The manifest of an image of which only the blobs are left, without annotations of the user's.
+
+    :param index: the layer with the index. :param packed: the other layers. :param config: the image config.
+    :raises Corrupt: they do not fit each other.
+    """
+    plain = artifact.unpacked_index(index)
+    layers = _layers(index, artifact.packed_index(plain)[1], packed)
+    said = canonical.loads(config, "the image config", limit=media.MAX_MANIFEST).get("rootfs")
+    if not isinstance(said, dict) or said.get("diff_ids") != [str(tar) for _, tar in layers]:
+        raise Corrupt("the layers are not those that the image config names")
+    return _manifest(layers, config, None, index, artifact.snapshot_of(plain))
+
+
+def _layers(index: bytes, tar: Digest, packed: Sequence[Pack]) -> list[tuple[Descriptor, Digest]]:
+    """Every layer with the digest of its tar, that of the index among them."""
     layer = Descriptor.of(LAYER, index, _annotations(".bundle", artifact.INDEX_PATH))
     if len(index) < artifact.INLINE_LIMIT:
         layer = Descriptor.of(LAYER, index, layer.annotations, inline=True)
     layers = [(layer, tar), *(_layer(number, pack) for number, pack in enumerate(artifact.ordered(packed)))]
     layers.sort(key=lambda each: each[0].annotations[media.FILEPATH].encode())
-    config = _config(image, [tar for _, tar in layers])
+    return layers
+
+
+def _manifest(
+    layers: Sequence[tuple[Descriptor, Digest]],
+    config: bytes,
+    annotations: Mapping[str, str] | None,
+    index: bytes,
+    snapshot: Snapshot,
+) -> Manifest:
     manifest = Manifest(
         Descriptor.of(media.IMAGE_CONFIG, config),
         tuple(layer for layer, _ in layers),
         artifact.annotated(annotations, "image", Digest.of(index), snapshot),
     )
-    return Artifact(artifact.settled(manifest), config, index, snapshot)
+    return artifact.settled(manifest)
 
 
 def _layer(number: int, pack: Pack) -> tuple[Descriptor, Digest]:

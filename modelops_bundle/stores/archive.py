@@ -1,4 +1,5 @@
-"""An OCI image layout in a tar archive, to read: ours, `oras backup`, `skopeo copy oci-archive:` (image-spec 1.1).
+"""An OCI image layout in a tar archive, to read: ours, `oras backup`, `skopeo copy oci-archive:` (image-spec 1.1);
+or an image of ours as docker loads it.
 
 The whole list of members is checked before anything is believed of it; blobs are read where they lie.
 """
@@ -19,7 +20,8 @@ from modelops_bundle.model import referrers as lists
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.ports import Chunks, Expected
-from modelops_bundle.stores import graph, unpacked
+from modelops_bundle.stores import docker_archive, graph, unpacked
+from modelops_bundle.stores.docker_archive import Blob, Slice
 
 _MAX_INDEX = 64 << 20
 _BLOB = re.compile(r"blobs/sha256/([0-9a-f]{64})")
@@ -40,15 +42,15 @@ class ArchiveStore:
     def __init__(self, path: Path, scratch: Path, run: Run | None = None) -> None:
         self._path = path
         self._run = run or Run()
-        self._blobs: dict[str, tar.Member] = {}
+        self._blobs: dict[str, Blob] = {}
         self._files: dict[str, tar.Member] = {}
         self._bytes = unpacked.opened(path, scratch, self._run)
         try:
-            for member in tar.members(self._bytes.read, self._bytes.size, _belongs):
+            for member in tar.members(self._bytes.read, self._bytes.size, _belongs, docker_archive.is_link):
                 self._run.check()
                 found = _BLOB.fullmatch(member.name)
                 if found is not None:
-                    self._blobs[found[1]] = member
+                    self._blobs[found[1]] = Slice(self._bytes, member.offset, member.size)
                 elif member.is_file:
                     self._files[member.name] = member
             self._index = self._load_index()
@@ -66,19 +68,19 @@ class ArchiveStore:
     # --- content
 
     def has(self, what: Descriptor) -> bool:
-        member = self._blobs.get(what.digest.hex)
-        return member is not None and member.size == what.size
+        blob = self._blobs.get(what.digest.hex)
+        return blob is not None and blob.size == what.size
 
     @contextmanager
     def open(self, what: Descriptor, start: int = 0, stop: int | None = None) -> Iterator[Chunks]:
-        member = self._blobs.get(what.digest.hex)
-        if member is None:
+        blob = self._blobs.get(what.digest.hex)
+        if blob is None:
             raise NotFound(f"{self._path} lacks {what.digest}", digest=str(what.digest))
-        if member.size != what.size:
-            raise Corrupt(f"{what.digest} in {self._path} has {member.size} bytes instead of {what.size}")
+        if blob.size != what.size:
+            raise Corrupt(f"{what.digest} in {self._path} has {blob.size} bytes instead of {what.size}")
         self._run.check()
-        begin, end = max(start, 0), member.size if stop is None else min(stop, member.size)
-        yield self._bytes.chunks(member.offset + begin, member.offset + max(begin, end))
+        begin, end = max(start, 0), blob.size if stop is None else min(stop, blob.size)
+        yield blob.chunks(begin, max(begin, end))
 
     def put(self, what: Descriptor, chunks: object) -> None:  # noqa: ARG002  (the port's signature)
         raise self._unchangeable()
@@ -118,15 +120,17 @@ class ArchiveStore:
         for what, _ in self.roots():
             if what.digest == digest:
                 return what
-        member = self._blobs.get(digest.hex)
-        if member is None or member.size > media.MAX_MANIFEST:
+        blob = self._blobs.get(digest.hex)
+        if blob is None or blob.size > media.MAX_MANIFEST:
             return None
         try:
-            kind = canonical.loads(self._content(member), "a blob", limit=media.MAX_MANIFEST).get("mediaType")
+            kind = canonical.loads(b"".join(blob.chunks(0, blob.size)), "a blob", limit=media.MAX_MANIFEST).get(
+                "mediaType"
+            )
         except Corrupt:
             # A file, not a manifest.
             return None
-        return Descriptor(str(kind), digest, member.size) if kind in media.MANIFEST_TYPES else None
+        return Descriptor(str(kind), digest, blob.size) if kind in media.MANIFEST_TYPES else None
 
     def _manifest(self, what: Descriptor) -> bytes:
         if what.size > media.MAX_MANIFEST:
@@ -137,7 +141,11 @@ class ArchiveStore:
             raise Corrupt(f"{what.digest} in {self._path} is damaged", digest=str(what.digest))
         return data
 
-    def _load_index(self) -> list[dict[str, Any]]:
+    def _load_index(self) -> Sequence[dict[str, Any]]:
+        if "oci-layout" not in self._files and docker_archive.LIST in self._files:
+            entries, blobs = docker_archive.read(self._files, self._bytes, self._run)
+            self._blobs.update(blobs)
+            return entries
         if "oci-layout" not in self._files or "index.json" not in self._files:
             raise Unsupported(f"{self._path} is a tar archive and no OCI layout", hint="skopeo copy can make one of it")
         marker = canonical.loads(self._content(self._files["oci-layout"]), "oci-layout", limit=65536)
@@ -145,10 +153,10 @@ class ArchiveStore:
         if not isinstance(version, str) or version.partition(".")[0] != "1":
             raise Unsupported(f"{self._path} is an OCI layout of version {version!r}", hint="this tool knows 1.0.0")
         index = canonical.loads(self._content(self._files["index.json"]), "index.json", limit=_MAX_INDEX)
-        entries = index.get("manifests")
-        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        listed = index.get("manifests")
+        if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
             raise Corrupt(f"the index of {self._path} lists no manifests")
-        return entries
+        return listed
 
     def _content(self, member: tar.Member) -> bytes:
         if member.size > _MAX_INDEX:
@@ -168,8 +176,8 @@ def tag_of(entry: dict[str, Any]) -> str | None:
 
 def _belongs(name: str, is_file: bool) -> bool:
     if not is_file:
-        return name in _DIRECTORIES
-    return name in _FILES or _BLOB.fullmatch(name) is not None
+        return name in _DIRECTORIES or docker_archive.belongs(name, is_file)
+    return name in _FILES or _BLOB.fullmatch(name) is not None or docker_archive.belongs(name, is_file)
 
 
 def _plain(what: Descriptor) -> Descriptor:

@@ -30,7 +30,10 @@ _RESERVE = 64 << 20
 class Readable(Protocol):
     """Bytes at random."""
 
-    size: int
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        ...
 
     def read(self, offset: int, size: int) -> bytes:
         """As many bytes as asked for, fewer only at the end."""
@@ -48,7 +51,8 @@ class Readable(Protocol):
         ...
 
 
-def _blocks(source: Readable, start: int, stop: int) -> Iterator[bytes]:
+def blocks(source: Readable, start: int, stop: int) -> Iterator[bytes]:
+    """The bytes from `start` to before `stop`. :raises Corrupt: there are fewer."""
     while start < stop:
         data = source.read(start, min(_PIECE, stop - start))
         if not data:
@@ -87,15 +91,15 @@ class _Plain:
             os.close(descriptor)
 
 
-class _Framed:
+class Framed:
     """A gzip of stored blocks of 65,535 bytes (RFC 1951 §3.2.4), as `model.packs` writes it."""
 
-    def __init__(self, plain: _Plain, size: int) -> None:
+    def __init__(self, plain: Readable, size: int) -> None:
         self._plain = plain
         self.size = size
 
     @classmethod
-    def of(cls, plain: _Plain) -> _Framed | None:
+    def of(cls, plain: Readable) -> Framed | None:
         """None when it is any other gzip."""
         if plain.size < packs.gzip_size(0):
             return None
@@ -110,6 +114,7 @@ class _Framed:
         return cls(plain, size)
 
     def read(self, offset: int, size: int) -> bytes:
+        """As many bytes of what is in it as asked for, fewer only at the end."""
         stop = min(offset + size, self.size)
         if offset >= stop:
             return b""
@@ -118,9 +123,11 @@ class _Framed:
         return b"".join(packs.unframed([framed], offset, stop))
 
     def chunks(self, start: int, stop: int) -> Iterator[bytes]:
-        return _blocks(self, start, stop)
+        """The bytes of what is in it, from `start` to before `stop`."""
+        return blocks(self, start, stop)
 
     def close(self) -> None:
+        """Let go of the file."""
         self._plain.close()
 
 
@@ -136,7 +143,7 @@ class _Spooled:
             return os.pread(self._spool.fileno(), size, offset)
 
     def chunks(self, start: int, stop: int) -> Iterator[bytes]:
-        return _blocks(self, start, stop)
+        return blocks(self, start, stop)
 
     def close(self) -> None:
         self._spool.close()
@@ -151,7 +158,7 @@ def opened(path: Path, scratch: Path, run: Run) -> Readable:
     plain = _Plain(path)
     head = plain.read(0, 4)
     if head.startswith(_GZIP):
-        return _Framed.of(plain) or _unpacked(plain, path, scratch, run, _gunzip)
+        return Framed.of(plain) or _unpacked(plain, path, scratch, run, _gunzip)
     if head == _ZSTD:
         return _unpacked(plain, path, scratch, run, _unzstd)
     return plain

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
+import io
 import json
+import tarfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,3 +116,134 @@ def test_words_that_do_not_fit(made: Bundle, words: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("prefix", ["..", "/models", ".git"])
 def test_a_prefix_nobody_may_create(made: Bundle, prefix: str) -> None:
     made.refused(9, "push", "--layout", "image", "--prefix", prefix)
+
+
+# --- archives that docker loads
+
+Members = dict[str, bytes]
+
+
+def unpacked(made: Bundle, tmp_path: Path) -> Members:
+    """The members of such an archive with the image that was pushed to a layout."""
+    place = tmp_path / "layout"
+    made.run("push", "--layout", "image", f"layout:{place}:v1")
+    document = made.json("inspect", f"layout:{place}:v1", "--manifest")["manifest"]
+
+    def blob(what: dict[str, str]) -> bytes:
+        return (place / "blobs/sha256" / what["digest"].removeprefix("sha256:")).read_bytes()
+
+    layers = [gzip.decompress(blob(layer)) for layer in document["layers"]]
+    names = [f"{hashlib.sha256(layer).hexdigest()}.tar" for layer in layers]
+    config = f"{document['config']['digest'].removeprefix('sha256:')}.json"
+    said = {"Config": config, "RepoTags": ["docker.io/team/model:v1"], "Layers": names}
+    return {
+        **dict(zip(names, layers, strict=True)),
+        config: blob(document["config"]),
+        "manifest.json": json.dumps([said]).encode(),
+    }
+
+
+def archived(members: Members, path: Path, *links: tuple[str, str]) -> Path:
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as file:
+        for name, data in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            file.addfile(member, io.BytesIO(data))
+        for name, target in links:
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = tarfile.SYMTYPE, target
+            file.addfile(member)
+    return path
+
+
+@pytest.mark.parametrize("prefix", ["", "models"])
+def test_an_archive_for_docker_is_the_version_it_was(made: Bundle, tmp_path: Path, prefix: str) -> None:
+    made.run("config", "set", "image.prefix", prefix or "models")
+    if not prefix:
+        made.run("config", "set", "image.prefix", "")
+    members = unpacked(made, tmp_path)
+    first = next(iter(members))
+    path = archived(members, tmp_path / "x.tar", (f"{'a' * 64}/layer.tar", f"../{first}"))
+    digest = call("--json", "inspect", f"layout:{tmp_path / 'layout'}:v1").json["digest"]
+    done = call("--json", "import", str(path), str(tmp_path / "new")).json
+    assert done["digest"] == digest
+    assert Bundle(tmp_path / "new").tree() == made.tree()
+    assert call("verify", str(path), "--deep").code == 0
+    assert call("cat", f"tar:{path}:v1:w/model.bin").data == FILES["w/model.bin"]
+    assert (
+        call("cat", "--range", "70000-70009", f"tar:{path}:v1:w/model.bin").data == (FILES["w/model.bin"])[70000:70010]
+    )  # type: ignore[index]
+    call("cp", f"tar:{path}:v1", f"layout:{tmp_path / 'other'}:v1")
+    assert call("--json", "inspect", f"layout:{tmp_path / 'other'}:v1").json["digest"] == digest
+
+
+def small(members: Members) -> str:
+    """The layer with the small files."""
+    return next(name for name in members if b"# model" in members[name])
+
+
+def index(members: Members) -> str:
+    return next(name for name in members if members[name].startswith(b".bundle/"))
+
+
+def said(change: Callable[[Members, dict[str, Any]], object]) -> Callable[[Members], Members]:
+    """Another list of images."""
+
+    def apply(members: Members) -> Members:
+        [image] = json.loads(members["manifest.json"])
+        change(members, image)
+        return {**members, "manifest.json": json.dumps([image]).encode()}
+
+    return apply
+
+
+def without(members: Members, name: str) -> Members:
+    return {each: data for each, data in members.items() if each != name}
+
+
+def exchanged(members: Members, name: str, old: bytes, new: bytes) -> Members:
+    assert old in members[name]
+    return {**members, name: members[name].replace(old, new)}
+
+
+LIES: dict[str, tuple[Callable[[Members], Members], int]] = {
+    "a layer was changed": (lambda held: exchanged(held, small(held), b"# model", b"# evil!"), 9),
+    "the index was changed": (lambda held: exchanged(held, index(held), b"README.md", b"README.mx"), 9),
+    "a layer is missing": (lambda held: without(held, small(held)), 9),
+    "the config is missing": (lambda held: without(held, next(name for name in held if name.endswith(".json"))), 9),
+    "a layer is left out": (said(lambda held, image: image["Layers"].remove(small(held))), 9),
+    "a layer by a path": (said(lambda _, image: image["Layers"].append("../../../etc/passwd")), 9),
+    "a layer twice": (said(lambda held, image: image["Layers"].append(small(held))), 9),
+    "no index": (said(lambda held, image: image["Layers"].remove(index(held))), 10),
+    "no layers": (said(lambda _, image: image["Layers"].clear()), 10),
+    "numbers for names": (said(lambda _, image: image.update(Layers=[1])), 9),
+    "a config by a path": (said(lambda _, image: image.update(Config="/etc/passwd")), 9),
+    "no list": (lambda held: {**held, "manifest.json": b'{"a": 1}'}, 9),
+    "no list of images": (lambda held: {**held, "manifest.json": b"[1]"}, 9),
+    "no JSON": (lambda held: {**held, "manifest.json": b"]["}, 9),
+    "more than one reading": (lambda held: {**held, "manifest.json": b'[], "images": []'}, 9),
+}
+
+
+@pytest.mark.parametrize(("change", "code"), LIES.values(), ids=LIES.keys())
+def test_archives_for_docker_that_lie(
+    made: Bundle, tmp_path: Path, change: Callable[[Members], Members], code: int
+) -> None:
+    members = change(unpacked(made, tmp_path))
+    call("import", str(archived(members, tmp_path / "x.tar")), str(tmp_path / "new"), expect=code)
+    assert not (tmp_path / "new").exists()
+
+
+def test_other_images_and_links_are_refused(made: Bundle, tmp_path: Path) -> None:
+    members = unpacked(made, tmp_path)
+    evil = archived(members, tmp_path / "x.tar", ("evil", "/etc"))
+    assert call("--json", "import", str(evil), str(tmp_path / "new"), expect=9).error["code"] == "unsafe-path"
+    plain = io.BytesIO()
+    with tarfile.open(fileobj=plain, mode="w") as file:
+        file.addfile(tarfile.TarInfo("etc"), io.BytesIO())
+    layer, config = plain.getvalue(), b"{}"
+    names = [f"{hashlib.sha256(data).hexdigest()}{suffix}" for data, suffix in ((layer, ".tar"), (config, ".json"))]
+    said = json.dumps([{"Config": names[1], "RepoTags": None, "Layers": names[:1]}]).encode()
+    other = archived({names[0]: layer, names[1]: config, "manifest.json": said}, tmp_path / "y.tar")
+    assert call("--json", "import", str(other), str(tmp_path / "new"), expect=10).error["code"] == "unsupported"
+    assert not (tmp_path / "new").exists()

@@ -60,6 +60,19 @@ def test_every_tool_for_images_takes_it(repo: str, tmp_path: Path, peer: Peer) -
     assert json.loads(run(peer("skopeo"), "inspect", f"oci:{tmp_path / 'layout'}:v1"))["Digest"] == digest
 
 
+def test_what_they_make_for_docker_comes_back(repo: str, tmp_path: Path, peer: Peer) -> None:
+    made = make(tmp_path / "a", repo)
+    digest = made.push("--layout", "image", "--tag", "v1")
+    skopeo, crane = tmp_path / "skopeo.tar", tmp_path / "crane.tar"
+    copied = ("--src-tls-verify=false", f"docker://{repo}:v1", f"docker-archive:{skopeo}:team/model:v1")
+    run(peer("skopeo"), "copy", *copied)
+    run(peer("crane"), "pull", "--insecure", f"{repo}:v1", str(crane))
+    for path in (skopeo, crane):
+        done = call("--json", "import", str(path), str(tmp_path / path.stem)).json
+        assert done["digest"] == digest
+        assert Bundle(tmp_path / path.stem).tree() == made.tree()
+
+
 @pytest.mark.parametrize("words", [(), ("--prefix", "models", "--platform", "linux/arm64")])
 def test_a_prefix_is_where_the_tree_is(repo: str, tmp_path: Path, peer: Peer, words: tuple[str, ...]) -> None:
     made = make(tmp_path / "a", repo)
