@@ -242,6 +242,8 @@ class Session:
 
     def parse(self, text: str, remotes: Mapping[str, Reference] | None = None, tags: Collection[str] = ()) -> Reference:
         """`model.reference.parse` in the namespace of the settings."""
+        if remotes is None and self._project is not None:
+            remotes = {}
         return parse(text, remotes, tags, self.namespace)
 
     def _parse(self, text: str, *, bare: bool = False) -> Reference:
