@@ -163,7 +163,10 @@ def _client(session: Session, host: str, credentials: CredentialSource) -> Itera
 
 def _login_file(options: Options) -> Path:
     if options.docker_config is None:
-        raise ConfigError("there is no file to store logins in", hint="Options(docker_config=...) names one")
+        raise ConfigError(
+            "there is no file to store logins in",
+            hint="set HOME, DOCKER_CONFIG or REGISTRY_AUTH_FILE; in Python, Options(docker_config=...)",
+        )
     return options.docker_config
 
 
