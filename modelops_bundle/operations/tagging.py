@@ -126,7 +126,9 @@ def wish(
         is_there = f"stands for {found}" if found else "is gone, and stood for something when it was last seen"
         raise TagMoved(
             f"tag {target.tag} {is_there}",
-            hint=f"--expect {found} replaces that" if found else "--force makes it anew",
+            hint=f"--expect {found} replaces that"
+            if found
+            else f"--force makes it anew; bundle untag {target} --missing-ok forgets it",
             tag=target.tag,
             found=str(found) if found else None,
         )

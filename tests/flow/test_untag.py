@@ -58,6 +58,22 @@ def test_a_removed_tag_may_stand_for_something_else_at_once(a: Bundle) -> None:
     assert a.json("inspect", ":v1")["digest"] == second
 
 
+@pytest.mark.parametrize("words", [["push"], ["tag", "@{digest}", "latest"]])
+def test_after_a_kill_the_next_command_says_how_to_go_on(fake: Fake, tmp_path: Path, words: list[str]) -> None:
+    a = Bundle.create(tmp_path / "a", f"{fake.host}/m", BASE)
+    a.push()
+    a.write({"config.json": "2\n"})
+    other = a.push("--tag", "v2")
+    a.write({"config.json": "3\n"})
+    a.killed_at("answer DELETE manifest", "untag", ":latest")
+    words = [word.format(digest=other) for word in words]
+    hint = a.refused(5, *words)["hint"]
+    told = hint.partition("; bundle ")[2].removesuffix(" forgets it")
+    a.run(*told.split())
+    a.run(*words)
+    assert tags(a) == ["latest", "v2"]
+
+
 @pytest.mark.parametrize("what", ["origin", "@0123456789", "nonsense/x"])
 def test_only_a_tag_that_is_spelled_out(a: Bundle, what: str) -> None:
     a.run("untag", what, expect=None)
