@@ -166,7 +166,7 @@ def untag(session: Session, texts: Sequence[str], *, missing_ok: bool = False) -
 
     :param missing_ok: a tag that is not there is no error.
     :raises UsageError: a reference without a tag of its own. :raises NotFound: not there; nothing was removed.
-    :raises Unsupported: the registry removes no tags.
+    :raises Unsupported: the registry removes no tags. :raises Unauthorized: this login may not remove them.
     """
     found = [_standing(session, text, missing_ok) for text in texts]
     done = []

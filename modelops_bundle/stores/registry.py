@@ -167,9 +167,9 @@ class RegistryStore:
             return True
         if standing.digest != what.digest:
             return False
-        if self._delete(name):
+        if self._delete(name, quietly=not keep):
             return True
-        return not keep and not self._is_shared(name, what) and self._delete(str(what.digest))
+        return not keep and not self._is_shared(name, what) and self._delete(str(what.digest), quietly=True)
 
     def _is_shared(self, name: str, what: Descriptor) -> bool:
         if _is_intent(name):
@@ -361,11 +361,14 @@ class RegistryStore:
                 status=reply.status,
             )
 
-    def _delete(self, name: str) -> bool:
-        request = self._deletion(name, (*_DONE, 400, 403, 404, 405, 501))
+    def _delete(self, name: str, *, quietly: bool) -> bool:
+        """Whether the registry does that. :param quietly: who may not do it does without, too."""
+        request = self._deletion(name, (*_DONE, 400, *((403,) if quietly else ()), 404, 405, 501))
         try:
             return self._repository.fetch(request, _MAX_COMPLAINTS).status in _DONE
         except Unauthorized:
+            if not quietly:
+                raise
             return False
 
     def _deletion(self, name: str, accept: Iterable[int]) -> Request:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from modelops_bundle.testing.actions import Refuse
 from modelops_bundle.testing.registry import Registry as Fake
 from tests.support.bundle import Bundle
 from tests.support.clones import BASE, pair_on
@@ -80,6 +81,15 @@ def test_only_a_tag_that_is_spelled_out(a: Bundle, what: str) -> None:
     assert tags(a) == ["latest", "v1"]
     if what == "origin":
         a.refused(2, "untag", what)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_who_may_not_is_told_so(fake: Fake, tmp_path: Path, status: int) -> None:
+    a = Bundle.create(tmp_path / "a", f"{fake.host}/m", BASE)
+    a.push()
+    fake.fault(lambda method, _: method == "DELETE", Refuse(status, "DENIED"), times=None)
+    assert a.refused(7, "untag", ":latest")["code"] == "unauthorized"
+    assert tags(a) == ["latest"]
 
 
 @pytest.mark.parametrize("shared", [True, False])
