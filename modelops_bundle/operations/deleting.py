@@ -124,9 +124,12 @@ def _recheck(session: Session, store: Store, deletion: Deletion, digest: Digest)
     reference = deletion.reference
     if reference.digest is None:
         standing = store.resolve(reference.tag or "")
-        if standing is not None and standing.digest != digest:
+        if standing is None and store.resolve(str(digest)) is None:
+            raise NotFound(f"{reference} does not exist any more: somebody else deleted it", reference=str(reference))
+        if standing is None or standing.digest != digest:
+            did = "is gone" if standing is None else "moved"
             raise TagMoved(
-                f"{reference} moved meanwhile; nothing was deleted", hint="run the command again", tag=reference.tag
+                f"{reference} {did} meanwhile; nothing was deleted", hint="run the command again", tag=reference.tag
             )
     now = _tags(session, store, digest)
     more = sorted(set(now or ()) - set(deletion.tags or ()))
