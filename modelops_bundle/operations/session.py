@@ -91,6 +91,8 @@ class Session:
         """What the manifests read or looked into during this session hold: parsing ten thousand rows takes a while."""
         self.spooled: dict[Digest, Spool] = {}
         """Packs made for a push that follows, in files without a name."""
+        self.attempts: int | None = None
+        """How often each request is tried, by clients made from now on; None is as often as usual."""
         self.fresh: dict[str, Sighting] = {}
         """By reference, what was read a moment ago and may be taken as current once."""
 
@@ -380,4 +382,5 @@ class Session:
             credentials=credentials,
             config=self.project.config if self.has_project else Config({}).layered(*self.around),
             root=self.project.root if self.has_project else self.cwd,
+            attempts=self.attempts,
         )
