@@ -149,6 +149,8 @@ class RegistryStore:
             if reply.status == 404:
                 self._check_absence(reply)
                 return None
+            if is_html(reply.headers, reply.body):
+                raise self._not_a_registry("HTML", reply)
             return reply
 
         there, what = self._repository, f"the tags of {self._where}"
@@ -353,13 +355,15 @@ class RegistryStore:
         :raises Unavailable: somebody else answered: a web server, a proxy, a login page.
         """
         if not _speaks(reply):
-            what = "HTML" if is_html(reply.headers, reply.body) else "something"
-            raise Unavailable(
-                f"{self._repository.host} answered with {what} that comes from no registry (status {reply.status})",
-                hint="check the host name and port, and any proxy in between",
-                host=self._repository.host,
-                status=reply.status,
-            )
+            raise self._not_a_registry("HTML" if is_html(reply.headers, reply.body) else "something", reply)
+
+    def _not_a_registry(self, what: str, reply: Reply) -> Unavailable:
+        return Unavailable(
+            f"{self._repository.host} answered with {what} that comes from no registry (status {reply.status})",
+            hint="check the host name and port, and any proxy in between",
+            host=self._repository.host,
+            status=reply.status,
+        )
 
     def _delete(self, name: str, *, quietly: bool) -> bool:
         """Whether the registry does that. :param quietly: who may not do it does without, too."""
