@@ -204,7 +204,9 @@ class Untagger(Protocol):
     def untag(self, name: str, what: Descriptor, *, keep: bool = False) -> bool:
         """Remove tag `name` that stands for `what` and no other tag's manifest; False when this store cannot.
 
-        :param keep: the manifest has to stay; else a store that can only delete manifests may take it along.
+        :param keep: the manifest has to stay; else a store that can only delete manifests may take it along, and one
+            that does not let this login says False.
+        :raises Unauthorized: with `keep`, this login may not.
         """
         ...
 

@@ -107,7 +107,8 @@ def parse(
 
     :param remotes: the bundle's remotes by name, the default one under `""`; None outside a bundle.
     :param known_tags: tags that a bare word may mean.
-    :param namespace: `HOST[/PATH]`, below which names without a host are looked for that mean nothing else.
+    :param namespace: `HOST[/PATH]`, below which names without a host are looked for that mean nothing else; inside a
+        bundle only those with a `/`: a word there is a tag or a remote, or a slip for one.
     :raises UsageError: anything the grammar does not have, with the nearest spelling that it has.
     :raises ConfigError: the namespace begins with no registry's host.
     """
@@ -125,7 +126,7 @@ def parse(
     if _begins_with_host(text):
         return _parse_oci(text)
     found = _parse_name(text, remotes, known_tags)
-    if found is None and namespace and not text.startswith((":", "@")):
+    if found is None and namespace and not text.startswith((":", "@")) and (remotes is None or "/" in text):
         return _parse_oci(_namespace(namespace) + text)
     if found is None:
         raise UsageError(f"not a reference: {text!r}", hint=_nearest(text, remotes, known_tags))

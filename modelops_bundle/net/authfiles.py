@@ -11,6 +11,7 @@ import base64
 import binascii
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,10 @@ from modelops_bundle.net.options import is_docker_hub
 
 DOCKER_HUB_KEY = "https://index.docker.io/v1/"
 """Docker Hub's name in these files and in credential helpers, for reasons of its history."""
+
+HINT = "look at that file, or move it away and log in again: bundle login HOST"
+"""What to do about a file that nobody can use."""
+_RENEW = "bundle login HOST writes the entry anew, bundle logout HOST removes it"
 
 # What `docker login` and friends append to the host. Anything else is a namespace, not this host.
 _KEY_PATHS = ("", "/", "/v1", "/v1/", "/v2", "/v2/")
@@ -117,10 +122,10 @@ class AuthFile:
             text = base64.b64decode(str(auth), validate=True).decode("utf-8")
         except (binascii.Error, ValueError):
             # Not as its cause: a UnicodeDecodeError holds the bytes.
-            raise ConfigError(f"the entry for {key} in {self.name} is not base64") from None
+            raise ConfigError(f"the entry for {key} in {self.name} is not base64", hint=_RENEW) from None
         username, colon, password = text.partition(":")
         if not colon:
-            raise ConfigError(f"the entry for {key} in {self.name} holds no user name and password")
+            raise ConfigError(f"the entry for {key} in {self.name} holds no user name and password", hint=_RENEW)
         return username, password.rstrip("\0")
 
 
@@ -136,7 +141,7 @@ def with_login(text: str, name: str, host: str, credentials: Credentials | None)
     content = _edited(text, name)
     auths = content.setdefault("auths", {})
     if not isinstance(auths, dict):
-        raise ConfigError(f"auths in {name} is not a JSON object")
+        raise ConfigError(f"auths in {name} is not a JSON object", hint=HINT)
     for key in [key for key in auths if names_host(key, host)] or [server_of(host)]:
         auths[key] = _entry(credentials) if credentials is not None else {}
     return _written(content, name)
@@ -179,12 +184,12 @@ def _parsed(text: str, name: str, **options: Any) -> dict[str, Any]:
     try:
         value = json.loads(text if text.strip() else "{}", **options)
     except RecursionError:
-        raise ConfigError(f"{name} is not JSON: nested too deeply") from None
+        raise ConfigError(f"{name} is not JSON: nested too deeply", hint=HINT) from None
     except ValueError as error:
         # Not as its cause: a JSONDecodeError holds the document.
-        raise ConfigError(f"{name} is not JSON: {error}") from None
+        raise ConfigError(f"{name} is not JSON: {error}", hint=HINT) from None
     if not isinstance(value, dict):
-        raise ConfigError(f"{name} is not a JSON object")
+        raise ConfigError(f"{name} is not a JSON object", hint=HINT)
     return value
 
 
@@ -208,7 +213,7 @@ def _written(content: Mapping[str, Any], name: str) -> str:
     try:
         return _dumped(content)
     except RecursionError:
-        raise ConfigError(f"{name} is nested too deeply") from None
+        raise ConfigError(f"{name} is nested too deeply", hint=HINT) from None
 
 
 def _dumped(content: Mapping[str, Any]) -> str:
@@ -228,6 +233,5 @@ def _dumped(content: Mapping[str, Any]) -> str:
     text = json.dumps(document, indent="\t", ensure_ascii=False)
     if any("\ud800" <= character <= "\udfff" for character in text):
         text = json.dumps(document, indent="\t")
-    for number, written in enumerate(numbers):
-        text = text.replace(f'"{mark}-{number}"', written, 1)
-    return text
+    # In one pass: a file of others may have as many numbers as it likes.
+    return re.sub(rf'"{mark}-(\d+)"', lambda found: numbers[int(found[1])], text)

@@ -216,6 +216,10 @@ class Client:
             raise self._auth.refusal(wanted.origin, wanted.scope) from error
         except NotFound as error:
             raise Unavailable(f"the token server of {wanted.origin.netloc} is not there") from error
+        except Corrupt as error:
+            # Too long, or packed: no content is in doubt, it is the server that is of no use.
+            host = wanted.origin.netloc
+            raise Unavailable(f"the token server of {host} gave no usable token: {error.message}", host=host) from error
 
     # --- one exchange
 

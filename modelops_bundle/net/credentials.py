@@ -28,17 +28,23 @@ class Credentials:
     source: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        where = f" ({self.source})" if self.source else ""
+        wrong = self._wrong()
+        if wrong is not None:
+            where = f" ({self.source})" if self.source else ""
+            raise ConfigError(wrong + where, hint="check what was set or typed; bundle login HOST stores another one")
+
+    def _wrong(self) -> str | None:
         texts = (self.username, self.password, self.identity_token or "", self.registry_token or "")
         if any(has_controls(text) for text in texts):
-            raise ConfigError(f"a user name, password or token contains control characters{where}")
+            return "a user name, password or token contains control characters"
         # A terminal or an environment that is not UTF-8 brings what cannot be sent.
         if any("\ud800" <= character <= "\udfff" for text in texts for character in text):
-            raise ConfigError(f"a user name, password or token is not UTF-8{where}")
+            return "a user name, password or token is not UTF-8"
         if self.registry_token is not None and not (self.registry_token.isascii() and " " not in self.registry_token):
-            raise ConfigError(f"a registry token contains what no header carries (RFC 6750 §2.1){where}")
+            return "a registry token contains what no header carries (RFC 6750 §2.1)"
         if ":" in self.username and not self.has_token:
-            raise ConfigError(f"a user name contains ':', which HTTP Basic cannot carry (RFC 7617 §2){where}")
+            return "a user name contains ':', which HTTP Basic cannot carry (RFC 7617 §2)"
+        return None
 
     @property
     def has_token(self) -> bool:

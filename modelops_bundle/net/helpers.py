@@ -6,7 +6,6 @@ says so in one fixed sentence and ends with 1.
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import threading
@@ -16,7 +15,7 @@ from dataclasses import dataclass, field
 
 from modelops_bundle.errors import ConfigError
 from modelops_bundle.net import processes
-from modelops_bundle.net.redact import redact, safe
+from modelops_bundle.net.redact import safe
 
 PROGRAM = "docker-credential-"
 TIMEOUT = 30.0
@@ -103,7 +102,7 @@ class Helpers:
             self._answers.clear()
             ended = self._run(helper, "store", json.dumps(document).encode("ascii"), check)
         if ended.code:
-            raise _failed(helper, "store", ended, hide=login.secret)
+            raise _failed(helper, "store", ended)
 
     def erase(self, helper: Helper, server: str, check: Callable[[], None]) -> None:
         """Let `helper` forget `server`; nothing to forget is fine.
@@ -197,16 +196,13 @@ def _nonsense(helper: Helper) -> ConfigError:
     )
 
 
-def _failed(helper: Helper, action: str, ended: processes.Ended, hide: str = "") -> ConfigError:
-    said = (ended.out.strip() or ended.err.strip()).decode("utf-8", "replace")
-    for secret in (hide, base64.b64encode(hide.encode()).decode(), json.dumps(hide)[1:-1]):
-        said = said.replace(secret, "***") if secret else said
-    # An answer that comes with a failure all the same is a login, not an explanation.
-    reason = "" if said.startswith(("{", "[")) or not said else f": {safe(redact(said), 200)}"
+def _failed(helper: Helper, action: str, ended: processes.Ended) -> ConfigError:
+    # What it printed is not quoted: a helper that prints a login before it fails is no rarer than one that explains
+    # itself, and nobody can tell a password from a word.
     how = f"exit code {ended.code}" if ended.code > 0 else f"signal {-ended.code}"
     return ConfigError(
-        f"{helper} failed to {action} ({how}){reason}",
-        hint=f"try it by hand: {PROGRAM}{helper.name} list",
+        f"{helper} failed to {action} ({how})",
+        hint=f"see what it says: {PROGRAM}{helper.name} list",
         helper=helper.name,
         action=action,
     )

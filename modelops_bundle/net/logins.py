@@ -9,12 +9,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from modelops_bundle.errors import ConfigError
+from modelops_bundle.net import authfiles
 from modelops_bundle.net.authfiles import AuthFile, server_of
 from modelops_bundle.net.credentials import Credentials
 from modelops_bundle.net.helpers import Helper, Helpers, Login
 
 TOKEN_USER = "<token>"
 """The user name that says that a helper's secret is an identity token (docker/cli, credentials store)."""
+
+MOST = 16 * 1024 * 1024
+"""Bytes of a file of logins."""
 
 Notice = Callable[[str, str], None]
 """Takes (code, message)."""
@@ -102,16 +106,35 @@ def _credentials(helper: Helper, login: Login) -> Credentials:
 def read(path: Path) -> tuple[str, str]:
     """The text of a file of logins, empty when it is absent, and its name for people.
 
-    :raises ConfigError: it is there and cannot be read.
+    :raises ConfigError: it is there and cannot be read: no regular file, or larger than any such file.
     """
     try:
-        return path.read_text("utf-8"), str(path)
+        # Opening a pipe would wait for its writer, for ever.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+        try:
+            if not _is_file(os.fstat(descriptor)):
+                raise ConfigError(f"cannot read {path}: it is not a regular file", hint=authfiles.HINT)
+            with open(descriptor, "rb", closefd=False) as file:
+                data = file.read(MOST + 1)
+        finally:
+            os.close(descriptor)
     except (FileNotFoundError, NotADirectoryError):
         return "", str(path)
-    except UnicodeDecodeError:
-        raise ConfigError(f"cannot read {path}: it is not UTF-8") from None
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+        hint = "look at its owner and mode; REGISTRY_AUTH_FILE names another file"
+        raise ConfigError(f"cannot read {path}: {error.strerror}", hint=hint) from error
+    if len(data) > MOST:
+        raise ConfigError(f"cannot read {path}: it has more than {MOST:,} bytes", hint=authfiles.HINT)
+    try:
+        return str(data, "utf-8"), str(path)
+    except UnicodeDecodeError:
+        # Not as its cause: the exception holds the bytes.
+        raise ConfigError(f"cannot read {path}: it is not UTF-8", hint=authfiles.HINT) from None
+
+
+def _is_file(facts: os.stat_result) -> bool:
+    # The null device is how people say that there are no logins.
+    return stat.S_ISREG(facts.st_mode) or os.path.samestat(facts, Path(os.devnull).stat())
 
 
 def _others_read(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
@@ -172,14 +173,12 @@ def is_loopback(host: str) -> bool:
 
 def is_metadata(host: str) -> bool:
     """Whether `host` is a literal that reaches this machine or its cloud's metadata service (169.254.169.254)."""
-    return host == "localhost" or _address_is(host, "is_loopback") or _address_is(host, "is_link_local")
+    return _means(host, "is_loopback", "is_unspecified", "is_link_local")
 
 
 def is_local(host: str) -> bool:
     """Whether `host` is a literal that only means something on this machine or network."""
-    return host == "localhost" or any(
-        _address_is(host, kind) for kind in ("is_loopback", "is_private", "is_link_local")
-    )
+    return _means(host, "is_loopback", "is_unspecified", "is_link_local", "is_private")
 
 
 def _address_is(host: str, kind: str) -> bool:
@@ -189,6 +188,38 @@ def _address_is(host: str, kind: str) -> bool:
         return bool(getattr(ipaddress.ip_address(host), kind))
     except ValueError:
         return False
+
+
+def _means(host: str, *kinds: str) -> bool:
+    """Whether `host` is `localhost` or an address of one of `kinds`, in any spelling that resolvers take for one.
+
+    Beside the usual ones those of inet_aton(3), as `0xa9fea9fe` and `127.1`, and IPv4 in IPv6 (RFC 4291 §2.5.5.2).
+    """
+    import ipaddress
+
+    name = host.lower().removesuffix(".")
+    try:
+        address = ipaddress.ip_address(name)
+    except ValueError:
+        packed = _aton(name)
+        if packed is None:
+            return name == "localhost"
+        address = ipaddress.IPv4Address(packed)
+    # Before Python 3.13 such an address has none of the properties of the one in it.
+    address = getattr(address, "ipv4_mapped", None) or address
+    return any(getattr(address, kind) for kind in kinds)
+
+
+def _aton(host: str) -> bytes | None:
+    import socket
+
+    # It stops at a blank and takes what follows.
+    if not re.fullmatch(r"[0-9a-fx.]+", host):
+        return None
+    try:
+        return socket.inet_aton(host)
+    except OSError:
+        return None
 
 
 def _hostname(netloc: str) -> str:

@@ -21,6 +21,8 @@ MAX_OUTPUT = 1024 * 1024
 MAX_COMPLAINT = 8 * 1024
 """Bytes of its standard error that are kept; the rest is read and dropped."""
 _POLL = 0.05
+_LAST = 32
+"""Looks at the pipes of a program that has ended: enough for what fits in them, whatever its children add."""
 _BLOCK = 64 * 1024
 
 
@@ -125,8 +127,9 @@ class _Conversation:
                 self._turn(selector, _POLL if selector.get_map() else 0.0)
                 if not selector.get_map():
                     time.sleep(_POLL / 10)
-            while self._turn(selector, 0.0):
-                pass
+            for _ in range(_LAST):
+                if not self._turn(selector, 0.0):
+                    break
         return Ended(code, bytes(self._out), bytes(self._err))
 
     def _turn(self, selector: BaseSelector, wait: float) -> bool:

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from modelops_bundle.errors import NotFound, PartialFailure, TagMoved, Unsupported
+from modelops_bundle.errors import NotFound, PartialFailure, TagMoved, Unauthorized, Unsupported
 from modelops_bundle.events import checkpoint
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
@@ -114,16 +114,22 @@ def _is_untagged(store: Store, tag: str, what: Descriptor) -> bool:
     standing = store.resolve(tag)
     if standing is None or standing.digest != what.digest:
         return True
-    return isinstance(store, Untagger) and store.untag(tag, what, keep=True)
+    try:
+        return isinstance(store, Untagger) and store.untag(tag, what, keep=True)
+    except Unauthorized:
+        return False  # the version is gone: what stays is told, whoever may not remove it
 
 
 def _recheck(session: Session, store: Store, deletion: Deletion, digest: Digest) -> None:
     reference = deletion.reference
     if reference.digest is None:
         standing = store.resolve(reference.tag or "")
-        if standing is not None and standing.digest != digest:
+        if standing is None and store.resolve(str(digest)) is None:
+            raise NotFound(f"{reference} does not exist any more: somebody else deleted it", reference=str(reference))
+        if standing is None or standing.digest != digest:
+            did = "is gone" if standing is None else "moved"
             raise TagMoved(
-                f"{reference} moved meanwhile; nothing was deleted", hint="run the command again", tag=reference.tag
+                f"{reference} {did} meanwhile; nothing was deleted", hint="run the command again", tag=reference.tag
             )
     now = _tags(session, store, digest)
     more = sorted(set(now or ()) - set(deletion.tags or ()))

@@ -14,6 +14,7 @@ from modelops_bundle.disk.files import free_bytes
 from modelops_bundle.disk.filesystems import kind_of, stamps_every_change
 from modelops_bundle.disk.locks import exclusive
 from modelops_bundle.errors import ConfigError, Corrupt, DiskError, Locked, NotFound
+from modelops_bundle.model import paths
 from modelops_bundle.model.ports import Lister
 from modelops_bundle.model.reference import is_service_tag
 from modelops_bundle.operations.findings import Examination, Finding, info, ok, warn
@@ -120,6 +121,10 @@ class _Bundle:
         tracked = self._project.tracked()
         if not tracked:
             return info("nothing is tracked", "bundle add PATH")
+        wrong = sum(1 for path in tracked if paths.problem(path) is not None)
+        if wrong:
+            file = self._project.folder / layout.TRACKED
+            return warn(f"{wrong} of {len(tracked)} lines are no paths", f"take them out of {file}", wrong=wrong)
         missing = [path for path in tracked if not os.path.lexists(self._project.root / path)]
         if len(missing) == len(tracked):
             return warn(f"all {len(tracked)} tracked paths are gone", "bundle restore brings them back")
@@ -132,11 +137,15 @@ class _Bundle:
         return ok(f"synced with {at.reference} ({at.digest.short})", reference=at.reference, digest=str(at.digest))
 
     def _leases(self) -> Finding:
-        seen = list(self._session.seen.all())
-        for sighting in seen:
-            # Reading proves that it is whole.
-            len(sighting.manifest)
-        return ok(f"{len(seen)} references seen", count=len(seen))
+        damaged = self._session.seen.damaged()
+        if damaged:
+            return warn(
+                f"{len(damaged)} leases cannot be read: {damaged[0]}",
+                "remove it; bundle remote seen REF, or bundle pull, makes it anew",
+                damaged=[str(path) for path in damaged],
+            )
+        count = sum(1 for _ in self._session.seen.all())
+        return ok(f"{count} references seen", count=count)
 
     def _index(self) -> Finding:
         path = self._project.folder / layout.INDEX

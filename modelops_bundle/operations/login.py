@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -163,7 +163,10 @@ def _client(session: Session, host: str, credentials: CredentialSource) -> Itera
 
 def _login_file(options: Options) -> Path:
     if options.docker_config is None:
-        raise ConfigError("there is no file to store logins in", hint="Options(docker_config=...) names one")
+        raise ConfigError(
+            "there is no file to store logins in",
+            hint="set HOME, DOCKER_CONFIG or REGISTRY_AUTH_FILE; in Python, Options(docker_config=...)",
+        )
     return options.docker_config
 
 
@@ -189,21 +192,36 @@ def _make_private(folder: Path) -> None:
 
 def _store(session: Session, path: Path, host: str, credentials: Credentials) -> Helper | None:
     """Store in the helper that the file names for `host`, else in the file; the helper."""
+    helper, changed = _with_login(path, str(path), host, credentials)
+    if helper is not None and changed is None:
+        # Where the file stays as it is nothing is locked: it may be read-only, as a mounted one is.
+        _keep(session, helper, host, credentials)
+        return helper
     with _locked(path) as target:
-        text, name = read(target)[0], str(path)
-        file = AuthFile.parse(text, name)
-        helper = file.helper(host)
+        helper, changed = _with_login(target, str(path), host, credentials)
         if helper is not None:
-            secret = credentials.identity_token or credentials.password
-            user = TOKEN_USER if credentials.identity_token is not None else credentials.username
-            _helpers(session, helper).store(helper, server_of(host), Login(user, secret), session.run.check)
-        # A store for everybody does not say for whom it has something. The file does, and holds no password itself.
-        if helper is None or not helper.own or file.keys(host):
-            changed = authfiles.with_login(text, name, host, credentials if helper is None else None)
-            # Where it says that already it may be read-only, as a mounted one is.
-            if AuthFile.parse(changed, name) != file or helper is None:
-                write_file(target, changed.encode(), mode=0o600)
+            _keep(session, helper, host, credentials)
+        if changed is not None:
+            write_file(target, changed.encode(), mode=0o600)
     return helper
+
+
+def _with_login(file: Path, name: str, host: str, credentials: Credentials) -> tuple[Helper | None, str | None]:
+    """The helper that `file` names for `host`, and the file with the login in it; None where it stays as it is."""
+    text = read(file)[0]
+    known = AuthFile.parse(text, name)
+    helper = known.helper(host)
+    # A store for everybody does not say for whom it has something. The file does, and holds no password itself.
+    if helper is not None and helper.own and not known.keys(host):
+        return helper, None
+    changed = authfiles.with_login(text, name, host, credentials if helper is None else None)
+    return helper, changed if helper is None or AuthFile.parse(changed, name) != known else None
+
+
+def _keep(session: Session, helper: Helper, host: str, credentials: Credentials) -> None:
+    secret = credentials.identity_token or credentials.password
+    user = TOKEN_USER if credentials.identity_token is not None else credentials.username
+    _helpers(session, helper).store(helper, server_of(host), Login(user, secret), session.run.check)
 
 
 def _helpers(session: Session, helper: Helper) -> Helpers:
@@ -221,8 +239,11 @@ def _remove(session: Session, path: Path, host: str) -> list[str]:
     """Remove from helper and file; where something was."""
     removed: list[str] = []
     trouble: ConfigError | None = None
-    with _locked(path) as target:
-        text, name = read(target)[0], str(path)
+    text, name = read(path)
+    # As in `_store`: who has nothing to write needs no lock.
+    stays = authfiles.without(text, name, host) is None
+    with nullcontext(path) if stays else _locked(path) as target:
+        text = text if stays else read(target)[0]
         file = AuthFile.parse(text, name)
         helper = file.helper(host)
         if helper is not None:

@@ -24,6 +24,8 @@ from modelops_bundle.stores.repository import Repository
 
 SKEW = 60.0
 """Seconds that clocks may run apart before tokens that are fresh look old (facts: the distribution project's leeway)."""
+ATTEMPTS = 2
+"""Who asks for a diagnosis wants it soon: a host that hangs is told after two silences."""
 _WITH_CONTENT = ("pull", "push", "range", "mount", "referrers", "cleanup")
 
 
@@ -34,6 +36,7 @@ class Check:
     """
 
     def __init__(self, session: Session, reference: Reference, found: Examination, *, read_only: bool = False) -> None:
+        session.attempts = ATTEMPTS
         self._session = session
         self._reference = reference
         self._read_only = read_only

@@ -95,6 +95,8 @@ class Session:
         """A folder, there or to be made, on whose file system archives that are read are kept for a pull that follows."""
         self.trusted: set[tuple[Digest, object]] = set()
         """Versions with what was asked of them, whose signatures were verified during this session."""
+        self.attempts: int | None = None
+        """How often each request is tried, by clients made from now on; None is as often as usual."""
         self.fresh: dict[str, Sighting] = {}
         """By reference, what was read a moment ago and may be taken as current once."""
 
@@ -246,6 +248,8 @@ class Session:
 
     def parse(self, text: str, remotes: Mapping[str, Reference] | None = None, tags: Collection[str] = ()) -> Reference:
         """`model.reference.parse` in the namespace of the settings."""
+        if remotes is None and self._project is not None:
+            remotes = {}
         return parse(text, remotes, tags, self.namespace)
 
     def _parse(self, text: str, *, bare: bool = False) -> Reference:
@@ -382,4 +386,5 @@ class Session:
             credentials=credentials,
             config=self.project.config if self.has_project else Config({}).layered(*self.around),
             root=self.project.root if self.has_project else self.cwd,
+            attempts=self.attempts,
         )

@@ -126,7 +126,9 @@ def wish(
         is_there = f"stands for {found}" if found else "is gone, and stood for something when it was last seen"
         raise TagMoved(
             f"tag {target.tag} {is_there}",
-            hint=f"--expect {found} replaces that" if found else "--force makes it anew",
+            hint=f"--expect {found} replaces that"
+            if found
+            else f"--force makes it anew; bundle untag {target} --missing-ok forgets it",
             tag=target.tag,
             found=str(found) if found else None,
         )
@@ -164,7 +166,7 @@ def untag(session: Session, texts: Sequence[str], *, missing_ok: bool = False) -
 
     :param missing_ok: a tag that is not there is no error.
     :raises UsageError: a reference without a tag of its own. :raises NotFound: not there; nothing was removed.
-    :raises Unsupported: the registry removes no tags.
+    :raises Unsupported: the registry removes no tags. :raises Unauthorized: this login may not remove them.
     """
     found = [_standing(session, text, missing_ok) for text in texts]
     done = []

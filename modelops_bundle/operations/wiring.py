@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from modelops_bundle import __version__
 from modelops_bundle.events import Run
@@ -35,20 +35,31 @@ def make_client(
     credentials: CredentialSource | None = None,
     config: Config | None = None,
     root: Path | None = None,
+    attempts: int | None = None,
 ) -> Client:
     """A client for the registry at `host`, with that remote's own settings where the options are silent.
 
     :param trusted: the user name and password that were given without a host are meant for this one.
     :param credentials: who we are, whatever the options say.
     :param config: what is set about hosts and waiting. :param root: what paths in `remote` and `config` are relative to.
+    :param attempts: how often a request is tried; None is as often as usual.
     """
     config = config or Config({})
     net = net_options(options, remote, host, config.hosts(), root or Path())
     if credentials is None:
         credentials = Chain(sources(options, net.registry(host).netloc, run, trusted=trusted))
-    patience = config.get("limits.retry_wait")
-    policy = None if patience is None else Policy(patience=float(patience))
-    return Client(net, credentials=credentials, run=run, policy=policy)
+    return Client(net, credentials=credentials, run=run, policy=_policy(config.get("limits.retry_wait"), attempts))
+
+
+def _policy(patience: Any, attempts: int | None) -> Policy | None:
+    """None is the usual one."""
+    if patience is None and attempts is None:
+        return None
+    usual = Policy()
+    return Policy(
+        attempts=usual.attempts if attempts is None else attempts,
+        patience=usual.patience if patience is None else float(patience),
+    )
 
 
 def net_options(

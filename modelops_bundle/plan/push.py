@@ -249,8 +249,12 @@ def moved_error(place: str, moved: Sequence[TagMove], losses: Sequence[Loss]) ->
     message = f"{place}:{'; '.join(move.told() for move in moved)}"
     if shown:
         message += f"; this push would lose: {shown}"
+    gone = all(move.found is None and move.seen is not None for move in moved)
+    forgets = " ".join(f"{place}:{move.tag}" for move in moved)
     return TagMoved(
         message,
+        # Nothing is there to be pulled: somebody deleted it, or a command of ours was killed while it did.
+        hint=f"push --force makes it anew; bundle untag {forgets} --missing-ok forgets it" if gone else None,
         tags=[
             {"tag": m.tag, "digest": str(m.found) if m.found else None, "seen": str(m.seen) if m.seen else None}
             for m in moved

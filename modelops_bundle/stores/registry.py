@@ -149,6 +149,8 @@ class RegistryStore:
             if reply.status == 404:
                 self._check_absence(reply)
                 return None
+            if is_html(reply.headers, reply.body):
+                raise self._not_a_registry("HTML", reply)
             return reply
 
         there, what = self._repository, f"the tags of {self._where}"
@@ -167,9 +169,9 @@ class RegistryStore:
             return True
         if standing.digest != what.digest:
             return False
-        if self._delete(name):
+        if self._delete(name, quietly=not keep):
             return True
-        return not keep and not self._is_shared(name, what) and self._delete(str(what.digest))
+        return not keep and not self._is_shared(name, what) and self._delete(str(what.digest), quietly=True)
 
     def _is_shared(self, name: str, what: Descriptor) -> bool:
         if _is_intent(name):
@@ -353,19 +355,24 @@ class RegistryStore:
         :raises Unavailable: somebody else answered: a web server, a proxy, a login page.
         """
         if not _speaks(reply):
-            what = "HTML" if is_html(reply.headers, reply.body) else "something"
-            raise Unavailable(
-                f"{self._repository.host} answered with {what} that comes from no registry (status {reply.status})",
-                hint="check the host name and port, and any proxy in between",
-                host=self._repository.host,
-                status=reply.status,
-            )
+            raise self._not_a_registry("HTML" if is_html(reply.headers, reply.body) else "something", reply)
 
-    def _delete(self, name: str) -> bool:
-        request = self._deletion(name, (*_DONE, 400, 403, 404, 405, 501))
+    def _not_a_registry(self, what: str, reply: Reply) -> Unavailable:
+        return Unavailable(
+            f"{self._repository.host} answered with {what} that comes from no registry (status {reply.status})",
+            hint="check the host name and port, and any proxy in between",
+            host=self._repository.host,
+            status=reply.status,
+        )
+
+    def _delete(self, name: str, *, quietly: bool) -> bool:
+        """Whether the registry does that. :param quietly: who may not do it does without, too."""
+        request = self._deletion(name, (*_DONE, 400, *((403,) if quietly else ()), 404, 405, 501))
         try:
             return self._repository.fetch(request, _MAX_COMPLAINTS).status in _DONE
         except Unauthorized:
+            if not quietly:
+                raise
             return False
 
     def _deletion(self, name: str, accept: Iterable[int]) -> Request:

@@ -141,6 +141,26 @@ class Seen:
             if found is not None:
                 yield found
 
+    def damaged(self) -> list[Path]:
+        """What holds a sighting that cannot be read, or not under the reference it is of; the folder, when it is none.
+
+        Without a manifest there is none: a kill while one was recorded or forgotten leaves such.
+        """
+        if not self._folder.is_dir():
+            return [self._folder] if version(self._folder) is not None else []
+        kept = (folder for folder in sorted(self._folder.iterdir()) if version(folder / _MANIFEST) is not None)
+        return [folder for folder in kept if not self._is_whole(folder)]
+
+    def _is_whole(self, folder: Path) -> bool:
+        reference = _text(folder / _REFERENCE)
+        if reference is None or self._at(reference) != folder or not _has_size(folder):
+            return False
+        try:
+            canonical.loads(read_file(folder / _MANIFEST) or b"", "the manifest", limit=media.MAX_MANIFEST)
+        except Corrupt:
+            return False
+        return True
+
     def references(self) -> Iterator[str]:
         """Every reference that was ever seen; manifests are not read."""
         if self._folder.is_dir():

@@ -48,11 +48,12 @@ def test_tags_that_a_registry_keeps_apart_go_as_well(crane_host: str, tmp_path: 
     assert tags(a) == ["v1"]
 
 
-def test_tags_that_nobody_can_remove_are_told(fake: Fake, tmp_path: Path) -> None:
+@pytest.mark.parametrize("refusal", [Refuse(405, "UNSUPPORTED"), Refuse(403, "DENIED")])
+def test_tags_that_nobody_can_remove_are_told(fake: Fake, tmp_path: Path, refusal: Refuse) -> None:
     a = Bundle.create(tmp_path / "a", f"{fake.host}/team/model", {"a.txt": "a"})
     a.push("--tag", "v1")
     digest = a.json("inspect", ":v1")["digest"]
-    fake.fault(lambda method, path: method == "DELETE" and path.endswith("/v1"), Refuse(405, "UNSUPPORTED"), times=None)
+    fake.fault(lambda method, path: method == "DELETE" and path.endswith("/v1"), refusal, times=None)
     fake.fault(lambda method, path: method == "DELETE" and path.endswith(digest), Status(202), times=None)
     error = a.refused(3, "delete", ":v1", "--yes")
     assert error["facts"]["failed"] == [{"tag": "v1", "state": "kept"}]

@@ -14,10 +14,11 @@ from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.operations import deleting
 from modelops_bundle.operations.session import Session
 from modelops_bundle.stores.layout import LayoutStore
+from modelops_bundle.testing.registry import Registry as Fake
 from modelops_bundle.testing.store_contract import make_manifest, put
 from modelops_bundle.workspace.project import Project
 from tests.support.bundle import Bundle
-from tests.support.clones import Pair
+from tests.support.clones import Pair, pair_on
 
 
 @pytest.fixture
@@ -46,6 +47,17 @@ def test_a_tag_that_moved_stops_it(session: Session, pair: Pair) -> None:
     with pytest.raises(TagMoved, match="moved meanwhile"):
         deleting.apply_delete(session, plan)
     assert tags(pair.a) == ["latest", "v1"]
+
+
+def test_a_tag_that_is_gone_stops_it_while_another_keeps_the_version(fake: Fake, tmp_path: Path) -> None:
+    pair = pair_on(f"{fake.host}/m", tmp_path)
+    pair.a.push("--tag", "v1")
+    with Session(Project(pair.a.root), Run(), cwd=pair.a.root) as session:
+        plan = deleting.plan_delete(session, ":v1")
+        pair.b.run("untag", ":v1")
+        with pytest.raises(TagMoved, match="is gone meanwhile"):
+            deleting.apply_delete(session, plan)
+    assert tags(pair.a) == ["latest"]
 
 
 def test_what_somebody_else_deleted_is_not_there(session: Session, pair: Pair) -> None:

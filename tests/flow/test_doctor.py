@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,33 @@ def test_an_upload_that_ends_meanwhile_is_none(alone: Bundle, monkeypatch: pytes
 def test_gone_files_are_told(alone: Bundle) -> None:
     (alone.root / "a.txt").unlink()
     assert examine(alone)["tracked"]["verdict"] == "warn"
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_damaged_leases_are_told_and_made_anew(alone: Bundle, whole: bool) -> None:
+    seen = alone.root / layout.FOLDER / layout.SEEN
+    if whole:
+        shutil.rmtree(seen)
+        seen.write_bytes(b"x")
+    else:
+        for path in seen.glob("*/*"):
+            path.write_bytes(b"x")
+    found = examine(alone)["leases"]
+    assert found["verdict"] == "warn"
+    assert "bundle remote seen" in found["hint"]
+    for path in map(Path, found["facts"]["damaged"]):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    alone.run("remote", "seen", "origin")
+    assert examine(alone)["leases"]["facts"]["count"] == 1
+    alone.commit({"a.txt": "b\n"})
+
+
+@pytest.mark.parametrize("line", [b"a\0b", b"\xff\xfe", b"../x"])
+def test_tracked_lines_that_are_no_paths_are_told(alone: Bundle, line: bytes) -> None:
+    (alone.root / layout.FOLDER / layout.TRACKED).write_bytes(line + b"\n")
+    found = examine(alone)["tracked"]
+    assert found["verdict"] == "warn"
+    assert "no paths" in found["message"]
 
 
 def test_somebody_who_writes_is_no_failure(alone: Bundle) -> None:

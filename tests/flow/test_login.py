@@ -186,6 +186,31 @@ def test_a_second_login_in_a_helper_leaves_the_file_alone(fake: Fake, config: Pa
     assert config.stat().st_ino == before
 
 
+@pytest.mark.parametrize("settled", [False, True])
+def test_a_helper_needs_no_lock_on_a_file_that_stays_as_it_is(
+    fake: Fake, config: Path, helper: HelperProgram, settled: bool
+) -> None:
+    own = {"credHelpers": {fake.host: "test"}}
+    write(config, {"credsStore": "test", "auths": {fake.host: {}}} if settled else own)
+    # What a read-only mount says of the lock file, this says to root, too.
+    config.with_name("config.json.lock").mkdir()
+    log_in(fake.host, "bob", password := secret())
+    assert helper.known == {fake.host: {"Username": "bob", "Secret": password}}
+    write(config, own)
+    assert call("--json", "logout", fake.host).json["removed"]
+    assert helper.known == {}
+
+
+def test_a_file_that_has_to_change_and_cannot_be_locked_stores_nothing(
+    fake: Fake, config: Path, helper: HelperProgram
+) -> None:
+    write(config, {"credsStore": "test"})
+    config.with_name("config.json.lock").mkdir()
+    log_in(fake.host, "bob", secret(), expect=11)
+    assert not helper.store.exists()
+    assert json.loads(config.read_text()) == {"credsStore": "test"}
+
+
 def test_an_identity_token_through_a_helper(fake: Fake, config: Path, helper: HelperProgram, tmp_path: Path) -> None:
     token = secret("token")
     fake.require_auth("bob", secret(), identity_token=token)

@@ -30,10 +30,10 @@ def a(namespace: str, tmp_path: Path) -> Bundle:
 
 def test_init_and_remotes_write_the_whole_name(a: Bundle, namespace: str, monkeypatch: pytest.MonkeyPatch) -> None:
     a.run("remote", "add", "prod", "deep/er/model:stable")
-    a.run("remote", "set", "origin", "other")
+    a.run("remote", "set", "origin", "sub/other")
     monkeypatch.delenv("BUNDLE_NAMESPACE")
     remotes = {each["name"]: (each["url"], each["tag"]) for each in a.json("remote", "list")["remotes"]}
-    assert remotes == {"origin": (f"{namespace}/other", "latest"), "prod": (f"{namespace}/deep/er/model", "stable")}
+    assert remotes == {"origin": (f"{namespace}/sub/other", "latest"), "prod": (f"{namespace}/deep/er/model", "stable")}
 
 
 def test_every_command_understands_a_name(a: Bundle, namespace: str, tmp_path: Path) -> None:
@@ -56,6 +56,33 @@ def test_inside_a_bundle_remotes_and_known_tags_win(a: Bundle, namespace: str, f
     assert set(a.listed(f"{namespace}/origin:v1")) == {"x.txt"}
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("push", "v9"),
+        ("push", "prod:v9"),
+        ("delete", "v9", "--yes"),
+        ("untag", "other:v1"),
+        ("tag", "other:v1", "x"),
+        ("attach", "other", "--type", "a/b", "--annotation", "k=v"),
+        ("tags", "other"),
+        ("remote", "add", "prod", "other"),
+    ],
+)
+def test_inside_a_bundle_a_slip_reaches_no_other_repository(
+    a: Bundle, namespace: str, fake: Fake, words: tuple[str, ...]
+) -> None:
+    Bundle.create(a.root.parent / "b", f"{namespace}/other", {"x.txt": "another"}).push("--tag", "v1")
+    before = {name: dict(there.tags) for name, there in fake.repositories.items()}
+    assert a.run("--json", *words, expect=2).error["code"] == "usage"
+    assert {name: dict(there.tags) for name, there in fake.repositories.items()} == before
+
+
+def test_inside_a_bundle_a_name_with_a_slash_is_in_the_namespace(a: Bundle, namespace: str) -> None:
+    a.run("push", "sub/model:v1")
+    assert set(a.listed(f"{namespace}/sub/model:v1")) == set(BASE)
+
+
 def test_the_users_own_file_and_the_bundles_and_the_command_line(
     fake: Fake, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,9 +95,9 @@ def test_the_users_own_file_and_the_bundles_and_the_command_line(
     assert call(*out, "--config", f"namespace={fake.host}/other", "--json", "tags", "model").json["tags"] == []
     b = Bundle.create(tmp_path / "b", None)
     b.run("config", "set", "namespace", f"{fake.host}/other")
-    assert b.json("tags", "model")["repository"] == f"{fake.host}/other/model"
-    monkeypatch.setenv("BUNDLE_NAMESPACE", f"{fake.host}/team")
-    assert b.json("tags", "model")["tags"]
+    assert b.json("tags", "sub/model")["repository"] == f"{fake.host}/other/sub/model"
+    monkeypatch.setenv("BUNDLE_NAMESPACE", fake.host)
+    assert b.json("tags", "team/model")["tags"]
 
 
 @pytest.mark.parametrize("name", ["model", "team/model", "model:v1"])

@@ -53,6 +53,13 @@ def test_a_real_registry_is_examined_and_left_as_it_was(registry: Registry, repo
         )
 
 
+@pytest.mark.parametrize("what", ["/v2/", "manifests"])
+def test_who_does_not_answer_well_is_asked_twice_and_not_for_minutes(fake: Fake, what: str) -> None:
+    fake.fault(lambda _, path: path.endswith(what) or what in path.split("/"), actions.Status(503), times=None)
+    check(f"{fake.host}/team/model", expect=8)
+    assert len([one for one in fake.requests if one.status == 503]) == 2
+
+
 def test_the_second_implementation(crane_host: str) -> None:
     result = check(f"{crane_host}/team/model")
     assert found(result, "push")["verdict"] == "ok"
@@ -193,7 +200,6 @@ def test_an_answer_that_fails_is_asked_for_again_and_then_a_finding(fake: Fake, 
         return asked == method and "/blobs/" in path
 
     fake.fault(blobs, actions.Reset(), times=1)
-    fake.fault(blobs, actions.Status(503), times=1)
     assert found(check(f"{fake.host}/team/model"), name)["verdict"] == "ok"
 
     fake.fault(blobs, actions.Status(503), times=None)

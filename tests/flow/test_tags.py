@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from modelops_bundle.testing.actions import Refuse
+from modelops_bundle.testing.actions import Html, Refuse
 from modelops_bundle.testing.registry import Registry as Fake
 from tests.support.bundle import Bundle, call
 from tests.support.clones import BASE, Pair, pair_on
@@ -80,3 +80,10 @@ def test_control_characters_in_what_a_registry_says_reach_no_terminal(repo: str,
     a.push("--annotation", "org.opencontainers.image.created=\x1b[31mred")
     assert "\x1b" not in a.run("tags").text
     assert "\x1b" not in a.run("inspect").text
+
+
+def test_a_web_page_is_no_list(fake: Fake, tmp_path: Path) -> None:
+    fake.fault(lambda _, path: "/tags/" in path, Html(), times=None)
+    error = call("-C", str(tmp_path), "--json", "tags", f"{fake.host}/m", expect=8).error
+    assert "answered with HTML" in error["message"]
+    assert "host name" in error["hint"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from modelops_bundle.testing.actions import Refuse
 from modelops_bundle.testing.registry import Registry as Fake
 from tests.support.bundle import Bundle
 from tests.support.clones import BASE, pair_on
@@ -58,12 +59,37 @@ def test_a_removed_tag_may_stand_for_something_else_at_once(a: Bundle) -> None:
     assert a.json("inspect", ":v1")["digest"] == second
 
 
+@pytest.mark.parametrize("words", [["push"], ["tag", "@{digest}", "latest"]])
+def test_after_a_kill_the_next_command_says_how_to_go_on(fake: Fake, tmp_path: Path, words: list[str]) -> None:
+    a = Bundle.create(tmp_path / "a", f"{fake.host}/m", BASE)
+    a.push()
+    a.write({"config.json": "2\n"})
+    other = a.push("--tag", "v2")
+    a.write({"config.json": "3\n"})
+    a.killed_at("answer DELETE manifest", "untag", ":latest")
+    words = [word.format(digest=other) for word in words]
+    hint = a.refused(5, *words)["hint"]
+    told = hint.partition("; bundle ")[2].removesuffix(" forgets it")
+    a.run(*told.split())
+    a.run(*words)
+    assert tags(a) == ["latest", "v2"]
+
+
 @pytest.mark.parametrize("what", ["origin", "@0123456789", "nonsense/x"])
 def test_only_a_tag_that_is_spelled_out(a: Bundle, what: str) -> None:
     a.run("untag", what, expect=None)
     assert tags(a) == ["latest", "v1"]
     if what == "origin":
         a.refused(2, "untag", what)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_who_may_not_is_told_so(fake: Fake, tmp_path: Path, status: int) -> None:
+    a = Bundle.create(tmp_path / "a", f"{fake.host}/m", BASE)
+    a.push()
+    fake.fault(lambda method, _: method == "DELETE", Refuse(status, "DENIED"), times=None)
+    assert a.refused(7, "untag", ":latest")["code"] == "unauthorized"
+    assert tags(a) == ["latest"]
 
 
 @pytest.mark.parametrize("shared", [True, False])

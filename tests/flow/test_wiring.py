@@ -108,6 +108,13 @@ def test_how_long_a_registry_may_ask_us_to_wait_is_a_setting() -> None:
     assert make_client(Options(), None, HOST, Run()).policy.patience == 120.0
 
 
+def test_how_often_a_request_is_tried_is_the_callers() -> None:
+    patient = Config({"limits": {"retry_wait": 600}})
+    hasty = make_client(Options(), None, HOST, Run(), config=patient, attempts=2).policy
+    assert (hasty.attempts, hasty.patience) == (2, 600.0)
+    assert make_client(Options(), None, HOST, Run(), config=patient).policy.attempts == 6
+
+
 def test_a_pause_that_is_too_long_ends_the_command(tmp_path: Path) -> None:
     with Registry() as registry:
         made = Bundle.create(tmp_path / "m", f"{registry.host}/m", {"a.txt": "a"})

@@ -13,6 +13,7 @@ from modelops_bundle.errors import ConfigError, NotABundle, UsageError
 from modelops_bundle.net.options import HostOptions
 from modelops_bundle.operations.options import Options
 from modelops_bundle.operations.session import Session
+from modelops_bundle.ui.cli import home
 from modelops_bundle.ui.cli.command import Context
 from modelops_bundle.ui.cli.options import Settings, user_config_file
 from modelops_bundle.ui.text import Line
@@ -29,8 +30,6 @@ def options(context: Context) -> Options:
     :raises UsageError: flags that exclude each other.
     """
     settings = context.settings
-    from platformdirs import user_cache_path
-
     logins = _login_files()
     given = _said(settings, settings.flags)
     if given.plain_http and (given.insecure or given.client_cert):
@@ -47,9 +46,9 @@ def options(context: Context) -> Options:
         platform=settings.platform,
         offline=settings.offline,
         timeout=settings.timeout,
-        cache=user_cache_path("modelops-bundle", appauthor=False),
+        cache=home.cache(),
         docker_config=logins[0],
-        auth_files=logins[1:],
+        auth_files=tuple(file for file in logins[1:] if file is not None),
         auth_config=os.environ.get("DOCKER_AUTH_CONFIG"),
         helper_environment=tuple((name, value) for name, value in os.environ.items() if name not in _SECRET),
         username=os.environ.get("BUNDLE_USERNAME"),
@@ -65,16 +64,20 @@ _SECRET = ("BUNDLE_PASSWORD", "BUNDLE_TOKEN", "COSIGN_PASSWORD", "DOCKER_AUTH_CO
 """Variables that no other program gets to see."""
 
 
-def _login_files() -> tuple[Path, ...]:
-    """The files that may hold logins, absolute, the one to write first (containers-auth.json(5) for the later ones)."""
-    only = os.environ.get("REGISTRY_AUTH_FILE")
+def _login_files() -> tuple[Path | None, ...]:
+    """The files that may hold logins, absolute, the one to write first (containers-auth.json(5) for the later ones).
+
+    None stands for one that a user without a home does not have.
+    """
+    here, only = Path.cwd(), os.environ.get("REGISTRY_AUTH_FILE")
     if only:
-        return (Path.cwd() / only,)
-    folder = os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker"
-    config = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    podman = [*([runtime] if runtime else []), config]
-    return Path.cwd() / folder / "config.json", *(Path.cwd() / each / "containers" / "auth.json" for each in podman)
+        return (here / only,)
+    at_home = home.home()
+    docker = os.environ.get("DOCKER_CONFIG") or (at_home and at_home / ".docker")
+    config = os.environ.get("XDG_CONFIG_HOME") or (at_home and at_home / ".config")
+    podman = [folder for folder in (os.environ.get("XDG_RUNTIME_DIR"), config) if folder]
+    first = here / docker / "config.json" if docker else None
+    return first, *(here / each / "containers" / "auth.json" for each in podman)
 
 
 _HOSTS = frozenset(["plain_http", "insecure", "ca_file", "client_cert", "client_key"])
@@ -144,28 +147,38 @@ def surrounding(context: Context) -> tuple[Mapping[str, Any], Mapping[str, str]]
 
 def _anchored(user_config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The user's settings with the paths of its hosts and keys absolute: they are relative to the file's own directory."""
-    hosts, trust = user_config.get("hosts"), user_config.get("trust")
+    file, hosts, trust = user_config_file(), user_config.get("hosts"), user_config.get("trust")
+    if file is None:
+        return user_config
+    folder = file.parent
     changed: dict[str, Any] = dict(user_config)
     if isinstance(hosts, Mapping):
         changed["hosts"] = {
-            host: {key: _below_config(value) if key in _HOSTS else value for key, value in table.items()}
+            host: {key: _below(folder, key, value) if key in _HOSTS else value for key, value in table.items()}
             if isinstance(table, Mapping)
             else table
             for host, table in hosts.items()
         }
     if isinstance(trust, Mapping):
         changed["trust"] = {
-            place: [_below_config(key) for key in keys] if isinstance(keys, list) else _below_config(keys)
+            place: [_below(folder, "trust", key) for key in keys]
+            if isinstance(keys, list)
+            else _below(folder, "trust", keys)
             for place, keys in trust.items()
         }
     return changed
 
 
-def _below_config(value: object) -> object:
+def _below(folder: Path, key: str, value: object) -> object:
     """A path in the user's own config file, absolute; an empty text and what is no text as they are."""
-    if not isinstance(value, str) or not value:
-        return value
-    return str(user_config_file().parent / Path(value).expanduser())
+    return str(folder / _expanded(key, value)) if isinstance(value, str) and value else value
+
+
+def _expanded(key: str, value: str) -> Path:
+    try:
+        return home.expanded(value)
+    except ValueError as error:
+        raise ConfigError(f"{key} in your config.toml cannot be {value[:200]!r}: {error}") from error
 
 
 def _given(context: Context) -> dict[str, str]:

@@ -22,6 +22,7 @@ import click
 
 from modelops_bundle.errors import BundleError, ConfigError, UsageError
 from modelops_bundle.ui import text
+from modelops_bundle.ui.cli import home
 from modelops_bundle.ui.cli import values as parse
 from modelops_bundle.ui.sinks import PROGRESS, Progress, choose
 
@@ -286,11 +287,10 @@ def _pairs(texts: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def user_config_file() -> Path:
-    """Where the user's own config is."""
-    from platformdirs import user_config_path
-
-    return user_config_path("modelops-bundle", appauthor=False) / "config.toml"
+def user_config_file() -> Path | None:
+    """Where the user's own config is; None for a user without a home."""
+    folder = home.config()
+    return folder / "config.toml" if folder is not None else None
 
 
 def read_user_config(file: Path) -> dict[str, Any]:
@@ -317,7 +317,7 @@ def current(context: click.Context) -> Settings:
     return build_settings(
         context.meta.get(FLAGS_KEY, {}),
         os.environ,
-        read_user_config(user_config_file()),
+        read_user_config(file) if (file := user_config_file()) is not None else {},
         where=Path.cwd(),
         terminals=(_is_tty(sys.stdin), _is_tty(sys.stdout), _is_tty(sys.stderr)),
     )

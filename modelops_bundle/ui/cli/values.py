@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from modelops_bundle.ui.cli import home
 from modelops_bundle.ui.sinks import PROGRESS, Progress
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?|\.\d+)\s*(?:([kmgtp]?)(i?)(b?))(?:/s)?", re.IGNORECASE)
@@ -90,7 +91,7 @@ def path(value: object) -> Path:
     """A file or directory."""
     if not str(value):
         raise ValueError("it is empty")
-    return Path(str(value)).expanduser()
+    return home.expanded(str(value))
 
 
 def platform(value: object) -> str:

@@ -220,7 +220,22 @@ def test_in_a_namespace_remotes_and_known_tags_win() -> None:
     remotes = {"": origin, "origin": origin}
     assert str(parse("origin:v1", remotes, (), "h.example")) == "other.example/m:v1"
     assert str(parse("v1", remotes, {"v1"}, "h.example")) == "other.example/m:v1"
-    assert str(parse("v2", remotes, {"v1"}, "h.example")) == "h.example/v2"
+    assert str(parse("sub/v2", remotes, {"v1"}, "h.example")) == "h.example/sub/v2"
+
+
+@pytest.mark.parametrize("text", ["v2", "prod", "prod:v1", "v2@" + "a" * 12])
+def test_inside_a_bundle_a_slip_is_no_name_in_a_namespace(text: str) -> None:
+    origin = parse("other.example/m:latest")
+    for remotes in ({"": origin, "origin": origin}, {}):
+        with pytest.raises(UsageError):
+            parse(text, remotes, {"v1"}, "h.example/team")
+
+
+def test_a_slip_has_the_same_hint_in_a_namespace() -> None:
+    origin = parse("other.example/m:latest")
+    with pytest.raises(UsageError) as slip:
+        parse("v2", {"": origin, "origin": origin}, {"v1"}, "h.example/team")
+    assert slip.value.hint == "write :v2 for a tag of the default remote, or HOST/REPOSITORY:TAG"
 
 
 @pytest.mark.parametrize("text", [":v1", "@" + "a" * 12, "Model", "a//b", "a b"])

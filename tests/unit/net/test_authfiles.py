@@ -123,8 +123,9 @@ def test_user_and_password_in_fields_and_tokens() -> None:
 
 @pytest.mark.parametrize("text", ["{", "[]", '"x"', "\xff", "[" * 100_000])
 def test_a_broken_file_is_an_error(text: str) -> None:
-    with pytest.raises(ConfigError, match="the file"):
+    with pytest.raises(ConfigError, match="the file") as caught:
         parsed(text)
+    assert "bundle login" in (caught.value.hint or "")
 
 
 def test_a_broken_file_is_not_quoted() -> None:
@@ -142,6 +143,7 @@ def test_a_broken_entry_is_an_error_for_its_host_only(auth: str) -> None:
     with pytest.raises(ConfigError) as caught:
         found.login("host")
     assert auth not in str(caught.value)
+    assert "bundle login" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize("value", ["", " \n", {}, {"auths": []}, {"auths": {"host": "text"}}, {"credHelpers": "x"}])
@@ -199,6 +201,12 @@ def test_numbers_of_others_stay_as_they_were_written() -> None:
     after = with_login(before, "the file", "host", None)
     for number in ("1e400", "1.10", "123456789012345678901234567890", "-0", "2E+3"):
         assert number in after
+
+
+def test_as_many_numbers_as_others_like() -> None:
+    many = list(range(300_000))
+    after = with_login(json.dumps({"many": many}), "the file", "host", None)
+    assert json.loads(after)["many"] == many
 
 
 def test_text_of_others_stays_what_it_was() -> None:

@@ -25,8 +25,9 @@ def test_what_cannot_be_sent_is_refused() -> None:
 
 
 def test_a_colon_in_a_user_name_cannot_be_sent_with_a_password() -> None:
-    with pytest.raises(ConfigError, match="RFC 7617"):
+    with pytest.raises(ConfigError, match="RFC 7617") as caught:
         Credentials("a:b", "c")
+    assert "bundle login" in (caught.value.hint or "")
     assert Credentials("a:b", "", "token").has_token
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from modelops_bundle.errors import ConfigError
 from modelops_bundle.net.credentials import Credentials
 from modelops_bundle.net.helpers import Helpers
-from modelops_bundle.net.logins import Logins
+from modelops_bundle.net.logins import MOST, Logins
 from tests.support.canary import secret
 from tests.support.helpers import HelperProgram
 
@@ -41,8 +42,18 @@ def test_a_file_that_cannot_be_read_is_an_error_that_quotes_nothing(tmp_path: Pa
         (tmp_path / "config.json").write_text(text, encoding="latin-1")
         with pytest.raises(ConfigError, match=r"config\.json"):
             Logins(tmp_path / "config.json", None, Told()).get("host")
-    with pytest.raises(ConfigError, match="directory"):
-        Logins(tmp_path, None, Told()).get("host")
+
+
+def test_what_is_no_file_or_too_large_is_an_error_that_waits_for_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "dir").mkdir()
+    with (tmp_path / "huge").open("wb") as huge:
+        huge.truncate(MOST + 1)
+    for name, why in (("pipe", "regular"), ("dir", "regular"), ("huge", "more than")):
+        with pytest.raises(ConfigError, match=why) as caught:
+            Logins(tmp_path / name, None, Told()).get("host")
+        assert "bundle login" in (caught.value.hint or "")
+    assert Logins(Path(os.devnull), None, Told()).get("host") is None
 
 
 def test_a_login_in_the_file_says_where_it_comes_from(tmp_path: Path) -> None:

@@ -38,6 +38,36 @@ def test_local_literals() -> None:
 
 
 @pytest.mark.parametrize(
+    "host",
+    [
+        "2852039166",
+        "0xa9fea9fe",
+        "0XA9.0xfe.43518",
+        "0251.0376.0251.0376",
+        "169.254.169.254.",
+        "::ffff:169.254.169.254",
+        "127.1",
+        "0177.0.0.1",
+        "::ffff:127.0.0.1",
+        "0.0.0.0",
+        "0",
+        "::",
+        "localhost.",
+        "LOCALHOST",
+    ],
+)
+def test_odd_spellings_of_this_machine_and_its_metadata_are_known(host: str) -> None:
+    assert is_metadata(host)
+    assert is_local(host)
+
+
+@pytest.mark.parametrize("host", ["134744072", "8.8.2056", "::ffff:8.8.8.8", "fa.xa", "1.2.3.4.5", "x", "", "127.1 x"])
+def test_other_hosts_of_digits_are_others(host: str) -> None:
+    assert not is_metadata(host)
+    assert not is_local(host)
+
+
+@pytest.mark.parametrize(
     ("host", "expected"),
     [
         ("localhost:5000", "http://localhost:5000"),

@@ -65,6 +65,26 @@ def test_the_end_of_the_program_is_the_end_though_a_child_holds_its_output(tmp_p
         assert run(source).out == b"done\n"
 
 
+def test_who_complains_faster_than_we_read_holds_nobody_after_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, ready = tmp_path / "lock", tmp_path / "ready"
+    lock.touch()
+    # More than is kept, and less than a pipe holds; read byte by byte it is as good as without an end.
+    source = (
+        f"import fcntl, os; file = open({str(lock)!r}); fcntl.flock(file, fcntl.LOCK_EX); "
+        f"open({str(ready)!r}, 'w').close(); os.write(2, bytes(60_000))"
+    )
+
+    def wait_for_the_end() -> None:
+        if ready.exists():
+            with lock.open() as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+
+    monkeypatch.setattr(processes, "_BLOCK", 1)
+    assert len(run(source, check=wait_for_the_end).err) < processes.MAX_COMPLAINT
+
+
 def _holds(lock: Path) -> bool:
     with lock.open() as file:
         try:

@@ -144,6 +144,24 @@ def test_both_sides_of_a_moved_tag_are_named(found: Digest | None, seen: Digest 
     assert TagMove("t", found, "moved", seen).told() == told
 
 
+@pytest.mark.parametrize(
+    ("moves", "hinted"),
+    [
+        ([("t", None, SEEN)], "reg.io/m:t"),
+        ([("t", None, SEEN), ("u", None, SEEN)], "reg.io/m:t reg.io/m:u"),
+        ([("t", None, SEEN), ("u", OTHER, SEEN)], None),
+        ([("t", None, None)], None),
+    ],
+)
+def test_who_can_pull_nothing_is_told_how_to_go_on(
+    moves: list[tuple[str, Digest | None, Digest | None]], hinted: str | None
+) -> None:
+    with pytest.raises(TagMoved) as caught:
+        replace(PLAN, tags=tuple(TagMove(tag, found, "moved", seen) for tag, found, seen in moves)).check()
+    forgets = f"push --force makes it anew; bundle untag {hinted} --missing-ok forgets it"
+    assert caught.value.hint == (forgets if hinted else None)
+
+
 def test_force_does_not_refuse() -> None:
     replace(PLAN, force=True).check()
 

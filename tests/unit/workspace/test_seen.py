@@ -216,3 +216,23 @@ def test_what_is_forgotten_was_never_seen(seen: Seen) -> None:
     seen.forget(REF)
     seen.put(Sighting(REF, b"2", None))
     assert seen.get(REF) == Sighting(REF, b"2", None)
+
+
+def test_damage_is_found_and_what_a_kill_leaves_is_none(seen: Seen, tmp_path: Path) -> None:
+    assert seen.damaged() == []
+    for name in ("good", "killed", "forgotten", "words", "garbage", "moved"):
+        seen.put(Sighting(f"reg.io/team/{name}:v1", b'{"a": 1}', None))
+    kept = {(path / "reference").read_text(): path for path in (tmp_path / "seen").iterdir()}
+    folders = {reference[12:-3]: path for reference, path in kept.items()}
+    (folders["killed"] / "manifest").unlink()
+    seen.forget("reg.io/team/forgotten:v1")
+    assert seen.damaged() == []
+    (folders["words"] / "reference").write_bytes(b"x")
+    (folders["garbage"] / "manifest").write_bytes(b"x")
+    (folders["moved"] / "reference").write_bytes(b"reg.io/team/elsewhere:v1")
+    assert set(seen.damaged()) == {folders[name] for name in ("words", "garbage", "moved")}
+
+
+def test_a_file_in_the_place_of_all_sightings_is_damage(seen: Seen, tmp_path: Path) -> None:
+    (tmp_path / "seen").write_bytes(b"x")
+    assert seen.damaged() == [tmp_path / "seen"]
