@@ -224,6 +224,18 @@ class Deleter(Protocol):
 
 
 @runtime_checkable
+class Lists(Protocol):
+    """Has lists of referrers that are kept apart from the manifests in them, and may name one that was deleted."""
+
+    def listed(self, digest: Digest) -> Descriptor | None:
+        """What a list says of the manifest `digest`; None when none names it. One request for each list.
+
+        `Deleter.delete` of what is only listed takes it from the lists.
+        """
+        ...
+
+
+@runtime_checkable
 class Referrers(Protocol):
     """Knows which manifests have another one as their `subject` (distribution-spec 1.1, "Listing Referrers")."""
 

@@ -22,6 +22,15 @@ def fallback_tag(subject: Digest) -> str:
     return f"{subject.algorithm}-{subject.hex}"
 
 
+def subject_of_tag(tag: str) -> Digest | None:
+    """Whose list `fallback_tag` gives this tag to; None for any other tag."""
+    algorithm, _, hexadecimal = tag.partition("-")
+    try:
+        return Digest.parse(f"{algorithm}:{hexadecimal}")
+    except Corrupt:
+        return None
+
+
 def subject_of(data: bytes) -> Digest | None:
     """What the manifest `data` refers to, None for nothing.
 

@@ -11,7 +11,7 @@ from modelops_bundle.errors import NotFound, PartialFailure, TagMoved, Unauthori
 from modelops_bundle.events import checkpoint
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
-from modelops_bundle.model.ports import Deleter, Lister, Referrers, Store, Untagger
+from modelops_bundle.model.ports import Deleter, Lister, Lists, Referrers, Store, Untagger
 from modelops_bundle.model.reference import Reference
 from modelops_bundle.operations import remote_state
 from modelops_bundle.operations.session import Session
@@ -52,6 +52,8 @@ def plan_delete(session: Session, text: str, *, missing_ok: bool = False) -> Del
     reference = session.reference(text)
     store = session.store(reference)
     what = store.resolve(reference.name or "", data=True)
+    if what is None and reference.digest is not None and isinstance(store, Lists):
+        what = store.listed(reference.digest)
     if what is None:
         if missing_ok:
             return Deletion(reference, None, (), (), synced=False)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -45,7 +45,7 @@ _DONE = (200, 202, 204)
 
 
 class RegistryStore:
-    """`Reader`, `Parts`, `Writer`, `Tags`, `Lister`, `Untagger`, `Deleter`, `Referrers`, `Dated`, `Upload` and `Mounter`
+    """`Reader`, `Parts`, `Writer`, `Tags`, `Lister`, `Untagger`, `Deleter`, `Lists`, `Referrers`, `Dated`, `Upload` and `Mounter`
     over HTTP. Safe to share between threads.
 
     :param host: the registry as references spell it, `HOST[:PORT]`.
@@ -191,12 +191,32 @@ class RegistryStore:
         reply = self._repository.fetch(request, _MAX_COMPLAINTS)
         if reply.status == 404:
             self._check_absence(reply)
-            raise NotFound(f"{self._where}@{what.digest} does not exist", digest=str(what.digest))
+            naming = [] if self.has(what) else [each for each, _ in self._naming(what.digest)]
+            for each in naming:
+                # A deletion that was killed before it came to the list: nobody knows any more what it referred to.
+                each.remove(what.digest)
+            if not naming:
+                raise NotFound(f"{self._where}@{what.digest} does not exist", digest=str(what.digest))
+            return
         if reply.status not in _DONE:
             raise self._undeletable(request, reply)
         subject = lists.subject_of(data) if data is not None else None
         if subject is not None and self._own_list(subject) is None:
             self._fallback(subject).remove(what.digest)
+
+    def listed(self, digest: Digest) -> Descriptor | None:
+        return next((entry for _, entry in self._naming(digest)), None)
+
+    def _naming(self, digest: Digest) -> Iterator[tuple[Fallback, Descriptor]]:
+        """The lists kept by clients that name `digest`, and what they say of it."""
+        try:
+            tags = self.tags()
+        except Unauthorized:
+            return  # who may see no tags may write no list
+        for subject in filter(None, map(lists.subject_of_tag, tags)):
+            found = self._fallback(subject)
+            with suppress(Corrupt):  # something else stands there
+                yield from ((found, entry) for entry in found.read() if entry.digest == digest)
 
     def _undeletable(self, request: Request, reply: Reply) -> BundleError:
         error = self._repository.error(request, reply)

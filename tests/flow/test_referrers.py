@@ -242,6 +242,25 @@ def test_what_was_deleted_behind_our_back_does_not_stop_others(repo: str, tmp_pa
     assert [each["digest"] for each in shown(a, ":latest")] == [stays]
 
 
+def test_what_a_killed_deletion_left_in_the_list_goes_with_the_next(repo: str, tmp_path: Path) -> None:
+    a = pair_on(repo, tmp_path).a
+    gone, stays = attach(a, ":latest", SBOM), attach(a, ":latest", NOTE)
+    a.killed_at("answer DELETE manifest", "delete", f"@{gone}", "--yes")
+    assert {each["digest"] for each in shown(a, ":latest")} == {gone, stays}
+    a.run("delete", f"@{gone}", "--yes")
+    assert [each["digest"] for each in shown(a, ":latest")] == [stays]
+    a.refused(6, "delete", f"@{gone}", "--yes")
+
+
+def test_what_a_registry_does_not_delete_stays_in_the_list(fake: Fake, tmp_path: Path) -> None:
+    fake.habits.referrers = False
+    a = pair_on(f"{fake.host}/m", tmp_path).a
+    stays = attach(a, ":latest", SBOM)
+    fake.fault(lambda method, _: method == "DELETE", Refuse(404, "NOT_FOUND"), times=None)
+    a.refused(6, "delete", f"@{stays}", "--yes")
+    assert [each["digest"] for each in shown(a, ":latest")] == [stays]
+
+
 def test_the_list_of_clients_keeps_what_others_put_into_it(repo: str, tmp_path: Path) -> None:
     a = pair_on(repo, tmp_path).a
     there = Repository(repo)

@@ -33,6 +33,12 @@ def test_the_tag_of_a_list_is_that_of_the_specification() -> None:
     assert referrers.fallback_tag(SUBJECT) == f"sha256-{SUBJECT.hex}"
 
 
+def test_whose_list_a_tag_is() -> None:
+    assert referrers.subject_of_tag(referrers.fallback_tag(SUBJECT)) == SUBJECT
+    for tag in ("latest", "v1-2", f"sha256-{SUBJECT.hex}.sig", "sha256-abc", f"sha512-{SUBJECT.hex}"):
+        assert referrers.subject_of_tag(tag) is None
+
+
 def test_the_subject_of_a_manifest() -> None:
     assert referrers.subject_of(manifest()) == SUBJECT
     assert referrers.subject_of(manifest(subject=None)) is None
