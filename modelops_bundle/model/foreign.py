@@ -96,7 +96,7 @@ def pieces(manifest: Manifest, config: bytes | None = None) -> tuple[Piece, ...]
         found = _original(manifest, canonical.loads(config or b"", "the bundle's config", limit=MAX_CONFIG))
     elif any(layer.media_type.startswith(_OLLAMA) for layer in manifest.layers):
         found = _typed(manifest.layers, _OLLAMA, _OLLAMA_NAMES)
-    elif config_type.startswith(_DOCKER_CONFIG):
+    elif manifest.layers and config_type.startswith(_DOCKER_CONFIG):
         found = _typed(manifest.layers, _DOCKER, _DOCKER_NAMES)
     else:
         found = _named(manifest) or _unnamed(manifest)

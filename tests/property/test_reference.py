@@ -16,7 +16,9 @@ REMOTES = {"": ORIGIN, "origin": ORIGIN, "back-up": parse("./backup:old")}
 
 hexadecimal = st.text("0123456789abcdef", min_size=64, max_size=64)
 tags = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,10}", fullmatch=True)
-hosts = st.from_regex(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,8}[a-zA-Z0-9])?(:[0-9]{1,5})?", fullmatch=True) | st.sampled_from(
+names = st.from_regex(r"[a-zA-Z0-9]([a-zA-Z0-9.-]{0,8}[a-zA-Z0-9])?", fullmatch=True)
+ports = st.just("") | st.integers(0, 65535).map(lambda port: f":{port}")
+hosts = st.builds(str.__add__, names, ports) | st.sampled_from(
     ["localhost", "localhost:5000", "mem", "tar:80", "oci", "layout:1", "[::1]:5000"]
 )
 repositories = st.from_regex(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+){0,2}(/[a-z0-9]+){0,2}", fullmatch=True)

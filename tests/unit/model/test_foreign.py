@@ -91,3 +91,8 @@ def test_container_images_are_called_by_their_name(config: str) -> None:
 def test_old_kits_have_archives_beside_their_paths() -> None:
     _, piece = pieces(made.modelkit({"code": [{"path": "./src/run.py"}]}, ("code", b"x")))
     assert (piece.path, piece.within) == ("src", "src/run.py")
+
+
+def test_a_docker_model_without_layers_is_nothing() -> None:
+    with pytest.raises(Unsupported):
+        pieces(made.manifest([], ("application/vnd.docker.ai.model.config.v0.2+json", b"{}")))
