@@ -12,6 +12,7 @@ from modelops_bundle.model.reference import parse
 from modelops_bundle.operations import add as _add
 from modelops_bundle.operations import clone as _clone
 from modelops_bundle.operations import diff as _diff
+from modelops_bundle.operations import ensure as _ensure
 from modelops_bundle.operations import init as _init
 from modelops_bundle.operations import plans, pull, push
 from modelops_bundle.operations import remove as _remove
@@ -127,6 +128,23 @@ class Bundle:
         # A session reads each state file once; every call here sees the disk as it is now.
         old = self._session
         return Session.find(old.project.root, old.run, old.options)
+
+
+def ensure(
+    reference: str | None,
+    dest: str | Path,
+    choices: _ensure.Choices | None = None,
+    run: Run | None = None,
+    options: Options | None = None,
+) -> _ensure.Result:
+    """Let the directory `dest` hold exactly the version that `reference` names; None goes back to the one before.
+
+    Without `options.cache`, a folder for what can be fetched again, nothing is kept but `dest`.
+
+    :raises WouldOverwrite: `dest` holds what is not ours, or edits. :raises NotFound: the reference is absent.
+    """
+    session = Session(None, run or Run(), options, cwd=Path.cwd())
+    return _ensure.ensure(session, reference, Path(dest).absolute(), choices)
 
 
 def open_store(reference: str, run: Run | None = None, options: Options | None = None) -> Store:

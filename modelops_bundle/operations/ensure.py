@@ -13,7 +13,7 @@ from typing import Any
 from modelops_bundle.disk.files import free_bytes, supports_links
 from modelops_bundle.disk.filesystems import tick_of
 from modelops_bundle.disk.tree import StatKey, Tree
-from modelops_bundle.errors import Corrupt, DiskFull, NotFound, Unavailable, Unsupported, WouldOverwrite
+from modelops_bundle.errors import Corrupt, DiskFull, NotFound, Unavailable, Unsupported, UsageError, WouldOverwrite
 from modelops_bundle.events import Advanced, Finished, ItemStarted, Run, Started, checkpoint
 from modelops_bundle.model.artifact import Contents
 from modelops_bundle.model.descriptor import Descriptor
@@ -103,7 +103,10 @@ def ensure(session: Session, text: str | None, dest: Path, choices: Choices | No
     :raises WouldOverwrite: `dest` holds what is not ours, or edits of what is. Nothing was changed.
     :raises NotFound: the reference does not exist. :raises Unavailable: it cannot be reached.
     :raises Unsupported: `dest` is a mount point. :raises DiskFull: there is no room; `dest` is as it was.
+    :raises UsageError: links into a cache that is not there.
     """
+    if choices is not None and choices.link and not (choices.cache and session.options.cache):
+        raise UsageError("files can be links into the shared cache only where there is one")
     return _Ensuring(session, dest, choices or Choices()).run(text)
 
 

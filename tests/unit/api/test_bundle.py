@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 import modelops_bundle as mb
-from modelops_bundle.errors import NotABundle, TagMoved
+from modelops_bundle.errors import NotABundle, NotFound, TagMoved, UsageError
 from modelops_bundle.events import Event, Run
+from modelops_bundle.operations.ensure import Choices as EnsureChoices
+from modelops_bundle.operations.options import Options
 from modelops_bundle.plan.pull import Choices
 
 
@@ -101,6 +103,25 @@ def test_a_store_can_be_opened_directly(tmp_path: Path, hub: str) -> None:
     found = mb.open_store(hub).resolve("v1")
     assert found is not None
     assert found.digest == digest
+
+
+def test_a_directory_holds_one_version(tmp_path: Path, hub: str) -> None:
+    bundle = _made(tmp_path / "a", hub, one="1")
+    first = bundle.push().digest
+    (bundle.root / "one").write_text("2")
+    second = bundle.push().digest
+    dest, options = tmp_path / "dest", Options(cache=tmp_path / "cache")
+    place = hub.removesuffix(":v1")
+    assert mb.ensure(f"{place}@{first}", dest, options=options).changed
+    assert (dest / "one").read_text() == "1"
+    assert mb.ensure(hub, dest, options=options).digest == second
+    assert not mb.ensure(hub, dest, options=options).changed
+    assert mb.ensure(None, dest, options=options).digest == first
+    assert (dest / "one").read_text() == "1"
+    with pytest.raises(NotFound):
+        mb.ensure(f"{place}:absent", dest)
+    with pytest.raises(UsageError):
+        mb.ensure(hub, dest, EnsureChoices(link=True))
 
 
 def test_no_bundle_is_an_error(tmp_path: Path) -> None:
