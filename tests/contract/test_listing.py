@@ -11,7 +11,6 @@ import pytest
 from modelops_bundle.errors import Corrupt
 from modelops_bundle.model import media
 from modelops_bundle.model.ports import ABSENT
-from modelops_bundle.model.reference import parse
 from modelops_bundle.net.client import Client
 from modelops_bundle.net.retry import Policy
 from modelops_bundle.stores import listing
@@ -21,7 +20,7 @@ from modelops_bundle.testing.protocol import Call, Response
 from modelops_bundle.testing.registry import Registry as Fake
 from modelops_bundle.testing.store_contract import make_manifest
 from tests.support.bundle import call
-from tests.support.registry_process import Registry
+from tests.support.registry_process import ProcessRegistry, Unobtainable
 
 MANY = 10_000
 
@@ -38,15 +37,26 @@ def fake() -> Iterator[Fake]:
         yield registry
 
 
-def test_ten_thousand_tags_of_a_real_registry(registry: Registry, repo: str, client: Client) -> None:
-    if registry.root is None:
-        pytest.skip("the registry's storage is out of reach")
-    reference = parse(repo)
-    store = RegistryStore(client, reference.host, reference.repository)
+@pytest.fixture
+def storage(tmp_path: Path) -> Iterator[ProcessRegistry]:
+    """A registry whose storage is within reach, whatever the others are."""
+    try:
+        found = ProcessRegistry(tmp_path / "data")
+    except Unobtainable as error:
+        pytest.skip(str(error))
+    yield found
+    found.stop()
+
+
+@pytest.mark.registry
+def test_ten_thousand_tags_of_a_real_registry(storage: ProcessRegistry, client: Client) -> None:
+    assert storage.root is not None
+    repo = f"{storage.host}/many"
+    store = RegistryStore(client, storage.host, "many")
     what, data = make_manifest(store, b"layer")
     store.tag("v0", what, data, ABSENT)
     # One PUT for each would take minutes: distribution keeps a tag in a directory with a link to its manifest.
-    folder = registry.root / "docker/registry/v2/repositories" / reference.repository / "_manifests/tags"
+    folder = storage.root / "docker/registry/v2/repositories/many/_manifests/tags"
     assert (folder / "v0" / "current" / "link").read_text() == str(what.digest)
     for number in range(1, MANY):
         link = folder / f"v{number}" / "current" / "link"
