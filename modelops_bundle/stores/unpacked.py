@@ -7,10 +7,9 @@ frames (stored blocks, as `bundle export` writes it) is read in place.
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from modelops_bundle.disk.chunks import FileChunks
 from modelops_bundle.disk.files import free_bytes
@@ -18,11 +17,10 @@ from modelops_bundle.disk.problems import translated
 from modelops_bundle.disk.spool import Spool
 from modelops_bundle.errors import Corrupt, DiskFull, NotFound
 from modelops_bundle.events import Run
+from modelops_bundle.formats import coding
 from modelops_bundle.model import packs
 
 _PIECE = 1 << 20
-_GZIP = b"\x1f\x8b\x08"
-_ZSTD = b"\x28\xb5\x2f\xfd"
 _RESERVE = 64 << 20
 """Bytes of the disk that are left free for everybody else."""
 
@@ -157,10 +155,11 @@ def opened(path: Path, scratch: Path, run: Run) -> Readable:
     """
     plain = _Plain(path)
     head = plain.read(0, 4)
-    if head.startswith(_GZIP):
-        return Framed.of(plain) or _unpacked(plain, path, scratch, run, _gunzip)
-    if head == _ZSTD:
-        return _unpacked(plain, path, scratch, run, _unzstd)
+    kind = coding.coding_of(head)
+    if kind == "gzip":
+        return Framed.of(plain) or _unpacked(plain, path, scratch, run, coding.gunzipped)
+    if kind == "zstd":
+        return _unpacked(plain, path, scratch, run, coding.unzstd)
     return plain
 
 
@@ -195,50 +194,3 @@ def _pieces(plain: _Plain, run: Run) -> Iterator[bytes]:
         run.check()
         at += len(data)
         yield data
-
-
-def _gunzip(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """What a gzip (RFC 1952) of one or several members holds."""
-    unpack = zlib.decompressobj(31)
-    begun = False
-    for chunk in chunks:
-        data = chunk
-        while data:
-            try:
-                yield unpack.decompress(data, _PIECE)
-            except zlib.error as error:
-                raise Corrupt(f"the compressed archive is damaged: {error}") from error
-            begun = True
-            data = unpack.unconsumed_tail
-            if unpack.eof:
-                data, begun = unpack.unused_data, False
-                unpack = zlib.decompressobj(31)
-    if begun:
-        raise Corrupt("the compressed archive is cut off")
-
-
-def _unzstd(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """What zstd frames (RFC 8878) hold."""
-    import zstandard
-
-    decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 27)
-    source: Any = _Source(chunks)
-    try:
-        with decompressor.stream_reader(source, read_across_frames=True) as reader:
-            while data := reader.read(_PIECE):
-                yield data
-    except zstandard.ZstdError as error:
-        raise Corrupt(f"the compressed archive is damaged: {error}") from error
-
-
-class _Source:
-    """Chunks as what a decompressor reads from."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-        self._rest = b""
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._rest or next(self._chunks, b"")
-        self._rest = data[size:] if size >= 0 else b""
-        return data[:size] if size >= 0 else data

@@ -12,6 +12,7 @@ import zstandard
 
 from modelops_bundle.errors import BundleError, Corrupt, DiskFull, Interrupted, NotFound
 from modelops_bundle.events import Run
+from modelops_bundle.formats import coding
 from modelops_bundle.model import packs
 from modelops_bundle.stores import unpacked
 
@@ -99,9 +100,9 @@ def test_a_bomb_ends_where_the_room_ends(
 
 def test_pieces_are_small_however_much_they_unpack_to() -> None:
     bomb = zlib.compress(bytes(20_000_000), wbits=31)
-    assert max(len(piece) for piece in unpacked._gunzip(iter([bomb]))) <= 1 << 20
+    assert max(len(piece) for piece in coding.gunzipped(iter([bomb]))) <= 1 << 20
     bomb = zstandard.compress(bytes(20_000_000))
-    assert max(len(piece) for piece in unpacked._unzstd(iter([bomb]))) <= 1 << 20
+    assert max(len(piece) for piece in coding.unzstd(iter([bomb]))) <= 1 << 20
 
 
 def test_nothing_there(tmp_path: Path) -> None:
