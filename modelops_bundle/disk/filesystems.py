@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,6 +12,7 @@ COARSE_TICK = 2 * 10**9
 FINE_TICK = 10**8
 """Nanoseconds: ten times the coarsest kernel tick (10 ms at HZ=100) of file systems that stamp finer than seconds."""
 
+_OCTAL = re.compile(r"\\([0-7]{3})")
 _BLIND = (
     "tmpfs",
     "ramfs",
@@ -42,6 +44,16 @@ def _types() -> dict[tuple[int, int], str]:
         major, _, minor = fields.split()[2].partition(":")
         found[int(major), int(minor)] = rest.split()[0]
     return found
+
+
+def mounts() -> frozenset[Path]:
+    """Where something is mounted, bind mounts of the same file system too; nothing where the system does not tell."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return frozenset()
+    # proc(5): field 5 is the mount point, in which blanks and backslashes are octal.
+    return frozenset(Path(_OCTAL.sub(lambda met: chr(int(met[1], 8)), line.split()[4])) for line in lines)
 
 
 def kind_of(device: int) -> str:

@@ -9,6 +9,7 @@ from modelops_bundle.errors import NotFound, WouldOverwrite
 from modelops_bundle.model.reference import Reference
 from modelops_bundle.operations import init, policy, pull, remote_state, remotes
 from modelops_bundle.operations.session import Session
+from modelops_bundle.transfer import ensured
 from modelops_bundle.workspace import layout
 from modelops_bundle.workspace.config import DEFAULT_REMOTE
 from modelops_bundle.workspace.project import Project
@@ -67,6 +68,8 @@ def _prepare(session: Session, root: Path, source: Reference) -> Session:
         if inside.remote_of(source) is None or (at.digest is not None and at.reference != remote_state.key(source)):
             raise WouldOverwrite(f"{root} is another bundle already", hint="clone into another directory")
         return inside
+    if os.path.lexists(root / ensured.FOLDER / ensured.FILE):
+        raise WouldOverwrite(f"{root} is a directory of 'bundle ensure'", hint="clone into another directory")
     if root.exists() and (not root.is_dir() or (any(root.iterdir()) and not (root / layout.FOLDER).is_dir())):
         raise WouldOverwrite(f"{root} exists and is not empty", hint="clone into another directory")
     made = init.init(session, root, str(source.at(source.tag)))

@@ -18,6 +18,7 @@ from modelops_bundle.events import Advanced, Finished, ItemStarted, Run, Started
 from modelops_bundle.model.artifact import Contents
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
+from modelops_bundle.model.manifest import Manifest
 from modelops_bundle.model.paths import display
 from modelops_bundle.model.reference import Reference, parse
 from modelops_bundle.model.snapshot import Snapshot
@@ -117,6 +118,10 @@ class _Ensuring:
         self._site = Site(dest)
         self._counts = Counts()
         folder = session.options.cache
+        if layout.FOLDER in dest.parts or (folder is not None and _overlap(self._site.place, folder)):
+            raise UsageError(
+                f"{dest} is where bundle keeps its own files", hint="name a directory of its own: --dest DIR"
+            )
         self._cache = Cache(folder) if folder is not None else None
 
     def run(self, text: str | None) -> Result:
@@ -212,7 +217,8 @@ class _Ensuring:
             ensured.write(self._site.place, replace(record, keys=standing.keys, taken_ns=began))
 
     def _check(self, record: Record | None, standing: Standing | None) -> None:
-        """:raises WouldOverwrite: something there would be lost."""
+        """:raises WouldOverwrite: something there would be lost. :raises Unsupported: something is mounted there."""
+        self._site.check_mounts()
         if self._choices.keep_previous:
             self._site.check_previous()
         if standing is None:
@@ -285,10 +291,13 @@ class _Ensuring:
     def _contents(self, target: Reference) -> Iterator[tuple[Contents, Source]]:
         """What the version holds, and where its verified bytes are meanwhile."""
         if self._cache is not None and self._choices.cache:
-            with shelved(self._session, self._cache, target, self._counts) as found:
+            with shelved(self._session, self._cache, target, self._counts, verify=self._choices.verify) as found:
                 yield found.contents, Source(found.blobs, found.keys, self._choices.link)
             return
-        contents = remote_state.require(self._session, target).contents
+        found_there = remote_state.require(self._session, target)
+        # The record says which version is there, not which part of an index of several: none is taken.
+        Manifest.from_bytes(found_there.sighting.manifest)
+        contents = found_there.contents
         staging = Staging(self._site.parts, Hosts(most=self._session.run.limits.connections))
         blobs = {place.blob.digest: place.blob for place in contents.places.values()}
         self._fetch(target, list(blobs.values()), staging)
@@ -331,13 +340,17 @@ class _Ensuring:
         if not had:
             return None
         if self._choices.keep_previous and record is not None:
-            return self._site.keep_previous()
+            return self._site.keep_previous(standing.edits if self._choices.force else {})
         dropped = {**standing.keys, **(standing.edits if self._choices.force else {})}
         return self._site.retire(dropped)
 
 
 class _Again(Corrupt):
     """The version has to be looked at once more: its blobs were fine a moment ago."""
+
+
+def _overlap(one: Path, other: Path) -> bool:
+    return one == other or one in other.parents or other in one.parents
 
 
 def _full(message: str, needed: int) -> DiskFull:

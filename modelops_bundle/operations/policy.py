@@ -5,8 +5,10 @@ Every setting that speaks of a place must be content. Whatever stops the look fo
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,7 +68,8 @@ def requirements(session: Session, reference: Reference, remote: str | None = No
     else:
         config, root, names = users, session.cwd, []
     for name in dict.fromkeys([*names, *([remote] if remote else [])]):
-        yield from _requirement(f"remotes.{name}.require_signature", config.required_keys(name), root)
+        for each in (config, users):
+            yield from _requirement(f"remotes.{name}.require_signature", each.required_keys(name), root)
     if reference.scheme == "oci":
         for each in (config, users):
             yield from _of_place(each.trust(), reference.place, root)
@@ -84,7 +87,12 @@ def _of_place(trust: dict[str, list[str]], place: str, root: Path) -> Iterator[R
 def _spelled(place: str) -> str:
     """One spelling of a place: the host in lower case, without the port that is HTTPS's anyway."""
     host, slash, path = place.partition("/")
-    return f"{host.lower().removesuffix(':443')}{slash}{path}"
+    host = host.lower().removesuffix(":443")
+    if host.startswith("["):
+        address, _, port = host[1:].partition("]")
+        with suppress(ValueError):
+            host = f"[{ipaddress.ip_address(address).compressed}]{port}"
+    return f"{host}{slash}{path}"
 
 
 def _requirement(setting: str, keys: list[str], root: Path) -> Iterator[Requirement]:

@@ -77,16 +77,19 @@ class Waiting:
 
 
 @contextmanager
-def shelved(session: Session, cache: Cache, reference: Reference, counts: Counts) -> Iterator[Shelved]:
+def shelved(
+    session: Session, cache: Cache, reference: Reference, counts: Counts, *, verify: bool = False
+) -> Iterator[Shelved]:
     """Have the version `reference`, which names a digest, in the cache, and keep it there meanwhile.
 
     Nothing is asked of the network when all of it is there. A process that finds another one bringing it waits; when
     that one dies, it goes on from the parts that came.
 
+    :param verify: read every blob that is there, whatever was found of it before.
     :raises NotFound: it does not exist. :raises Unavailable: offline, and it is not complete.
     :raises DiskFull: there is no room; found before the first byte.
     """
-    shelf = _Shelf(session, cache, reference, counts)
+    shelf = _Shelf(session, cache, reference, counts, verify)
     hold = shelf.bring()
     try:
         yield shelf.result()
@@ -95,13 +98,14 @@ def shelved(session: Session, cache: Cache, reference: Reference, counts: Counts
 
 
 class _Shelf:
-    def __init__(self, session: Session, cache: Cache, reference: Reference, counts: Counts) -> None:
+    def __init__(self, session: Session, cache: Cache, reference: Reference, counts: Counts, verify: bool) -> None:
         assert reference.digest is not None
         self._session = session
         self._cache = cache
         self._reference = reference
         self._digest = reference.digest
         self._counts = counts
+        self._verify = verify
         self._wait = Waiting(session, counts, str(reference.digest))
         self._index = Index(cache.verified)
         self._hashed: dict[Digest, Hashed] = {}
@@ -174,7 +178,7 @@ class _Shelf:
         key = StatKey.of(facts)
         if self._keys.get(what.digest) == key:
             return True
-        if self._index.get(what.digest.hex, key, strict=True) != what.digest:
+        if self._verify or self._index.get(what.digest.hex, key, strict=True) != what.digest:
             return False
         self._keys[what.digest] = key
         return True

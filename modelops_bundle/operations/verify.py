@@ -176,9 +176,11 @@ def verify_directory(session: Session, tree: Tree, wanted: Snapshot, what: str) 
     found = look(tree, wanted)
     done = _compare(tree, wanted, found, lambda _: None, session.run, deep=True)
     here = _everything(tree)
-    extra = sorted(path for path in here if path not in wanted and not path.startswith(artifact.FOLDER))
+    extra = sorted(
+        path for path in here if path not in wanted and not path.startswith((artifact.FOLDER, f"{layout.FOLDER}/"))
+    )
     size = sum(size for _, size in done.files)
-    hint = "pull it again, or bundle verify DIR --against REF --repair"
+    hint = "pull it again; bundle ensure REF --dest DIR --verify repairs what it wrote"
     return Report(
         what,
         len(done.files),

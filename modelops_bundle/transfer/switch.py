@@ -23,6 +23,7 @@ from pathlib import Path
 
 from modelops_bundle.disk.exclusive import exchange
 from modelops_bundle.disk.files import require_directory, sweep, sync_directory, write_file
+from modelops_bundle.disk.filesystems import mounts
 from modelops_bundle.disk.holds import Wait, take
 from modelops_bundle.disk.problems import translated
 from modelops_bundle.disk.tree import ABSENT, StatKey, Tree, put
@@ -46,7 +47,7 @@ class Site:
 
     def __init__(self, place: Path) -> None:
         self.place = Path(os.path.realpath(place))
-        if self.place == self.place.parent or os.path.ismount(self.place):
+        if self.place == self.place.parent or os.path.ismount(self.place) or self.place in mounts():
             raise _mounted(self.place)
         parent, name = self.place.parent, self.place.name
         if len(os.fsencode(name)) > _LONGEST:
@@ -55,6 +56,7 @@ class Site:
             parent / f"{TEMPORARY_PREFIX}{name}-{what}" for what in ("new", "old", "parts", "lock")
         )
         self.previous = parent / f".{name}.previous"
+        self._name = name
 
     @contextmanager
     def locked(self, wait: Wait) -> Iterator[None]:
@@ -70,6 +72,14 @@ class Site:
             yield
         finally:
             hold.release(remove=True)
+
+    def check_mounts(self) -> None:
+        """:raises Unsupported: something is mounted in the directory: it would go away with the old tree."""
+        for place in mounts():
+            if self.place in place.parents:
+                raise Unsupported(
+                    f"{place} is a mount point, and would go with the tree that is replaced", hint="unmount it"
+                )
 
     # --- building
 
@@ -129,6 +139,8 @@ class Site:
             try:
                 os.rename(self.new, self.place)
             except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                    raise
                 raise WouldOverwrite(f"something came to {self.place} just now", hint="run it again") from error
             return False
         parent = os.open(self.place.parent, os.O_RDONLY)
@@ -165,10 +177,18 @@ class Site:
                     os.rename(self.new, self.old)
         return self.retire() if os.path.lexists(self.old) else None
 
-    def keep_previous(self) -> Path | None:
-        """Keep the old tree as the previous version; what is not ours goes back into the new one."""
+    def keep_previous(self, dropped: Mapping[str, StatKey]) -> Path | None:
+        """Keep the old tree as the previous version; what is not ours goes back into the new one.
+
+        :param dropped: files of ours in states that are known to be no loss; they go.
+        """
         saved = self.drop_previous()
         with translated(f"keep {self.previous}"):
+            with Tree(self.old) as tree:
+                for path, key in dropped.items():
+                    facts = tree.lstat(path)
+                    if facts is not None and StatKey.of(facts) == key:
+                        tree.remove(path)
             self._move_back(self.old, {})
             os.rename(self.old, self.previous)
         return saved
@@ -176,7 +196,7 @@ class Site:
     def drop_previous(self) -> Path | None:
         """Remove the previous version that was kept."""
         self.check_previous()
-        return self._remove(self.previous, {}) if os.path.lexists(self.previous) else None
+        return self._remove(self.previous, {}, back=False) if os.path.lexists(self.previous) else None
 
     def check_previous(self) -> None:
         """:raises WouldOverwrite: something else has the name of the previous version."""
@@ -191,21 +211,23 @@ class Site:
         """
         return self._remove(self.old, dropped or {})
 
-    def _remove(self, tree: Path, dropped: Mapping[str, StatKey]) -> Path | None:
+    def _remove(self, tree: Path, dropped: Mapping[str, StatKey], *, back: bool = True) -> Path | None:
         checkpoint("retiring")
         try:
-            return self._retired(tree, dropped)
+            return self._retired(tree, dropped, back=back)
         except DiskError as error:
-            if error.facts.get("errno") not in (errno.EACCES, errno.EPERM):
+            if error.facts.get("errno") not in (errno.EACCES, errno.EPERM, errno.EBUSY):
                 raise
-            # Somebody made a directory in it read-only: that must not keep everybody from the next version.
+            # Somebody made a directory in it read-only, or a mount point: that must not keep everybody from the
+            # next version.
             return self._save(tree)
 
-    def _retired(self, tree: Path, dropped: Mapping[str, StatKey]) -> Path | None:
+    def _retired(self, tree: Path, dropped: Mapping[str, StatKey], *, back: bool) -> Path | None:
         with translated(f"remove {tree}"):
             if tree.is_symlink() or not tree.is_dir():
                 return self._save(tree)
-            self._move_back(tree, dropped)
+            if back:
+                self._move_back(tree, dropped)
             self._remove_recorded(tree, dropped)
             _sweep(tree)
             for name in (_BUILDING, ensured.FILE):
@@ -214,7 +236,7 @@ class Site:
             return self._save(tree) if tree.exists() else None
 
     def _save(self, tree: Path) -> Path:
-        saved = tree.with_name(f"{self.place.name[:_LONGEST]}.saved-{os.urandom(4).hex()}")
+        saved = tree.with_name(f"{self._name}.saved-{os.urandom(4).hex()}")
         os.rename(tree, saved)
         return saved
 

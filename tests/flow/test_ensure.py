@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from modelops_bundle.transfer import ensured
+from modelops_bundle.model.digest import Digest
+from modelops_bundle.operations import shelving
+from modelops_bundle.transfer import ensured, switch
 from modelops_bundle.transfer.ensured import FILE, FOLDER
 from tests.support.bundle import ROOT, Bundle, Node, Result, call
 from tests.support.bundle import tree as look
@@ -523,3 +525,73 @@ def test_one_directory_for_many(proxied: tuple[FaultProxy, str, Bundle], tmp_pat
     assert sorted(done) == [False, False, False, False, True]
     assert look(tmp_path / "dest") == author.tree()
     assert beside(tmp_path / "dest") == []
+
+
+# --- what a review found
+
+
+def test_dropped_edits_and_strays_never_come_back(versions: tuple[str, str], remote: str, tmp_path: Path) -> None:
+    dest = tmp_path / "dest"
+    ensure(f"{remote}:v1", dest=dest)
+    (dest / "gone/old.txt").write_text("edited\n")
+    ensure(f"{remote}:v2", "--force", "--keep-previous", dest=dest)
+    assert not (dest / "gone").exists()
+    assert not ensure(f"{remote}:v2", dest=dest).json["changed"]
+    (tmp_path / ".dest.previous/mine.txt").write_text("mine\n")
+    saved = ensure(f"{remote}:v1", "--keep-previous", dest=dest).json["saved"]
+    assert not (dest / "mine.txt").exists()
+    assert [Path(place, "mine.txt").read_text() for place in saved] == ["mine\n"]
+    assert not ensure(f"{remote}:v1", dest=dest).json["changed"]
+
+
+def test_verify_reads_the_cache_as_well(
+    versions: tuple[str, str], remote: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dest = tmp_path / "dest"
+    ensure(f"{remote}:v1", dest=dest)
+    evil = bytes(len(BIG))
+    big_blob().chmod(0o644)
+    big_blob().write_bytes(evil)
+    (dest / "d/big.bin").write_bytes(evil)
+    # As if the blob had rotted under stamps that were found good.
+    monkeypatch.setattr(shelving.Index, "get", lambda _, path, *__, **___: Digest("sha256", path))
+    ensure(f"{remote}:v1", "--verify", "--force", dest=dest)
+    assert (dest / "d/big.bin").read_bytes() == BIG
+
+
+@pytest.mark.parametrize("where", ["d", "data", "."])
+def test_mounts_in_the_directory_stay(
+    versions: tuple[str, str], remote: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    dest = tmp_path / "dest"
+    ensure(f"{remote}:v1", dest=dest)
+    before = look(dest)
+    monkeypatch.setattr(switch, "mounts", lambda: frozenset({Path("/"), dest / where}))
+    ensure(f"{remote}:v2", dest=dest, expect=10)
+    assert look(dest) == before
+    assert beside(dest) == []
+
+
+def test_our_own_places_are_no_destination(versions: tuple[str, str], remote: str, tmp_path: Path) -> None:
+    cache = Path(os.environ["XDG_CACHE_HOME"]) / "modelops-bundle"
+    for place in (tmp_path / "author/.modelops-bundle", cache, cache / "blobs", cache.parent):
+        ensure(f"{remote}:v1", "--mirror", dest=place, expect=2)
+
+
+def test_no_clone_into_it(versions: tuple[str, str], remote: str, tmp_path: Path) -> None:
+    ensure(f"{remote}:v1", dest=tmp_path / "dest")
+    call("clone", f"{remote}:v2", str(tmp_path / "dest"), expect=4)
+    assert not ensure(f"{remote}:v1", dest=tmp_path / "dest").json["changed"]
+
+
+def test_another_tool_can_verify_it(versions: tuple[str, str], remote: str, tmp_path: Path) -> None:
+    ensure(f"{remote}:v1", dest=tmp_path / "dest")
+    call("verify", str(tmp_path / "dest"), "--against", f"{remote}:v1")
+
+
+def test_a_long_name_in_another_script(versions: tuple[str, str], remote: str, tmp_path: Path) -> None:
+    dest = tmp_path / ("ж" * 120)
+    (dest / FOLDER).mkdir(parents=True)
+    (dest / FOLDER / "mine.txt").write_text("mine\n")
+    ensure(f"{remote}:v1", "--mirror", dest=dest)
+    assert not ensure(f"{remote}:v1", "--mirror", dest=dest).json["changed"]

@@ -309,3 +309,23 @@ def test_ensure_leaves_what_it_brought_where_there_is_no_network(scene: Scene, t
     call("--offline", "ensure", place, "--dest", str(dest))
     call("--offline", "ensure", place, "--dest", str(tmp_path / "other"), expect=8)
     assert not (tmp_path / "other").exists()
+
+
+def test_a_plan_that_says_one_version_and_brings_another(scene: Scene, tmp_path: Path) -> None:
+    good = scene.publish(scene.signer)
+    scene.b.run("pull")
+    before = scene.b.tree()
+    bad = scene.a.commit({"new.txt": "bad\n", "more.txt": "bad\n"})
+    plan = tmp_path / "plan.json"
+    scene.b.run("pull", "--config", "remotes.origin.require_signature=", "--plan-out", str(plan))
+    assert scene.b.refused(9, "apply", str(plan))["code"] == "untrusted"
+    plan.write_text(plan.read_text().replace(bad, good))
+    assert scene.b.refused(9, "apply", str(plan))["code"] == "untrusted"
+    assert scene.b.tree() == before
+
+
+def test_a_bundles_file_takes_nothing_from_the_users_remotes(scene: Scene) -> None:
+    user_config(f'[remotes.origin]\nrequire_signature = "{scene.signer.public}"\n')
+    scene.a.commit({"new.txt": "bad\n"})
+    scene.b.run("config", "set", "remotes.origin.require_signature", "")
+    assert scene.b.refused(9, "pull")["code"] == "untrusted"

@@ -148,6 +148,7 @@ def surrounding(context: Context) -> tuple[Mapping[str, Any], Mapping[str, str]]
 def _anchored(user_config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The user's settings with the paths of its hosts and keys absolute: they are relative to the file's own directory."""
     file, hosts, trust = user_config_file(), user_config.get("hosts"), user_config.get("trust")
+    remotes = user_config.get("remotes")
     if file is None:
         return user_config
     folder = file.parent
@@ -160,13 +161,23 @@ def _anchored(user_config: Mapping[str, Any]) -> Mapping[str, Any]:
             for host, table in hosts.items()
         }
     if isinstance(trust, Mapping):
-        changed["trust"] = {
-            place: [_below(folder, "trust", key) for key in keys]
-            if isinstance(keys, list)
-            else _below(folder, "trust", keys)
-            for place, keys in trust.items()
+        changed["trust"] = {place: _keys_below(folder, keys) for place, keys in trust.items()}
+    if isinstance(remotes, Mapping):
+        changed["remotes"] = {
+            name: {
+                key: _keys_below(folder, value) if key == "require_signature" else value for key, value in table.items()
+            }
+            if isinstance(table, Mapping)
+            else table
+            for name, table in remotes.items()
         }
     return changed
+
+
+def _keys_below(folder: Path, keys: object) -> object:
+    if isinstance(keys, list):
+        return [_below(folder, "trust", key) for key in keys]
+    return _below(folder, "trust", keys)
 
 
 def _below(folder: Path, key: str, value: object) -> object:

@@ -15,7 +15,7 @@ from modelops_bundle.ui.cli.command import Context, command, group
 from modelops_bundle.ui.cli.values import parse_size
 from modelops_bundle.ui.text import Line
 
-_AGE = re.compile(r"(\d+)\s*([smhdw])")
+_AGE = re.compile(r"(\d{1,9})\s*([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
