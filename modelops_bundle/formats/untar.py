@@ -21,6 +21,8 @@ from modelops_bundle.model.snapshot import Entry
 _LINK, _LONG_NAME, _LONG_TARGET = b"2", b"L", b"K"
 _MOST_NAME = 8192
 """Bytes of a name or target that has a member of its own: more than any path can have."""
+_MOST_NAMES = 64 << 20
+"""Characters of all names and targets together: they are held in memory."""
 _MEANT = ("path", "linkpath", "size")
 # They change what a member is, or the letters of its name: an archive with them has several readings.
 _CHANGING = re.compile(r"GNU\.sparse\..*|hdrcharset|charset|SCHILY\.(?:realsize|filetype)")
@@ -44,7 +46,7 @@ def scan(chunks: Iterable[bytes], limit: int, check: Callable[[], None] = lambda
     :raises Corrupt: it is no archive, cut off, or can be read in two ways.
     :raises UnsafePath: a hard link, a device, anything that is neither file, directory nor symbolic link.
     """
-    stream, count = Stream(chunks), 0
+    stream, count, names = Stream(chunks), 0, 0
     while True:
         check()
         head = stream.read(tar.BLOCK)
@@ -60,6 +62,9 @@ def scan(chunks: Iterable[bytes], limit: int, check: Callable[[], None] = lambda
             raise Corrupt(f"the archive holds more than {tar.MOST_MEMBERS} members")
         found = _member(head, records, stream, limit, check)
         if found is not None:
+            names += len(found.name) + len(found.entry.target or "")
+            if names > _MOST_NAMES:
+                raise Corrupt(f"the archive has more than {_MOST_NAMES} bytes of names")
             yield found
 
 
@@ -87,6 +92,8 @@ def _extend(records: dict[str, str], head: bytes, stream: Stream) -> None:
 def _note(records: dict[str, str], key: str, value: str) -> None:
     if key in records or "\0" in value:
         raise Corrupt(f"the archive says twice what the {key} of a member is, or with a NUL")
+    if len(value) > _MOST_NAME:
+        raise Corrupt(f"the archive has a {key} of {len(value)} characters")
     records[key] = value
 
 

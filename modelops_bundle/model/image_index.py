@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,7 +31,14 @@ def is_one(data: bytes, media_type: str | None) -> bool:
     :param media_type: what the server called them.
     """
     served = media_type.partition(";")[0].strip() if media_type else ""
-    return served in _INDEXES or (served not in (media.OCI_MANIFEST, media.DOCKER_MANIFEST) and b'"manifests"' in data)
+    if served in (*_INDEXES, media.OCI_MANIFEST, media.DOCKER_MANIFEST):
+        return served in _INDEXES
+    if b'"manifests"' not in data:
+        return False
+    with suppress(Corrupt):
+        value = canonical.loads(data, "a manifest", limit=media.MAX_MANIFEST)
+        return "manifests" in value and "layers" not in value
+    return False
 
 
 def children(data: bytes) -> tuple[Child, ...]:
@@ -79,22 +87,24 @@ def chosen(found: Sequence[Child], platform: str) -> tuple[Child, ...]:
             hint="name one of its manifests by digest",
         )
     fitting = tuple(child for child in found if _fits(child.platform or "", platform))
-    if not fitting:
+    exact = tuple(child for child in fitting if child.platform == platform)
+    if len({child.platform for child in fitting}) != 1 and not exact:
+        what = "several variants" if fitting else "nothing"
         raise Unsupported(
-            f"the image index has nothing for {platform}",
+            f"the image index has {what} for {platform}",
             hint=f"--platform takes one of {', '.join(known)}",
             platforms=known,
         )
-    return fitting
+    return exact or fitting
 
 
 def _fits(offered: str, wanted: str) -> bool:
     """Whether a platform is the wanted one; a variant counts where both have one."""
     theirs, ours = offered.split("/"), wanted.split("/")
-    return all(one == other for one, other in zip(theirs, ours, strict=False))
+    return len(theirs) > 1 < len(ours) and all(one == other for one, other in zip(theirs, ours, strict=False))
 
 
-_ARCHITECTURES: Mapping[str, str] = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+_ARCHITECTURES: Mapping[str, str] = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm/v7", "i686": "386"}
 
 
 def platform_of(system: str, machine: str) -> str:

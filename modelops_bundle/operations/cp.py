@@ -10,7 +10,7 @@ from typing import Any
 
 from modelops_bundle.errors import BundleError, NotFound, PartialFailure, Unsupported, UsageError
 from modelops_bundle.events import checkpoint
-from modelops_bundle.model import media
+from modelops_bundle.model import canonical, media
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.ports import Lister, Mounter, Referrers, Rooted, Store
@@ -144,6 +144,19 @@ def _tagged(store: Store, source: Reference, destination: Reference, pattern: st
         # One that was deleted a moment ago is no tag any more.
         if found is not None:
             yield _One(found, destination.at(name))
+    if source.scheme == "tar" and pattern == "*":
+        yield from (_One(what, destination.at()) for what in _nameless(store))
+
+
+def _nameless(store: Store) -> Iterator[Descriptor]:
+    """Versions that are in an archive for themselves: without a tag, and attached to nothing."""
+    roots = store.roots() if isinstance(store, Rooted) else ()
+    named = {what.digest for what, tag in roots if tag is not None}
+    for what in dict.fromkeys(what for what, _ in roots if what.digest not in named):
+        found = store.resolve(str(what.digest), data=True)
+        value = canonical.loads(found.data or b"", "a manifest", limit=media.MAX_MANIFEST) if found else {}
+        if "subject" not in value:
+            yield what
 
 
 def _wishes(session: Session, target: Store, copies: Sequence[_One], request: Request) -> list[publish.Wish]:

@@ -28,6 +28,8 @@ from modelops_bundle.transfer.verify import read_small, verified
 
 Members = dict[Digest, list[untar.Found]]
 """By layer, what is in it."""
+_MOST_KEPT = 64
+"""Archives that are kept for a pull, each in an open file."""
 
 
 def of_manifest(session: Session, store: Store, manifest: Manifest) -> Inventory | None:
@@ -179,7 +181,7 @@ def _unpacked(session: Session, store: Store, layer: Descriptor) -> Iterator[byt
 
 def _spool(session: Session, layer: Descriptor) -> Spool | None:
     folder = session.keep_in
-    if folder is None:
+    if folder is None or len(session.spooled) >= _MOST_KEPT:
         return None
     while not folder.is_dir() and folder != folder.parent:
         folder = folder.parent

@@ -11,7 +11,7 @@ from typing import Any
 from modelops_bundle.disk.files import read_file
 from modelops_bundle.disk.hashing import Hashed, hash_files
 from modelops_bundle.disk.tree import Tree
-from modelops_bundle.errors import BundleError, Corrupt, NotFound, UsageError, VerifyFailed
+from modelops_bundle.errors import BundleError, Corrupt, NotFound, UnsafePath, UsageError, VerifyFailed
 from modelops_bundle.events import Run, Started
 from modelops_bundle.model import artifact, media
 from modelops_bundle.model.descriptor import Descriptor
@@ -264,8 +264,8 @@ def verify_stored(session: Session, reference: Reference, *, everything: bool = 
     store = session.store(reference)
     nodes = closure(store, _roots(store, reference, everything=everything), session.run, referrers=everything)
     blobs = blobs_of(nodes)
-    packed = _packed(store, nodes) if deep else {}
     corrupt: list[str] = []
+    packed = _packed(store, nodes, corrupt) if deep else {}
     missing: list[str] = []
     session.run.emit(Started("verify", len(blobs), sum(what.size for what in blobs)))
 
@@ -311,8 +311,11 @@ def _roots(store: Store, reference: Reference, *, everything: bool) -> list[Desc
     return [found]
 
 
-def _packed(store: Store, nodes: Iterable[Node]) -> dict[Digest, dict[Member, str]]:
-    """By pack, the members that the indexes of bundles put there, with their paths."""
+def _packed(store: Store, nodes: Iterable[Node], corrupt: list[str]) -> dict[Digest, dict[Member, str]]:
+    """By pack, the members that the indexes of bundles put there, with their paths.
+
+    :param corrupt: gets the manifests of bundles whose index nobody can believe.
+    """
     found: dict[Digest, dict[Member, str]] = {}
     for node in nodes:
         try:
@@ -321,8 +324,11 @@ def _packed(store: Store, nodes: Iterable[Node]) -> dict[Digest, dict[Member, st
             if not artifact.is_ours(manifest):
                 continue
             contents = artifact.read(manifest, fetch)
+        except (Corrupt, UnsafePath):
+            corrupt.append(str(node.what.digest))
+            continue
         except BundleError:
-            # Of no kind that we read, or its index is what is damaged: all of it is read as blobs.
+            # Of no kind that we read, or its index is what is not there: all of it is read as blobs.
             continue
         for path, place in contents.places.items():
             if place.offset is not None:

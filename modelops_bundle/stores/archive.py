@@ -7,12 +7,12 @@ The whole list of members is checked before anything is believed of it; blobs ar
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from modelops_bundle.errors import Corrupt, NotFound, Unsupported
+from modelops_bundle.errors import Corrupt, NotFound, Unsupported, UsageError
 from modelops_bundle.events import Run
 from modelops_bundle.formats import tar
 from modelops_bundle.model import canonical, media
@@ -44,6 +44,7 @@ class ArchiveStore:
         self._run = run or Run()
         self._blobs: dict[str, Blob] = {}
         self._files: dict[str, tar.Member] = {}
+        self._held: Mapping[Digest, tuple[Descriptor, bytes]] | None = None
         self._bytes = unpacked.opened(path, scratch, self._run)
         try:
             for member in tar.members(self._bytes.read, self._bytes.size, _belongs, docker_archive.is_link):
@@ -101,8 +102,10 @@ class ArchiveStore:
         return sorted({name for entry in self._index if (name := tag_of(entry)) is not None})
 
     def referrers(self, subject: Digest, artifact_type: str | None = None) -> Sequence[Descriptor]:
-        held = graph.manifests([what for what, _ in self.roots()], self._manifest)
-        return lists.referring(held.values(), subject, artifact_type)
+        if self._held is None:
+            # Nobody changes it: one look is enough for as many questions.
+            self._held = graph.manifests([what for what, _ in self.roots()], self._manifest)
+        return lists.referring(self._held.values(), subject, artifact_type)
 
     def refer(self, subject: Digest, what: Descriptor, data: bytes) -> None:  # noqa: ARG002  (likewise)
         raise self._unchangeable()
@@ -113,8 +116,13 @@ class ArchiveStore:
     # --- the rest
 
     def _named(self, tag: str) -> Descriptor | None:
-        found = next((entry for entry in reversed(self._index) if tag_of(entry) == tag), None)
-        return None if found is None else _plain(Descriptor.from_json(found))
+        found = {what.digest: what for what, name in self.roots() if name == tag}
+        if len(found) > 1:
+            raise UsageError(
+                f"{self._path} has the tag {tag} for {len(found)} versions",
+                hint=f"name one by its digest: {', '.join(map(str, list(found)[:5]))}",
+            )
+        return next(iter(found.values()), None)
 
     def _by_digest(self, digest: Digest) -> Descriptor | None:
         for what, _ in self.roots():

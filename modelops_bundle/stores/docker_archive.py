@@ -147,8 +147,9 @@ def read(files: Mapping[str, tar.Member], source: Readable, run: Run) -> tuple[l
 
 def _images(data: bytes) -> Sequence[Mapping[str, Any]]:
     # A list at the top is no canonical JSON document of ours.
-    listed = canonical.loads(b'{"images":' + data + b"}", LIST, limit=_MAX_LIST + 16).get("images")
-    if not isinstance(listed, list) or not all(isinstance(image, dict) for image in listed):
+    value = canonical.loads(b'{"images":' + data + b"}", LIST, limit=_MAX_LIST + 16)
+    listed = value.get("images")
+    if len(value) != 1 or not isinstance(listed, list) or not all(isinstance(image, dict) for image in listed):
         raise Corrupt(f"{LIST} of the archive is no list of images")
     if len(listed) > _MOST_IMAGES:
         raise Corrupt(f"{LIST} of the archive lists {len(listed)} images")

@@ -14,6 +14,8 @@ from modelops_bundle.model.inventory import Inventory
 
 MOST = 64
 """Inventories that are kept: the last ones."""
+LARGEST = 16 << 20
+"""Bytes of one that is worth its room."""
 
 
 class Shelf:
@@ -37,9 +39,10 @@ class Shelf:
     def put(self, made: Inventory, platform: str = "") -> Inventory:
         """Keep `made`, and give it back."""
         path = self._path(made.of, platform)
-        if path is not None:
+        data = made.to_bytes() if path is not None else b""
+        if path is not None and len(data) <= LARGEST:
             with suppress(DiskError):
-                write_file(path, made.to_bytes())
+                write_file(path, data)
                 self._tidy(path.parent)
         return made
 

@@ -169,9 +169,11 @@ def _unpacked(
     spool = Spool(scratch)
     try:
         room = free_bytes(scratch) - _RESERVE
-        size = 0
+        size, most = 0, coding.most(plain.size)
         for data in unpack(_pieces(plain, run)):
             size += len(data)
+            if size > most:
+                raise Corrupt(f"{path} unpacks to more than {most} bytes, which nothing honest does")
             if size > room:
                 raise DiskFull(
                     f"{path} unpacks to more than the {max(room, 0)} bytes that are free",

@@ -15,6 +15,8 @@ from modelops_bundle.transfer.verify import mismatch
 
 MOST = 10_000
 """Manifests of one version: an index can name as many as it likes."""
+MOST_BYTES = 256 << 20
+"""Bytes of all of them together, which are held in memory."""
 DEEPEST = 16
 """Indexes within indexes, and referrers of referrers."""
 _INDEXES = (media.OCI_INDEX, media.DOCKER_LIST)
@@ -61,6 +63,7 @@ class _Walk:
         self._run = run
         self._lister = store if referrers and isinstance(store, Referrers) else None
         self._seen: set[Digest] = set()
+        self._held = 0
 
     def nodes(self, roots: Sequence[Descriptor], depth: int = 0, subject: Digest | None = None) -> Iterator[Node]:
         if depth > DEEPEST:
@@ -73,6 +76,11 @@ class _Walk:
                 raise Unsupported(f"there are more than {MOST} manifests")
             self._run.check()
             node = replace(_read(self._store, root), subject=subject)
+            self._held += len(node.data)
+            if self._held > MOST_BYTES:
+                raise Unsupported(
+                    f"the manifests have more than {MOST_BYTES} bytes", hint="take some of the tags at a time"
+                )
             yield from self.nodes(node.manifests, depth + 1)
             yield node
             if self._lister is not None:

@@ -7,7 +7,7 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -153,17 +153,26 @@ class _Filling:
         with self._unchanged(archive) as descriptor:
             size = os.fstat(descriptor).st_size
             for member, content in members_in(_pieces(descriptor, 0, size), members):
-                with ExitStack() as files:
-                    outs = [files.enter_context(self._open_new(path)) for path in members[member]]
+                first, *others = members[member]
+                with self._open_new(first) as out:
                     for chunk in verified(member.content, content):
                         self._run.check()
-                        for out in outs:
-                            write_all(out, chunk)
+                        write_all(out, chunk)
+                for path in others:
+                    self._again(first, path)
                 for path in members[member]:
                     self._run.emit(Advanced(path, member.size))
                     self._run.emit(Finished(path, "copied"))
                 checkpoint("placed")
         self._note("unpacked", sum(len(paths) for paths in members.values()))
+
+    def _again(self, first: str, path: str) -> None:
+        source = self._tree.open_read(first)
+        try:
+            with self._open_new(path) as out:
+                self._copy(source, out)
+        finally:
+            os.close(source)
 
     @contextmanager
     def _open_new(self, path: str) -> Iterator[int]:

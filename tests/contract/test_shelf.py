@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.inventory import Inventory
@@ -60,3 +62,9 @@ def test_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     here = Shelf(tmp_path / "file" / "inventories")
     here.put(made())
     assert here.get(made().of) is None
+
+
+def test_what_is_too_large_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shelf, "LARGEST", 10)
+    assert Shelf(tmp_path).put(made()) == made()
+    assert Shelf(tmp_path).get(made().of) is None

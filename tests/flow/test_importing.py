@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import shutil
@@ -374,3 +375,35 @@ def test_a_million_entries_are_too_many(tmp_path: Path) -> None:
     assert "200000 members" in done.stderr
     assert int(done.stdout.split()[-1]) < 200 * 1024
     shutil.rmtree(tmp_path / "new", ignore_errors=True)
+
+
+def test_versions_without_a_tag_come_along(alone: Bundle, fake: Fake, tmp_path: Path) -> None:
+    alone.commit({"config.json": "first\n"}, "--tag", "v1")
+    alone.commit({"config.json": "second\n"}, "--tag", "v2")
+    second = alone.json("inspect", ":v2")["digest"]
+    alone.run("export", ":v1", f"@{second}", "-o", str(tmp_path / "x.tar"))
+    call("import", str(tmp_path / "x.tar"), f"{fake.host}/m")
+    assert call("cat", f"{fake.host}/m@{second}:config.json").data == b"second\n"
+    assert [tag["tag"] for tag in call("--json", "tags", f"{fake.host}/m").json["tags"]] == ["v1"]
+
+
+def test_one_tag_for_two_versions_has_to_be_settled(archive: Path, fake: Fake, tmp_path: Path) -> None:
+    members = members_of(archive)
+    index = json.loads(members["index.json"] or b"")
+    for number, each in enumerate(index["manifests"]):
+        each["annotations"]["org.opencontainers.image.ref.name"] = f"registry.example/team/{number}:v1"
+    members["index.json"] = json.dumps(index).encode()
+    (tmp_path / "two.tar").write_bytes(packed(members))
+    error = call("--json", "import", str(tmp_path / "two.tar"), f"{fake.host}/m", expect=2).error
+    assert "v1 for 2 versions" in error["message"]
+    call("import", str(tmp_path / "two.tar"), str(tmp_path / "new"), expect=2)
+    assert fake.repositories.get("m") is None
+
+
+def test_what_unpacks_to_more_than_anything_honest_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("modelops_bundle.formats.coding.FREE", 1000)
+    (tmp_path / "x.tar.gz").write_bytes(gzip.compress(bytes(10_000_000)))
+    assert (
+        call("--json", "import", str(tmp_path / "x.tar.gz"), str(tmp_path / "n"), expect=9).error["code"] == "corrupt"
+    )
+    assert not (tmp_path / "n").exists()

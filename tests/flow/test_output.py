@@ -76,7 +76,7 @@ FAILURES: dict[str, tuple[int, tuple[str, ...]]] = {
     "not-found": (6, ("pull", ":absent")),
     "unavailable": (8, ("ls", "localhost:1/x:y")),
     "verify": (5, ("verify",)),
-    "unsupported": (10, ("ls", "tar:x.tar:y")),
+    "unsupported": (10, ("ensure", "localhost:1/x:y", "--dest", "/")),
 }
 
 

@@ -133,7 +133,7 @@ def test_a_lie_about_a_pack_is_corrupt_and_nothing_is_written(
     target = victim.root.parent.parent / "cloned"
     for words in (("pull",), ("pull", "--overwrite", "--yes"), ("clone", f"{fake.host}/m", str(target))):
         assert victim.refused(9, *words)["code"] == "corrupt", words
-    assert victim.refused(9, "verify", f"{fake.host}/m:latest")["code"] == "corrupt"
+    assert victim.refused(9, "verify", "--deep", f"{fake.host}/m:latest")["code"] == "corrupt"
     assert around(victim) == before
     assert not target.exists() or not tree(target)
 

@@ -82,3 +82,12 @@ def test_a_size_beyond_all_bytes_is_refused_before_they_are_awaited() -> None:
     info.size = 1 << 40
     with pytest.raises(Corrupt, match="larger than it can be"):
         list(untar.scan([info.tobuf()], 1 << 30))
+
+
+def test_names_are_bounded_one_by_one_and_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    for member in (file("n" * 9000, b""), link("l", "n" * 9000)):
+        with pytest.raises(Corrupt):
+            scan(tar(member, style=tarfile.PAX_FORMAT))
+    monkeypatch.setattr(untar, "_MOST_NAMES", 1000)
+    with pytest.raises(Corrupt, match="of names"):
+        scan(tar(*(file(f"{number}{'n' * 300}", b"") for number in range(4)), style=tarfile.PAX_FORMAT))

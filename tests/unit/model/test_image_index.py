@@ -82,6 +82,15 @@ def test_platforms_fit(offered: list[str], wanted: str, fitting: list[str]) -> N
     assert [child.platform for child in chosen(on(*offered), wanted)] == fitting
 
 
+def test_variants_are_never_mixed() -> None:
+    offered = on("linux/arm/v6", "linux/arm/v7")
+    with pytest.raises(Unsupported, match="several variants"):
+        chosen(offered, "linux/arm")
+    assert chosen(offered, "linux/arm/v7") == (offered[1],)
+    with pytest.raises(Unsupported):
+        chosen(on("linux", "linux/amd64"), "linux/arm64")
+
+
 @pytest.mark.parametrize("offered", [["linux/amd64"], ["linux/amd64", None], []])
 def test_what_is_not_offered_is_unsupported(offered: list[str | None]) -> None:
     with pytest.raises(Unsupported):
@@ -96,6 +105,9 @@ def test_what_is_not_offered_is_unsupported(offered: list[str | None]) -> None:
         (b'{"manifests":[]}', None, True),
         (b'{"manifests":[]}', media.OCI_MANIFEST, False),
         (b"{}", None, False),
+        (b'{"annotations":{"manifests":"x"},"layers":[]}', None, False),
+        (b'{"manifests":[],"layers":[]}', None, False),
+        (b'"manifests" and no JSON', None, False),
     ],
 )
 def test_what_counts_as_an_index(data: bytes, served: str | None, expected: bool) -> None:
@@ -106,3 +118,4 @@ def test_machines_in_the_words_of_indexes() -> None:
     assert image_index.platform_of("Linux", "x86_64") == "linux/amd64"
     assert image_index.platform_of("Darwin", "arm64") == "darwin/arm64"
     assert image_index.platform_of("Linux", "aarch64") == "linux/arm64"
+    assert image_index.platform_of("Linux", "armv7l") == "linux/arm/v7"
