@@ -53,13 +53,14 @@ def is_hidden(manifest: Manifest) -> bool:
     return foreign.needs_config(manifest) or any(piece.archive for piece in foreign.pieces(manifest))
 
 
-def of_index(session: Session, store: Store, data: bytes) -> Inventory:
+def of_index(session: Session, store: Store, data: bytes, platform: str | None = None) -> Inventory:
     """What an image index holds: one manifest by platform, or all of them in one tree.
 
+    :param platform: the one that is meant when the user names none; by default this machine's.
     :raises Unsupported: nothing for this platform, or manifests of a kind we cannot read.
     :raises UnsafePath: two manifests want different things at one path.
     """
-    wanted, shelf = session.options.platform or host_platform(), _shelf(session)
+    wanted, shelf = session.options.platform or platform or host_platform(), _shelf(session)
     if (known := shelf.get(Digest.of(data), wanted)) is not None:
         return known
     listed = image_index.chosen(image_index.children(data), wanted)

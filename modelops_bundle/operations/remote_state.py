@@ -122,8 +122,8 @@ def look_up(session: Session, reference: Reference) -> Remote | None:
         if current.digest == sighting.digest and _is_meant(session, sighting):
             return from_sighting(session, reference, sighting)
         found = store.resolve(str(current.digest), data=True)
-    else:
-        found = store.resolve(_name(reference), data=True)
+        return _read_into(session, reference, found, store, _platform_of(sighting))
+    found = store.resolve(_name(reference), data=True)
     return _read_into(session, reference, found, store)
 
 
@@ -133,10 +133,24 @@ def fetch(session: Session, reference: Reference) -> Remote | None:
     return _read_into(session, reference, store.resolve(_name(reference), data=True), store)
 
 
-def _read_into(session: Session, reference: Reference, found: Descriptor | None, store: Store) -> Remote | None:
+def _platform_of(sighting: Sighting) -> str | None:
+    """For which platform an image index was read."""
+    if sighting.index is None or not sighting.index.startswith(_FOREIGN):
+        return None
+    from modelops_bundle.model import inventory
+
+    # What is damaged is read anew.
+    with suppress(Corrupt):
+        return inventory.read(sighting.index, sighting.digest).platform
+    return None
+
+
+def _read_into(
+    session: Session, reference: Reference, found: Descriptor | None, store: Store, platform: str | None = None
+) -> Remote | None:
     if found is None:
         return None
-    remote = read(session, reference, found, store)
+    remote = read(session, reference, found, store, platform)
     session.read[remote.digest] = remote.sighting
     return remote
 
@@ -149,28 +163,35 @@ def require(session: Session, reference: Reference) -> Remote:
     return found
 
 
-def read(session: Session, reference: Reference, found: Descriptor, store: Store) -> Remote:
-    """Parse and check the manifest that `found` carries, and bring its index."""
+def read(
+    session: Session, reference: Reference, found: Descriptor, store: Store, platform: str | None = None
+) -> Remote:
+    """Parse and check the manifest that `found` carries, and bring its index.
+
+    :param platform: what an image index is read for when the user names none; by default this machine's.
+    """
     data = found.data
     if data is None or Digest.of(data) != found.digest:
         raise Corrupt(f"the manifest of {reference} does not match its digest")
     if reference.digest is not None and reference.digest != found.digest:
         raise Corrupt(f"asked for {reference.digest}, was given {found.digest}")
-    manifest, index = _parse(session, store, found.media_type, data)
+    manifest, index = _parse(session, store, found.media_type, data, platform)
     remote = Remote(reference, Sighting(key(reference), data, index), session.parsed, manifest)
     # Here and now: whatever is wrong with it is found before anything is done.
     _ = remote.contents
     return remote
 
 
-def _parse(session: Session, store: Store, media_type: str, data: bytes) -> tuple[Manifest | None, bytes | None]:
+def _parse(
+    session: Session, store: Store, media_type: str, data: bytes, platform: str | None
+) -> tuple[Manifest | None, bytes | None]:
     """The manifest in `data` where there is one, and what must be kept with it: its index, or an inventory."""
     from modelops_bundle.model import artifact, image_index
 
     if image_index.is_one(data, media_type):
         from modelops_bundle.operations import foreign
 
-        return None, foreign.of_index(session, store, data).to_bytes()
+        return None, foreign.of_index(session, store, data, platform).to_bytes()
     manifest = Manifest.from_bytes(data, media_type)
     if artifact.is_ours(manifest):
         what = artifact.index_descriptor(manifest)
@@ -185,11 +206,7 @@ def _parse(session: Session, store: Store, media_type: str, data: bytes) -> tupl
 def _is_meant(session: Session, sighting: Sighting) -> bool:
     """Whether what was kept of an image index is for the platform that is asked for, where one is."""
     wanted = session.options.platform
-    if wanted is None or sighting.index is None or not sighting.index.startswith(_FOREIGN):
-        return True
-    from modelops_bundle.model import inventory
-
-    return inventory.read(sighting.index, sighting.digest).platform in (None, wanted)
+    return wanted is None or _platform_of(sighting) in (None, wanted)
 
 
 def from_sighting(session: Session, reference: Reference, sighting: Sighting) -> Remote:

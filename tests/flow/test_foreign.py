@@ -314,8 +314,11 @@ def test_an_index_of_platforms_is_the_one_that_is_asked_for(fake: Fake, place: s
     assert clone.tree() == {"a": A}
     clone.run("--platform", "plan9/mips", "pull")
     assert clone.tree() == {"b": B}
-    # It stays the one that was chosen.
+    # It stays the one that was chosen, also when the tag moves.
     assert clone.changes() == {}
+    published(place, (titled([("a", b"new\n")]), "linux/amd64"), (titled([("b", b"new\n")]), "plan9/mips"))
+    clone.run("pull")
+    assert clone.tree() == {"b": Node("file", b"new\n")}
     error = json.loads(call("--json", "--platform", "linux/riscv64", "ls", f"{place}:v1", expect=10).out)["error"]
     assert error["facts"]["platforms"] == ["linux/amd64", "plan9/mips"]
 
