@@ -7,7 +7,7 @@ The whole list of members is checked before anything is believed of it; blobs ar
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ class ArchiveStore:
         self._run = run or Run()
         self._blobs: dict[str, Blob] = {}
         self._files: dict[str, tar.Member] = {}
-        self._held: Mapping[Digest, tuple[Descriptor, bytes]] | None = None
+        self._attached: Sequence[tuple[Descriptor, bytes]] | None = None
         self._bytes = unpacked.opened(path, scratch, self._run)
         try:
             for member in tar.members(self._bytes.read, self._bytes.size, _belongs, docker_archive.is_link):
@@ -102,10 +102,10 @@ class ArchiveStore:
         return sorted({name for entry in self._index if (name := tag_of(entry)) is not None})
 
     def referrers(self, subject: Digest, artifact_type: str | None = None) -> Sequence[Descriptor]:
-        if self._held is None:
+        if self._attached is None:
             # Nobody changes it: one look is enough for as many questions.
-            self._held = graph.manifests([what for what, _ in self.roots()], self._manifest)
-        return lists.referring(self._held.values(), subject, artifact_type)
+            self._attached = graph.attached([what for what, _ in self.roots()], self._manifest)
+        return lists.referring(self._attached, subject, artifact_type)
 
     def refer(self, subject: Digest, what: Descriptor, data: bytes) -> None:  # noqa: ARG002  (likewise)
         raise self._unchangeable()

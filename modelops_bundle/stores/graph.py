@@ -47,6 +47,11 @@ def reachable(roots: Iterable[Descriptor], read: Read) -> tuple[set[Digest], boo
     return found, whole and not level
 
 
+def attached(roots: Iterable[Descriptor], read: Read) -> list[tuple[Descriptor, bytes]]:
+    """Those of `manifests` that may refer to another one."""
+    return [each for each in manifests(roots, read).values() if b'"subject"' in each[1]]
+
+
 def manifests(roots: Iterable[Descriptor], read: Read) -> dict[Digest, tuple[Descriptor, bytes]]:
     """The manifests among `roots` and in the indexes among them, with their bytes; those that cannot be read are left
     out.

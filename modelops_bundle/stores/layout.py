@@ -62,6 +62,7 @@ class LayoutStore:
     def __init__(self, root: Path, create: bool = False, run: Run | None = None) -> None:
         self.root = root
         self._run = run or Run()
+        self._attached: tuple[list[Entry], list[tuple[Descriptor, bytes]]] | None = None
         marker = read_file(root / _MARKER)
         if marker is not None:
             _check_version(marker, root)
@@ -219,8 +220,11 @@ class LayoutStore:
 
     def referrers(self, subject: Digest, artifact_type: str | None = None) -> Sequence[Descriptor]:
         """Those among the manifests of the index and of the indexes in it: one reading of each."""
-        held = graph.manifests(_listed(self._read_index()), self._read_manifest)
-        return lists.referring(held.values(), subject, artifact_type)
+        entries, known = self._read_index(), self._attached
+        if known is None or known[0] != entries:
+            # A walk asks for those of each manifest in turn, and the index tells when there are others.
+            known = self._attached = entries, graph.attached(_listed(entries), self._read_manifest)
+        return lists.referring(known[1], subject, artifact_type)
 
     def refer(self, subject: Digest, what: Descriptor, data: bytes) -> None:  # noqa: ARG002 - it is in the manifest
         self.put(what, [data])

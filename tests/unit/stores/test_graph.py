@@ -24,6 +24,10 @@ class Held:
     def index(self, *manifests: Descriptor) -> Descriptor:
         return self._keep(media.OCI_INDEX, {"manifests": [one.to_json() for one in manifests]})
 
+    def attachment(self, subject: Descriptor) -> Descriptor:
+        value = {"config": Descriptor.of("application/x", b"c").to_json(), "layers": [], "subject": subject.to_json()}
+        return self._keep(media.OCI_MANIFEST, value)
+
     def _keep(self, kind: str, value: dict[str, object]) -> Descriptor:
         data = json.dumps({"schemaVersion": 2, "mediaType": kind, **value}).encode()
         what = Descriptor.of(kind, data)
@@ -78,3 +82,12 @@ def test_manifests_in_indexes_are_found_and_others_left_out(held: Held) -> None:
     del held.data[lost.digest]
     top = held.index(one, lost)
     assert graph.manifests([top, one], held.read).keys() == {top.digest, one.digest}
+
+
+def test_what_refers_to_another_one(held: Held) -> None:
+    one = held.manifest(b"c", b"a")
+    first, second = held.attachment(one), held.attachment(held.manifest(b"c", b"b"))
+    found = graph.attached([one, held.index(first), second], held.read)
+    assert [(what.digest, data) for what, data in found] == [
+        (what.digest, held.data[what.digest]) for what in (second, first)
+    ]
