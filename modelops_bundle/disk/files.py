@@ -134,20 +134,28 @@ def _create_temporary(directory: Path, mode: int) -> tuple[Path, int]:
     while True:
         path = directory / temporary_name()
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOFOLLOW, mode)
-        # A sweep between the two calls may have taken it for a dead one and removed it.
-        if not lock_now(descriptor) or os.fstat(descriptor).st_nlink:
+        # A sweep between the two calls may have taken it for a dead one and removed it, or be about to.
+        ours = _locked(descriptor)
+        if ours is None or (ours and os.fstat(descriptor).st_nlink):
             return path, descriptor
         os.close(descriptor)
 
 
 def lock_now(descriptor: int) -> bool:
     """Take the advisory lock of an open file if it is free; False where it is taken or there are no locks."""
+    return _locked(descriptor) is True
+
+
+def _locked(descriptor: int) -> bool | None:
+    """Whether the lock could be taken; None where there are no locks."""
     try:
         import fcntl  # noqa: PLC0415  (absent on Windows)
 
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (ImportError, OSError):
+    except BlockingIOError:
         return False
+    except (ImportError, OSError):
+        return None
     return True
 
 

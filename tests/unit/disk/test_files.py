@@ -309,3 +309,28 @@ def test_a_new_file_where_there_are_no_hard_links(tmp_path: Path, monkeypatch: p
         write_new(tmp_path / "new", b"other")
     assert (tmp_path / "new").read_bytes() == b"data"
     assert os.listdir(tmp_path) == ["new"]
+
+
+def test_a_sweep_that_is_about_to_remove_a_new_file_gets_another_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    real, swept = files._locked, list[Path]()
+
+    def sweeper_first(descriptor: int) -> bool | None:
+        if swept:
+            return real(descriptor)
+        [found] = tmp_path.iterdir()
+        swept.append(found)
+        other = os.open(found, os.O_RDONLY)
+        fcntl.flock(other, fcntl.LOCK_EX)
+        try:
+            return real(descriptor)
+        finally:
+            found.unlink()
+            os.close(other)
+
+    monkeypatch.setattr(files, "_locked", sweeper_first)
+    files.write_file(tmp_path / "file", b"content")
+    assert (tmp_path / "file").read_bytes() == b"content"
+    assert swept
