@@ -109,8 +109,5 @@ class _Parts:
         return self._held[at:stop]
 
     def _fetch(self, start: int, stop: int) -> bytes:
-        if self._place.offset is None:
-            with self._store.open(self._place.blob, start, stop) as chunks:
-                return b"".join(chunks)
         with reading(self._store, self._place, self._size, start, stop) as chunks:
             return b"".join(chunks)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -10,7 +9,7 @@ import click
 from modelops_bundle.errors import UsageError
 from modelops_bundle.operations import attach as operation
 from modelops_bundle.ui import text
-from modelops_bundle.ui.cli.bundle import session, source_date_epoch
+from modelops_bundle.ui.cli.bundle import annotations_of, session, source_date_epoch
 from modelops_bundle.ui.cli.command import Context, command
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def attach(
     annotation: tuple[str, ...],
 ) -> None:
     """Attach files to a version: as an artifact of its own, which bundle referrers and other tools find."""
-    annotations = _annotations(annotation)
+    annotations = annotations_of(annotation)
     if provenance:
         if files or artifact_type or sbom or annotations:
             raise UsageError("--provenance is attached alone", hint="attach the rest with a command of its own")
@@ -83,13 +82,3 @@ def _provenance(context: Context, reference: str, sign_key: str | None) -> opera
         key = sign.load_key(context.settings.resolve(sign_key), passwords.of_key(context))
     with session(context) as here:
         return sign.attach_provenance(here, reference, key, source_date_epoch())
-
-
-def _annotations(pairs: Sequence[str]) -> dict[str, str]:
-    found = {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise UsageError(f"--annotation wants KEY=VALUE, not {pair!r}")
-        found[key] = value
-    return found

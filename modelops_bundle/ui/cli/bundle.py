@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -237,6 +237,17 @@ def remembered(remote: str, said: Mapping[str, bool | str]) -> list[Line]:
     """What to say when flags about a host were stored with a remote."""
     shown = (name if value is True else f"{name} = {value}" for name, value in said.items())
     return [f"Remembered for {remote}: {', '.join(shown)}"] if said else []
+
+
+def annotations_of(pairs: Sequence[str]) -> dict[str, str]:
+    """What `--annotation KEY=VALUE` says, the last of a key. :raises UsageError: it is no pair."""
+    found = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--annotation wants KEY=VALUE, not {pair!r}")
+        found[key] = value
+    return found
 
 
 def source_date_epoch() -> int | None:

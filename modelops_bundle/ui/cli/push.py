@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from modelops_bundle.errors import UsageError
 from modelops_bundle.operations import push as operation
 from modelops_bundle.ui import text
-from modelops_bundle.ui.cli.bundle import only_shown, session, source_date_epoch
+from modelops_bundle.ui.cli.bundle import annotations_of, only_shown, session, source_date_epoch
 from modelops_bundle.ui.cli.command import Context, command
 from modelops_bundle.ui.text import Line, Paint
 
@@ -90,13 +89,8 @@ def push(
 
 def _annotations(pairs: Sequence[str]) -> dict[str, str]:
     epoch = source_date_epoch()
-    found = operation.created(epoch) if epoch is not None else {}
-    for pair in pairs:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise UsageError(f"--annotation wants KEY=VALUE, not {pair!r}")
-        found[key] = value
-    return found
+    created = operation.created(epoch) if epoch is not None else {}
+    return {**created, **annotations_of(pairs)}
 
 
 def _document(plan: PushPlan) -> dict[str, object]:
