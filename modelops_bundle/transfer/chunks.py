@@ -20,7 +20,7 @@ Base = Callable[[int, int], bytes]
 
 def matches(data: bytes | memoryview, digest: bytes) -> bool:
     """Whether a chunk is `data`, by its BLAKE3 digest."""
-    from blake3 import blake3  # 3 ms, and only for files of chunks
+    from blake3 import blake3  # noqa: PLC0415  only files of chunks need it
 
     return blake3(data).digest() == digest
 
@@ -36,7 +36,7 @@ def decoded(pack: ChunkPack, number: int, stored: bytes | memoryview, base: Base
     if codec == 0:
         data = bytes(stored)
     else:
-        from modelops_bundle.formats import codec as codecs  # zstandard
+        from modelops_bundle.formats import codec as codecs  # noqa: PLC0415  zstandard with it
 
         other = base(*chunks.bases[number]) if codec >= FIRST_XOR else None
         data = codecs.decode(stored, CODECS[codec], chunks.sizes[number], other)
