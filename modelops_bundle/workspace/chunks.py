@@ -71,10 +71,12 @@ class ChunkCache:
         return found[1]
 
     def put(self, digest: Digest, chunker: str, chunks: ChunkList, *, told: bool = False) -> None:
-        """Keep the list of the content `digest`, whose chunks lie in it as they are.
+        """Keep the list of the content `digest`. One whose chunks are stored in another way than they are is not kept.
 
         :param told: it is somebody's word, which does not replace what was found here.
         """
+        if chunks.stored is not None or any(chunks.codecs or b""):
+            return
         if self.get(digest, told=told) == (chunker, chunks) or (told and self.get(digest) is not None):
             return
         name = chunker.encode()

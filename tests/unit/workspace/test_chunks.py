@@ -98,6 +98,18 @@ def test_what_is_found_here_replaces_somebodys_word(cache: ChunkCache, seed: byt
     assert cache.get(ONE) == (FAST, made_up(3))
 
 
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        ChunkList(made_up(2).sizes, made_up(2).digests, codecs=b"\0\1"),
+        ChunkList(made_up(2).sizes, made_up(2).digests, made_up(2).sizes),
+    ],
+)
+def test_a_list_of_encoded_chunks_is_none_of_a_file(cache: ChunkCache, encoded: ChunkList) -> None:
+    cache.put(ONE, FAST, encoded)
+    assert cache.get(ONE) is None
+
+
 # --- damage ----------------------------------------------------------------------------------------------------------
 
 
