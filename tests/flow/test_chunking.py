@@ -135,6 +135,27 @@ def test_a_pull_keeps_what_the_version_says_as_its_word(tmp_path: Path) -> None:
     assert kept(bundle) == {Digest.of(CSV).hex}
 
 
+MODULES = ("blake3", "pyfastcdc", "modelops_bundle.formats.cuts", "modelops_bundle.formats.chunker")
+LOADED = f"""
+import atexit, sys
+atexit.register(lambda: print("loaded", *(name for name in {MODULES!r} if name in sys.modules), file=sys.stderr))
+"""
+
+
+@pytest.mark.parametrize(("size", "expected"), [(1 << 20, set()), (64 << 20, set(MODULES))])
+def test_only_a_large_file_loads_what_cuts_it(tmp_path: Path, size: int, expected: set[str]) -> None:
+    """The real size: mostly a hole, which is one chunk again and again."""
+    bundle = Bundle.create(tmp_path / "a", None, {"config.json": "{}"})
+    with open(bundle.path("large.bin"), "wb") as file:
+        file.write(CSV)
+        file.truncate(size)
+    bundle.run("add", ".")
+    done = bundle.spawn("status", before=LOADED)
+    [line] = [line for line in done.err.splitlines() if line.startswith("loaded")]
+    assert set(line.split()[1:]) == expected
+    assert len(kept(bundle)) == bool(expected)
+
+
 # --- asked for -------------------------------------------------------------------------------------------------------
 
 
