@@ -124,16 +124,17 @@ def _members(data: bytes, count: int) -> Iterator[tuple[int, int, bool]]:
     """Of each where it begins, its bytes, and whether they are stored."""
     at = 0
     for _ in range(count):
-        if at + _CENTRAL.size > len(data):
+        entry = data[at : at + _CENTRAL.size]
+        if len(entry) < _CENTRAL.size or not entry.startswith(b"PK\x01\x02"):
             raise Corrupt("the ZIP file has fewer members than it claims")
-        magic, flags, method, packed, raw, name, extra, comment, _, start = _CENTRAL.unpack_from(data, at)
-        if magic != b"PK\x01\x02":
-            raise Corrupt("the ZIP file has fewer members than it claims")
+        _, flags, method, packed, raw, name, extra, comment, _, start = _CENTRAL.unpack(entry)
         fields = at + _CENTRAL.size + name
+        at = fields + extra + comment
+        if at > len(data):
+            raise Corrupt("the ZIP file is cut off in its directory")
         if _ABSENT32 in (packed, start):
             packed, start = _large(data[fields : fields + extra], raw, packed, start)
         yield start, packed, method == _STORED and not flags & _ENCRYPTED
-        at = fields + extra + comment
 
 
 def _large(fields: bytes, raw: int, packed: int, start: int) -> tuple[int, int]:
