@@ -123,7 +123,7 @@ def test_a_file_of_another_length(plan: Plan, came: int) -> None:
         chunker.finish()
 
 
-@pytest.mark.parametrize("sizes", [[6, 3], [6, 5], [6, 4, 1], []])
+@pytest.mark.parametrize("sizes", [[6, 3], [6, 5], [6, 4, 1], [6, 0, 4], []])
 def test_cuts_of_another_file(sizes: list[int]) -> None:
     chunker = Chunker(Plan("zip/1m", array("I", sizes)), 10)
     chunker.feed(bytes(10))

@@ -117,9 +117,9 @@ def test_types_of_chunks() -> None:
 def test_a_long_header_is_one_chunk_and_a_longer_one_is_not() -> None:
     fits = safetensors([("a", "U8", 1)], pad=LARGEST - 1000)
     assert sizes(fits) == [len(fits) - 1, 1]
-    longer = safetensors([("a", "U8", 1)], pad=LARGEST)
+    longer = gguf([(24, 0, 1)], 1, key=LARGEST)
     assert sizes(longer)[:15] == [MIB] * 15
-    assert planned(longer).chunker == "safetensors/1m"
+    assert planned(longer).chunker == "gguf/1m"
 
 
 # ---------------------------------------------------------------------------------------------------------------- GGUF
@@ -142,7 +142,8 @@ def test_a_hole_longer_than_a_chunk() -> None:
 
 
 def test_headers_that_take_too_much_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cuts, "_LONGEST_HEADER", 400 << 10)
+    monkeypatch.setattr(cuts, "_LONGEST_JSON", 400 << 10)
+    monkeypatch.setattr(cuts, "_LONGEST_GGUF", 400 << 10)
     for data in (gguf([(24, 0, 5)], 5, key=500 << 10), safetensors([("a", "U8", 5)], pad=500 << 10)):
         read: list[int] = []
 
