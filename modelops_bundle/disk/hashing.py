@@ -190,7 +190,7 @@ def hash_files(
 
     A path that is gone by now is left out.
 
-    :param watch: who else wants to see their bytes, in any thread; many small files may be left out.
+    :param watch: who else wants to see the bytes of those above `SMALL`, in any thread.
     """
     run.emit(Started("hash", len(sized), sum(size for _, size in sized)))
     small = [path for path, size in sized if size <= SMALL]
@@ -224,8 +224,9 @@ def _tell(each: Callable[[str, Hashed], None], path: str, found: Hashed | None) 
 def _hash_one(tree: Tree, path: str, size: int | None, run: Run, watch: Watch | None = None) -> Hashed | None:
     run.check()
     run.emit(ItemStarted(path, path, size))
+    large = size is not None and size > SMALL
     try:
-        found = hash_file(tree, path, run, lambda count: run.emit(Advanced(path, count)), watch)
+        found = hash_file(tree, path, run, lambda count: run.emit(Advanced(path, count)), watch if large else None)
     except DiskError as error:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise

@@ -26,7 +26,7 @@ from modelops_bundle.workspace.project import Project
 from tests.support import chunked
 from tests.support.bundle import FOLDER, Bundle
 
-LOW = 200_000
+LOW = 300_000
 """Bytes from which files are cut here."""
 FAST = "fastcdc2020/64k"
 TENSORS = "safetensors/1m"

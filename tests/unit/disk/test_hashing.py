@@ -223,6 +223,7 @@ def test_of_several_each_large_one_is_watched(tree: Tree, tmp_path: Path, count:
     sized = [(path, len(content)) for path, content in files.items()]
     hash_files(tree, sized, Run(), lambda path, one: found.__setitem__(path, one.digest), watch)
     assert found == digests(files)
+    # What is read in one piece is not worth a call.
     assert {watcher.about[0]: bytes(watcher.data) for watcher in watch.made} == {
         path: content for path, content in files.items() if path.startswith("big")
     }
