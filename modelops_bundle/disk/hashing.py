@@ -6,8 +6,8 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -105,20 +105,40 @@ def _hash_open(
     buffer = bytearray(min(BLOCK, max(before.size, 1)))
     view = memoryview(buffer)
     done = 0
-    # One that grows is not followed to its end, which may never come.
-    while done <= before.size and (count := os.readv(descriptor, [buffer])):
-        run.check()
-        hasher.update(view[:count])
-        if watcher is not None:
-            watcher.feed(view[:count])
-        done += count
-        progress(count)
+    with beside(watcher) as show:
+        # One that grows is not followed to its end, which may never come.
+        while done <= before.size and (count := os.readv(descriptor, [buffer])):
+            run.check()
+            shown = show(view[:count])
+            hasher.update(view[:count])
+            shown()
+            done += count
+            progress(count)
     if StatKey.of(os.fstat(descriptor)) != before:
         return None
     digest = Digest("sha256", hasher.hexdigest())
     if watcher is not None:
         watcher.finish(digest)
     return Hashed(digest, before, taken)
+
+
+@contextmanager
+def beside(watcher: Watcher | None) -> Iterator[Callable[[bytes | memoryview], Callable[[], None]]]:
+    """Show bytes to `watcher` in a second thread: call with them, hash them, then call what came back to wait.
+
+    Cutting takes about as long as hashing, and both let go of the interpreter.
+    """
+    if watcher is None:
+        yield lambda _data: _nothing
+        return
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  5 ms, and logging with it
+
+    with ThreadPoolExecutor(1, "watch") as pool:
+        yield lambda data: pool.submit(watcher.feed, data).result
+
+
+def _nothing() -> None:
+    pass
 
 
 def _write_back(descriptor: int) -> None:

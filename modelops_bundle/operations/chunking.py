@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from modelops_bundle.disk.hashing import beside
 from modelops_bundle.errors import Corrupt
 from modelops_bundle.events import Advanced, Finished, ItemStarted, Started
 from modelops_bundle.model.chunkmap import ChunkList
@@ -85,11 +86,12 @@ def _listed(session: Session, tree: WorkTree, each: _Wanted) -> tuple[str, Chunk
     run, hasher = session.run, hashlib.sha256()
     path, entry = each.path, each.entry
     listing = chunks.Listing(session.chunks, each.plan, entry.size)
-    with tree.open_path(path, 0, entry.size) as blocks:
+    with tree.open_path(path, 0, entry.size) as blocks, beside(listing) as show:
         for block in blocks:
             run.check()
+            shown = show(block)
             hasher.update(block)
-            listing.feed(block)
+            shown()
             run.emit(Advanced(path, len(block)))
     if hasher.hexdigest() != entry.digest.hex:
         raise Corrupt(
