@@ -29,7 +29,6 @@ from modelops_bundle.plan.delta import Draft, Known, Large
 from modelops_bundle.transfer import encode
 from modelops_bundle.transfer.bases import Bases
 from modelops_bundle.transfer.encode import Fresh
-from modelops_bundle.workspace import layout
 from modelops_bundle.workspace.chunks import ChunkCache
 from modelops_bundle.workspace.tree import WorkTree
 
@@ -350,7 +349,7 @@ def _none() -> None:
 def _known(session: Session, tree: Sides) -> tuple[Known, dict[Digest, bytes]]:
     """The chunks of the versions that the repository holds, and the indexes that list them."""
     known, earlier = Known(), dict[Digest, bytes]()
-    cache = ChunkCache(session.project.folder / layout.CHUNKS)
+    cache = session.chunks
     for remote in tree.bases:
         with suppress(BundleError):
             contents = remote.contents
