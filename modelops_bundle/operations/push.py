@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from modelops_bundle.plan.push import Loss, PushPlan, TagMove
     from modelops_bundle.plan.semver import Part
     from modelops_bundle.stores.registries import Profile
-    from modelops_bundle.transfer.copy import Copied
     from modelops_bundle.transfer.publish import Note
     from modelops_bundle.workspace.project import State
 
@@ -135,7 +134,7 @@ class Look:
         self._image = image_of(session, self._reference, request.layout, request.prefix, request.pack)
         # Every file of an image is in a pack, and the index needs its digest.
         leave_open = leave_open and request.direct and self._image is None
-        self._tags = push_tags.tags_of(session, self._reference, request)
+        self._tags = push_tags.tags_of(session, self._reference, request.reference, request.tags, request.bump)
         delta = request.delta or request.xor_base is not None
         self._storage = storage_of(
             session, self._reference, self._tags, delta=delta, plain=request.plain, image=self._image is not None
@@ -391,7 +390,6 @@ def apply_push(session: Session, plan: PushPlan, *, saved: bool = False, since: 
     :raises PartialFailure: some of several tags failed; the list tells each one's state.
     """
     from modelops_bundle.operations.recover import recover
-    from modelops_bundle.operations.send import send_files
     from modelops_bundle.transfer import publish
 
     plan.check()
@@ -410,9 +408,7 @@ def apply_push(session: Session, plan: PushPlan, *, saved: bool = False, since: 
             return Result(plan.place, tuple(m.tag for m in plan.tags), plan.artifact.digest, changed=False)
         if not known:
             _recheck(session, plan)
-        opened = [plan.snapshot[path].size for path in plan.open]
-        plan = send_files(session, plan, store)
-        plan, copied = _send(session, plan, store)
+        plan, done = _send(session, plan, store)
         made = plan.artifact
         manifest, data = made.manifest.descriptor(), made.manifest.to_bytes()
         session.spooled.clear()
@@ -424,31 +420,26 @@ def apply_push(session: Session, plan: PushPlan, *, saved: bool = False, since: 
     if len(moved) < len(states):
         told = ", ".join(f"{state['tag']}: {state['state']}" for state in states)
         raise PartialFailure(f"not every tag was moved ({told})", failed=states, digest=str(manifest.digest))
-    sent, size = copied.blobs + len(opened), copied.size + sum(opened)
-    return Result(
-        plan.place,
-        tuple(move.tag for move in plan.tags),
-        manifest.digest,
-        sent,
-        size,
-        copied.existing,
-        True,
-        plan.reused,
-    )
+    return done
 
 
-def _send(session: Session, plan: PushPlan, store: Store) -> tuple[PushPlan, Copied]:
+def _send(session: Session, plan: PushPlan, store: Store) -> tuple[PushPlan, Result]:
     """Bring everything to the store; chunks that it turned out to have lost are made anew of the tree."""
-    from modelops_bundle.operations.send import Lost, send
+    from modelops_bundle.operations.send import Lost, send, send_files
 
+    opened = [plan.snapshot[path].size for path in plan.open]
+    plan = send_files(session, plan, store)
     try:
-        return plan, send(session, plan, store)
+        copied = send(session, plan, store)
     except Lost as lost:
         from modelops_bundle.operations import delta
 
         session.run.notice("lost", f"{plan.place} lost blobs that this push counted on: their chunks are sent again")
         plan = delta.rebuilt(session, plan, store, lost.blobs)
-        return plan, send(session, plan, store)
+        copied = send(session, plan, store)
+    sent, size = copied.blobs + len(opened), copied.size + sum(opened)
+    tags, digest = tuple(move.tag for move in plan.tags), plan.artifact.digest
+    return plan, Result(plan.place, tags, digest, sent, size, copied.existing, reused_bytes=plan.reused)
 
 
 def _recheck(session: Session, plan: PushPlan) -> None:

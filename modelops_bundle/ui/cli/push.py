@@ -64,20 +64,9 @@ def push(
 
     Refuses to replace a version that this clone has not seen.
     """
+    direct, notes = not (dry_run or plan_out), _annotations(annotations)
     request = operation.PushRequest(
-        reference,
-        tags,
-        bump,
-        expect,
-        force,
-        _annotations(annotations),
-        pack,
-        layout,
-        prefix,
-        delta,
-        plain,
-        xor_base,
-        direct=not (dry_run or plan_out),
+        reference, tags, bump, expect, force, notes, pack, layout, prefix, delta, plain, xor_base, direct
     )
     with session(context) as planned:
         look = operation.Look(planned, request)
