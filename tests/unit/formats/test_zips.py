@@ -144,6 +144,17 @@ def edited(where: bytes, at: int, layout: str, *values: int, data: bytes = FILES
     return bytes(changed)
 
 
+def unlisted(data: bytes) -> bytes:
+    """`data` without the first member in its directory; its bytes are still there."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        start, first = archive.start_dir, 46 + len(archive.namelist()[0])
+        count = len(archive.namelist()) - 1
+    end = data.rindex(END)
+    changed = bytearray(data[:start] + data[start + first :])
+    struct.pack_into("<HHL", changed, end - first + 8, count, count, end - start - first)
+    return bytes(changed)
+
+
 END, END64, LOCATOR, CENTRAL = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07", b"PK\x01\x02"
 LARGE = FILES["with a zip64 end"]
 
@@ -153,6 +164,7 @@ WRONG: dict[str, bytes] = {
     "no members": made([]),
     "something before it": b"#!/bin/sh\n" + FILES["plain"],
     "a member before it": made([("x", b"y")])[:32] + FILES["plain"],
+    "a member before it that is not listed": unlisted(FILES["plain"]),
     "bytes behind it": FILES["plain"] + b"\0",
     "cut off": FILES["plain"][:-1],
     "cut off in its directory": FILES["plain"][:-60],
