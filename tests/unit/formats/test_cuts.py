@@ -59,7 +59,11 @@ def archive(members: list[tuple[str, int]], method: int = zipfile.ZIP_STORED) ->
 
 
 def reader(data: bytes) -> Callable[[int, int], bytes]:
-    return lambda at, count: data[at : at + count]
+    def read(at: int, count: int) -> bytes:
+        assert 0 <= at < 1 << 63, "what pread(2) takes"
+        return data[at : at + count]
+
+    return read
 
 
 def planned(data: bytes, path: str = "a") -> Plan:

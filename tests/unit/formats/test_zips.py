@@ -49,7 +49,11 @@ def read(data: bytes) -> Directory:
 
 
 def reader(data: bytes) -> Callable[[int, int], bytes]:
-    return lambda at, count: data[at : at + count]
+    def read(at: int, count: int) -> bytes:
+        assert 0 <= at < 1 << 63, "what pread(2) takes"
+        return data[at : at + count]
+
+    return read
 
 
 MEMBERS = [
@@ -175,6 +179,9 @@ WRONG: dict[str, bytes] = {
     "members without end": edited(END, 8, "<HH", 0xFFFF, 0xFFFF),
     "a directory beyond the end": edited(END, 16, "<L", 0xFFFFFF00),
     "a directory over the end": edited(END, 12, "<L", 0x7FFF0000),
+    "a directory into the end": FILES["plain"][:-10]
+    + struct.pack("<L", struct.unpack_from("<L", FILES["plain"], len(FILES["plain"]) - 10)[0] + 4)
+    + FILES["plain"][-6:],
     "a directory of no bytes": edited(END, 12, "<L", 0),
     "a directory elsewhere": edited(END, 16, "<L", 0),
     "a member that is none": edited(CENTRAL, 0, "<L", 0),
