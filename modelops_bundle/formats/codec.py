@@ -47,7 +47,6 @@ _WORTH = 0.95
 _DIFFERENCE = 0.5
 """Of the raw length: a difference that shrinks less is not worth that its base has to be there."""
 _PROBE = 64 << 10
-_MAGIC = b"\x28\xb5\x2f\xfd"
 _BLOCK = 128 << 10
 """Bytes of the longest block of a frame (RFC 8878 §3.1.1.2.4); each block has statistics of its own."""
 _SMALLEST_WINDOW = 1 << 10
@@ -117,8 +116,8 @@ def _expected(raw: Data, way: _Way) -> float:
 
 
 def _sample(raw: Data) -> Data:
-    """The middle of it, beginning where a number does: headers and padding are at the ends."""
-    start = max(0, len(raw) - _PROBE) // 2 & ~15
+    """The middle of it: headers and padding are at the ends."""
+    start = max(0, len(raw) - _PROBE) // 2
     return memoryview(raw)[start : start + _PROBE]
 
 
@@ -222,14 +221,9 @@ def _decompressed(stored: Data, size: int) -> bytes:
         _kept.decompressor = ZstdDecompressor(max_window_size=LARGEST)
     window = max(_SMALLEST_WINDOW, 1 << (size - 1).bit_length())
     try:
-        # Before anything is allocated for what a frame claims. A skippable frame has claims, too.
+        # Before anything is allocated for what a frame claims.
         frame = get_frame_parameters(stored)
-        if (
-            bytes(stored[: len(_MAGIC)]) != _MAGIC
-            or frame.content_size != size
-            or frame.dict_id
-            or frame.window_size > window
-        ):
+        if frame.content_size != size or frame.window_size > window:
             raise Corrupt(f"a stored chunk is no frame of {size} bytes")
         return _kept.decompressor.decompress(stored, allow_extra_data=False)
     except ZstdError as error:

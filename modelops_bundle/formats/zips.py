@@ -58,8 +58,8 @@ def read_directory(read: Read, size: int) -> Directory:
     if size < _END.size or read(0, len(MAGIC)) != MAGIC:
         raise Corrupt("not a ZIP file with members")
     count, length, start, stop = _end(read, size)
-    if length > MOST or start + length > stop or count * _CENTRAL.size > length:
-        raise Corrupt(f"the ZIP file claims a directory of {length} bytes with {count} members")
+    if length > MOST or start + length > stop:
+        raise Corrupt(f"the ZIP file claims a directory of {length} bytes")
     data = read(start, length)
     if len(data) < length:
         raise Corrupt("the ZIP file is cut off in its directory")

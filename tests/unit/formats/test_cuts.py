@@ -25,13 +25,15 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 WIDTH = {"F32": 4, "BF16": 2, "U8": 1}
 
 
-def safetensors(tensors: list[tuple[str, str, int]], pad: int = 0) -> bytes:
-    """Names, types and bytes of tensors, as a file."""
+def safetensors(tensors: list[tuple[str, str, int]], pad: int = 0, *, backwards: bool = False) -> bytes:
+    """Names, types and bytes of tensors, as a file. `backwards`: the header has the last one first."""
     header: dict[str, Any] = {}
     at = 0
     for name, dtype, size in tensors:
         header[name] = {"dtype": dtype, "shape": [size // WIDTH[dtype]], "data_offsets": [at, at + size]}
         at += size
+    if backwards:
+        header = dict(reversed(header.items()))
     text = json.dumps(header).encode() + b" " * pad
     return len(text).to_bytes(8, "little") + text + bytes(at)
 
@@ -57,7 +59,11 @@ def archive(members: list[tuple[str, int]], method: int = zipfile.ZIP_STORED) ->
 
 
 def reader(data: bytes) -> Callable[[int, int], bytes]:
-    return lambda at, count: data[at : at + count]
+    def read(at: int, count: int) -> bytes:
+        assert 0 <= at < 1 << 63, "what pread(2) takes"
+        return data[at : at + count]
+
+    return read
 
 
 def planned(data: bytes, path: str = "a") -> Plan:
@@ -97,8 +103,10 @@ def test_a_changed_header_leaves_the_chunks_of_tensors() -> None:
     assert sizes(safetensors(tensors))[1:] == sizes(safetensors(tensors, pad=999))[1:]
 
 
-def test_tensors_without_numbers() -> None:
-    data = safetensors([("a", "F32", 0), ("b", "F32", 2 * MIB), ("c", "F32", 0), ("d", "F32", 8), ("e", "F32", 0)])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_tensors_without_numbers(backwards: bool) -> None:
+    tensors = [("a", "F32", 0), ("b", "F32", 2 * MIB), ("c", "F32", 0), ("d", "F32", 8), ("e", "F32", 0)]
+    data = safetensors(tensors, backwards=backwards)
     assert sizes(data)[1:] == [MIB, MIB, 8]
     assert planned(data).runs == ((len(data) - 2 * MIB - 8, len(data), "F32"),)
     empty = safetensors([("a", "F32", 0)])

@@ -49,7 +49,11 @@ def read(data: bytes) -> Directory:
 
 
 def reader(data: bytes) -> Callable[[int, int], bytes]:
-    return lambda at, count: data[at : at + count]
+    def read(at: int, count: int) -> bytes:
+        assert 0 <= at < 1 << 63, "what pread(2) takes"
+        return data[at : at + count]
+
+    return read
 
 
 MEMBERS = [
@@ -144,6 +148,17 @@ def edited(where: bytes, at: int, layout: str, *values: int, data: bytes = FILES
     return bytes(changed)
 
 
+def unlisted(data: bytes) -> bytes:
+    """`data` without the first member in its directory; its bytes are still there."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        start, first = archive.start_dir, 46 + len(archive.namelist()[0])
+        count = len(archive.namelist()) - 1
+    end = data.rindex(END)
+    changed = bytearray(data[:start] + data[start + first :])
+    struct.pack_into("<HHL", changed, end - first + 8, count, count, end - start - first)
+    return bytes(changed)
+
+
 END, END64, LOCATOR, CENTRAL = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07", b"PK\x01\x02"
 LARGE = FILES["with a zip64 end"]
 
@@ -153,6 +168,7 @@ WRONG: dict[str, bytes] = {
     "no members": made([]),
     "something before it": b"#!/bin/sh\n" + FILES["plain"],
     "a member before it": made([("x", b"y")])[:32] + FILES["plain"],
+    "a member before it that is not listed": unlisted(FILES["plain"]),
     "bytes behind it": FILES["plain"] + b"\0",
     "cut off": FILES["plain"][:-1],
     "cut off in its directory": FILES["plain"][:-60],
@@ -163,6 +179,9 @@ WRONG: dict[str, bytes] = {
     "members without end": edited(END, 8, "<HH", 0xFFFF, 0xFFFF),
     "a directory beyond the end": edited(END, 16, "<L", 0xFFFFFF00),
     "a directory over the end": edited(END, 12, "<L", 0x7FFF0000),
+    "a directory into the end": FILES["plain"][:-10]
+    + struct.pack("<L", struct.unpack_from("<L", FILES["plain"], len(FILES["plain"]) - 10)[0] + 4)
+    + FILES["plain"][-6:],
     "a directory of no bytes": edited(END, 12, "<L", 0),
     "a directory elsewhere": edited(END, 16, "<L", 0),
     "a member that is none": edited(CENTRAL, 0, "<L", 0),
