@@ -49,7 +49,7 @@ def chunk_lists(
     tree = WorkTree(session.tree, snapshot, keys)
     for path in paths:
         entry = snapshot[path]
-        if entry.kind != "file" or entry.size < chunks.SMALLEST or entry.digest in found or entry.digest in wanted:
+        if entry.digest in found or entry.digest in wanted or not _may_be_cut(path, entry):
             continue
         known = session.chunks.get(entry.digest)
         if known is not None:
@@ -59,6 +59,15 @@ def chunk_lists(
     if wanted:
         _read(session, tree, sorted(wanted.values(), key=lambda each: -each.entry.size), found)
     return found
+
+
+def _may_be_cut(path: str, entry: Entry) -> bool:
+    """Whether the cache may be asked: what it knows may be from another name, and lists follow from the tree alone."""
+    if entry.kind != "file" or entry.size < chunks.SMALLEST:
+        return False
+    from modelops_bundle.formats.cuts import is_compressed
+
+    return not is_compressed(path)
 
 
 def _plan(tree: WorkTree, path: str, entry: Entry) -> Plan | None:

@@ -206,6 +206,12 @@ def test_the_same_content_is_read_once(bundle: Bundle) -> None:
     assert look.events[0] == Started("chunk", 2, len(CSV) + len(MODEL))
 
 
+def test_a_name_that_says_compressed_has_no_list_whatever_is_kept(bundle: Bundle) -> None:
+    Look(bundle).lists()
+    bundle.path("rows.csv").rename(bundle.path("rows.zst"))
+    assert {digest.hex for digest in Look(bundle).lists()} == {Digest.of(MODEL).hex}
+
+
 def test_a_damaged_list_is_made_again(bundle: Bundle) -> None:
     look = Look(bundle)
     expected = look.lists()
