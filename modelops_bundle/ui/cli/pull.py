@@ -28,6 +28,7 @@ _MOST = 50
 @click.option("--overwrite", is_flag=True, help="Make every tracked path and every remote path equal the remote.")
 @click.option("--ours", multiple=True, metavar="PATH", help="Settle a conflict by keeping the local version.")
 @click.option("--theirs", multiple=True, metavar="PATH", help="Settle a conflict by taking the remote version.")
+@click.option("--seed", "seeds", multiple=True, metavar="PATH", help="Take chunks from this file or directory as well.")
 @click.option("--dry-run", "-n", is_flag=True, help="Show the plan and do nothing.")
 @click.option("--plan-out", metavar="FILE", help="Save the plan (- is stdout) and do nothing else.")
 def pull(
@@ -38,6 +39,7 @@ def pull(
     overwrite: bool,
     ours: tuple[str, ...],
     theirs: tuple[str, ...],
+    seeds: tuple[str, ...],
     dry_run: bool,
     plan_out: str | None,
 ) -> None:
@@ -45,7 +47,7 @@ def pull(
 
     All or nothing: one path that both sides changed, or an untracked file in the way, stops it.
     """
-    with session(context) as here:
+    with session(context, seeds=seeds) as here:
         look = operation.Look(here, reference)
         plain = not (merge or overwrite or ours or theirs or dry_run or plan_out)
         plan = (look.unchanged() if plain else None) or look.plan(_choices(here, merge, overwrite, ours, theirs))
@@ -59,7 +61,7 @@ def pull(
     plan.check()
     if plan.discards:
         context.out.confirm(f"discard local work in {text.count(len(plan.discards), 'path')}?", shown)
-    with session(context, after=here) as here:
+    with session(context, after=here, seeds=seeds) as here:
         done = operation.apply_pull(here, plan)
     context.out.result(done.to_json(), result_lines(done))
 
