@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from modelops_bundle.disk.tree import StatKey
 from modelops_bundle.errors import NotFound
 from modelops_bundle.formats import cuts
 from modelops_bundle.formats.tensors import Tensor
 from modelops_bundle.model.reference import parse
+from modelops_bundle.model.snapshot import Snapshot
 from modelops_bundle.operations import diff as files
 from modelops_bundle.operations import remote_state
 from modelops_bundle.operations.session import Session
-from modelops_bundle.operations.tensor_sides import Slot, Span, WeightFile, stored_file, tree_file
+from modelops_bundle.operations.tensor_sides import Cuts, Slot, Span, WeightFile, stored_file, tree_file
 from modelops_bundle.operations.tensors import is_weights
 from modelops_bundle.plan.changes import Action
 from modelops_bundle.transfer import engine
@@ -217,9 +219,7 @@ def _opened(session: Session, side: files.Side, paths: Iterable[str]) -> Files:
     if not paths:
         return found
     if side.keys is not None:
-        return {
-            path: tree_file(session.tree, path, side.snapshot[path], side.keys[path], session.run) for path in paths
-        }
+        return _in_tree(session, side.snapshot, side.keys, paths)
     remote = side.remote or _base(session)
     slot = Slot(session.store(remote.reference))
 
@@ -230,6 +230,18 @@ def _opened(session: Session, side: files.Side, paths: Iterable[str]) -> Files:
             found[path] = opened
 
     engine.each(paths, one, session.run)
+    return found
+
+
+def _in_tree(session: Session, here: Snapshot, keys: Mapping[str, StatKey], paths: Iterable[str]) -> Files:
+    from modelops_bundle.operations import chunking
+
+    lists = chunking.chunk_lists(session, here, keys, paths)
+    found: dict[str, WeightFile] = {}
+    for path in paths:
+        entry = here[path]
+        known = Cuts.listed(lists[entry.digest][1]) if entry.digest in lists else None
+        found[path] = tree_file(session.tree, path, entry, keys[path], session.run, known)
     return found
 
 

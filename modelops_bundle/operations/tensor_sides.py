@@ -18,7 +18,7 @@ from modelops_bundle.errors import WorkspaceChanged
 from modelops_bundle.events import Run
 from modelops_bundle.formats.tensors import Read, Tensor
 from modelops_bundle.model.artifact import Place
-from modelops_bundle.model.chunkmap import DIGEST_SIZE, Recipe
+from modelops_bundle.model.chunkmap import DIGEST_SIZE, ChunkList, Recipe
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.ports import Reader
 from modelops_bundle.model.snapshot import Entry
@@ -37,6 +37,11 @@ class Cuts(NamedTuple):
 
     starts: Sequence[int]
     digests: bytes
+
+    @classmethod
+    def listed(cls, chunks: ChunkList) -> Cuts:
+        """Those of a list that is all of the file."""
+        return cls(list(accumulate(chunks.sizes, initial=0)), chunks.digests)
 
     @classmethod
     def of(cls, recipe: Recipe) -> Cuts:

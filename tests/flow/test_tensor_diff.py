@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from modelops_bundle.formats import cuts
+from modelops_bundle.operations.tensor_sides import WeightFile
 from modelops_bundle.testing.registry import Registry as Fake
+from modelops_bundle.workspace import chunks as kept
 from tests.support import chunked
 from tests.support.bundle import Bundle, call
 
@@ -259,6 +261,18 @@ def test_the_tree_against_what_it_was_synced_with(fake: Fake, tmp_path: Path, cu
     versions(fake, {"m.safetensors": b"x"})
     assert told(here.json("diff", "--tensors")) == {"c": "changed"}
     assert set(told(here.json("diff", "--tensors", place)).values()) == {"added"}
+
+
+@pytest.mark.usefixtures("large")
+def test_of_a_large_file_in_the_tree_the_kept_list_is_enough(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept, "SMALLEST", 1)
+    [place] = versions(fake, {"m.safetensors": chunks(OLD, step=1 << 20)})
+    here = Bundle.clone(place, tmp_path / "here")
+    here.write({"m.safetensors": safetensors(weights(c=b"C" * 200), {"format": "pt", "epoch": "1"})})
+    monkeypatch.setattr(WeightFile, "readable", False)
+    assert told(here.json("diff", "--tensors")) == {"c": "changed"}
 
 
 def test_a_tree_that_was_never_synced(tmp_path: Path) -> None:
