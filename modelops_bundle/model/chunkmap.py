@@ -136,17 +136,20 @@ def list_from_json(value: Mapping[str, Any], size: int) -> ChunkList:
     if len(room) != count or sum(room) != size or min(room) < 1:
         raise Corrupt("a chunk list does not describe the blob that it is of")
     found = ChunkList(sizes, digests, stored, codecs, _bases(value.get("base", {}), count))
-    for number in range(count):
-        codec, size = found.codec(number), sizes[number]
-        # ZSTD_compressBound: longer ones would have a reader hold what no chunk needs.
-        longest = size + (size >> 8) + 128 if codec else size
-        if (
-            (codec >= FIRST_XOR) != (number in found.bases)
-            or room[number] > longest
-            or (not codec and room[number] != size)
-        ):
-            raise Corrupt("a chunk list describes a chunk in a way that cannot be true")
+    if not _is_possible(found):
+        raise Corrupt("a chunk list describes a chunk in a way that cannot be true")
     return found
+
+
+def _is_possible(found: ChunkList) -> bool:
+    """Whether differences have bases, and nothing else has; what is not encoded has its size, the rest hardly more."""
+    if found.codecs is None:
+        return not found.bases and (found.stored is None or found.stored == found.sizes)
+    if {number for number, codec in enumerate(found.codecs) if codec >= FIRST_XOR} != found.bases.keys():
+        return False
+    rows = zip(found.codecs, found.sizes, found.room, strict=True)
+    # ZSTD_compressBound: what is longer would have a reader hold more than any chunk needs.
+    return all(size == room or (codec and room <= size + (size >> 8) + 128) for codec, size, room in rows)
 
 
 def _codecs(value: object, count: int) -> bytes:
