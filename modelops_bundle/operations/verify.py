@@ -299,21 +299,16 @@ def verify_stored(session: Session, reference: Reference, *, everything: bool = 
 
     engine.each(blobs, one, session.run)
     broken = {each.path: each for each in chunks.put_together()}
-    corrupt += [path for path, each in broken.items() if not each.missing]
-    missing += [path for path, each in broken.items() if each.missing]
-    blamed = {path: (*each.corrupt, *each.missing) for path, each in broken.items()}
-    size = sum(what.size for what in blobs)
-    what = reference.place if everything else str(reference)
     return Report(
-        what,
+        reference.place if everything else str(reference),
         len(blobs),
-        size,
+        sum(what.size for what in blobs),
         deep,
-        missing=tuple(sorted(set(missing))),
-        corrupt=tuple(sorted(set(corrupt))),
+        missing=tuple(sorted({*missing, *(path for path, each in broken.items() if each.missing)})),
+        corrupt=tuple(sorted({*corrupt, *(path for path, each in broken.items() if not each.missing)})),
         hint="push or copy it there again from a place that has it",
         stored=True,
-        broken={path: tuple(names.get(digest, str(digest)) for digest in each) for path, each in blamed.items()},
+        broken={path: tuple(names.get(blob, str(blob)) for blob in each.blobs) for path, each in broken.items()},
     )
 
 

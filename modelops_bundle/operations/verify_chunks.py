@@ -42,6 +42,11 @@ class Broken:
     corrupt: tuple[Digest, ...] = ()
     missing: tuple[Digest, ...] = ()
 
+    @property
+    def blobs(self) -> tuple[Digest, ...]:
+        """All that are to blame."""
+        return (*self.corrupt, *self.missing)
+
 
 @dataclass(frozen=True)
 class ChunkCheck:

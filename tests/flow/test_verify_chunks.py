@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +10,14 @@ from pathlib import Path
 import pytest
 from blake3 import blake3
 
+from modelops_bundle.disk.hashing import Hashed
 from modelops_bundle.model import artifact
 from modelops_bundle.model.chunkmap import ChunkList, ChunkMap, ChunkPack
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.testing.registry import Registry as Fake
+from modelops_bundle.workspace import index
 from tests.support import chunked
-from tests.support.bundle import Result, call
+from tests.support.bundle import Bundle, Result, call
 from tests.support.chunked import Version
 
 OLD = [bytes([number]) * 1000 for number in range(8)]
@@ -163,3 +166,49 @@ def test_on_a_registry_and_in_an_archive(fake: Fake, tmp_path: Path) -> None:
     call("export", f"{place}:v2", "-o", str(tmp_path / "m.tar"))
     document = call("--json", "verify", "--deep", str(tmp_path / "m.tar")).json
     assert document["files"] == len({what.digest for what in made.artifact.manifest.layers} | {1})
+
+
+# --- repair
+
+
+@pytest.mark.parametrize("storage", ["plain", "delta"])
+def test_repair_brings_only_chunks_that_rotted(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, storage: str
+) -> None:
+    chunks = chunked.cut(random.Random(1).randbytes(400_000), 4_000)
+    base = chunked.plain({"model.bin": chunks, "config.json": b"{}"})
+    edited = [*chunks[:7], b"n" * 4000, *chunks[8:]]
+    made = base if storage == "plain" else chunked.delta({"model.bin": edited, "config.json": b"{}"}, base)
+    chunked.publish(f"{fake.host}/m:v1", made)
+    here = Bundle.clone(f"{fake.host}/m:v1", tmp_path / "here")
+    flip(here.path("model.bin"), 200_001)
+    right = made.artifact.snapshot["model.bin"].digest
+    known, put = index.Index.get, index.Index.put
+    corrected: list[str] = []
+
+    def rotted(self: index.Index, path: str, key: object, *, strict: bool) -> Digest | None:
+        # Nobody wrote to it, as far as its stamps tell.
+        return right if path == "model.bin" and not corrected else known(self, path, key, strict=strict)  # type: ignore[arg-type]
+
+    def correct(self: index.Index, path: str, hashed: Hashed) -> None:
+        corrected.append(path)
+        put(self, path, hashed)
+
+    monkeypatch.setattr(index.Index, "get", rotted)
+    monkeypatch.setattr(index.Index, "put", correct)
+    fake.requests.clear()
+    here.run("verify", "--deep", "--repair")
+    assert Digest.of(here.path("model.bin").read_bytes()) == right
+    asked = [one.headers.get("range") for one in fake.asked("GET", "/blobs/")]
+    assert asked == ["bytes=200000-203999"]
+    assert corrected
+
+
+def test_repair_of_a_file_that_is_gone(fake: Fake, tmp_path: Path) -> None:
+    base = chunked.plain({"model.bin": OLD})
+    made = chunked.delta({"model.bin": NEW, "copy.bin": OLD}, base)
+    chunked.publish(f"{fake.host}/m:v1", made)
+    here = Bundle.clone(f"{fake.host}/m:v1", tmp_path / "here")
+    here.path("model.bin").unlink()
+    here.run("verify", "--repair")
+    assert here.path("model.bin").read_bytes() == b"".join(NEW)
