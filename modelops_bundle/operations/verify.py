@@ -20,7 +20,7 @@ from modelops_bundle.model.manifest import Manifest
 from modelops_bundle.model.paths import display
 from modelops_bundle.model.ports import Lister, Rooted, Store
 from modelops_bundle.model.reference import Reference
-from modelops_bundle.model.snapshot import Snapshot
+from modelops_bundle.model.snapshot import Entry, Snapshot
 from modelops_bundle.operations import remote_state
 from modelops_bundle.operations.recover import recover_if_free
 from modelops_bundle.operations.session import Session
@@ -51,6 +51,8 @@ class Report:
     corrupt: tuple[str, ...] = ()
     hint: str = "bundle status"
     stored: bool = False
+    pointers: tuple[str, ...] = ()
+    """Files that stand for others in delta storage, as other tools leave them."""
 
     def to_json(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -63,6 +65,7 @@ class Report:
             "missing": list(self.missing),
             "extra": list(self.extra),
             "corrupt": list(self.corrupt),
+            "pointers": list(self.pointers),
         }
 
     @property
@@ -76,10 +79,16 @@ class Report:
             shown = ", ".join(display(path) for path in self.corrupt[:10])
             hint = "bundle verify --repair brings them anew" if self.hint == "bundle status" else self.hint
             raise Corrupt(f"damaged in {self.what}: {shown}", hint=hint, **self.to_json())
-        kinds = (("modified", self.modified), ("missing", self.missing), ("extra", self.extra))
+        kinds = (
+            ("pointer: run bundle materialize", self.pointers),
+            ("modified", self.modified),
+            ("missing", self.missing),
+            ("extra", self.extra),
+        )
         told = [f"{display(path)} ({kind})" for kind, paths in kinds for path in paths]
         if told:
-            raise VerifyFailed(f"not as in {self.what}: {', '.join(told[:10])}", hint=self.hint, **self.to_json())
+            hint = "bundle materialize DIR puts the files together" if self.pointers else self.hint
+            raise VerifyFailed(f"not as in {self.what}: {', '.join(told[:10])}", hint=hint, **self.to_json())
 
 
 @dataclass(slots=True)
@@ -181,6 +190,7 @@ def verify_directory(session: Session, tree: Tree, wanted: Snapshot, what: str) 
     )
     size = sum(size for _, size in done.files)
     hint = "pull it again; bundle ensure REF --dest DIR --verify repairs what it wrote"
+    left = {path for path in done.modified if found[path].kind == "file" and _is_pointer(tree, path, wanted[path])}
     return Report(
         what,
         len(done.files),
@@ -189,9 +199,16 @@ def verify_directory(session: Session, tree: Tree, wanted: Snapshot, what: str) 
         (),
         tuple(sorted(done.missing)),
         tuple(extra),
-        tuple(sorted(done.modified)),
+        tuple(sorted(left.symmetric_difference(done.modified))),
         hint,
+        pointers=tuple(sorted(left)),
     )
+
+
+def _is_pointer(tree: Tree, path: str, entry: Entry) -> bool:
+    from modelops_bundle.operations import pointers
+
+    return pointers.stands_for(tree, path, entry)
 
 
 def _everything(tree: Tree) -> Iterator[str]:
