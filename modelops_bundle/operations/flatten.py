@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
-from modelops_bundle.errors import TagMoved, UsageError
-from modelops_bundle.events import Finished, ItemStarted, Started, checkpoint
+from modelops_bundle.errors import Corrupt, TagMoved, Unsupported, UsageError
+from modelops_bundle.events import Finished, ItemStarted, Run, Started, checkpoint
 from modelops_bundle.formats import cuts
 from modelops_bundle.formats.chunker import Chunker
 from modelops_bundle.model import artifact, chunkmap, media
@@ -28,12 +28,14 @@ from modelops_bundle.operations.session import Session
 from modelops_bundle.plan.push import standing
 from modelops_bundle.transfer import chunks as chunk
 from modelops_bundle.transfer import engine, publish
-from modelops_bundle.transfer.copy import Content
+from modelops_bundle.transfer.copy import Content, Copied
 from modelops_bundle.transfer.verify import mismatch
 from modelops_bundle.workspace.seen import Sighting
 
 Listed = tuple[str, ChunkList]
 """The chunker of a file, and the chunks that it makes."""
+_AT_ONCE = 2
+"""Files that are put together at a time."""
 
 
 @dataclass(slots=True)
@@ -78,14 +80,13 @@ def flatten(
     expect: str | None = None,
     force: bool = False,
     dry_run: bool = False,
-    smallest: int = cuts.SMALLEST,
 ) -> Result:
     """Write the plain version of `text`, which is in delta storage, and let its tag, or `tag`, stand for that.
 
     The content stays the same, so nothing of the tag's own version is lost. Blobs that are there are not sent again.
 
     :param tag: a tag of the same repository; it moves as with `tag`.
-    :param expect: what the tag may stand for besides. :param smallest: bytes of the smallest file with a chunk list.
+    :param expect: what the tag may stand for besides.
     :raises NotFound: no such version. :raises TagMoved: refused, or overtaken.
     :raises UsageError: no tag to write. :raises Corrupt: chunks are damaged; the tag stays.
     """
@@ -93,22 +94,26 @@ def flatten(
     expected = tagging.whole_digest(expect)
     with session.project.locked() if session.has_project else nullcontext():
         reference, what, store = find(session, text, data=True)
-        target = reference.at(target_tag or reference.tag)
+        own = reference.tag if reference.digest is None else session.written_tag(text)
+        target = reference.at(target_tag or own)
         if target.tag is None or is_service_tag(target.tag):
             raise UsageError("flatten moves a tag, or writes one", hint="bundle flatten REF --tag NEW")
         manifest = Manifest.from_bytes(what.data or b"", what.media_type)
         if manifest.annotations.get(media.STORAGE) != "delta" or not artifact.is_ours(manifest):
             return Result(str(reference), what.digest, what.digest, changed=False, dry_run=dry_run)
         contents = remote_state.read(session, reference, what, store).contents
-        lease = _Lease(session, store, target, what.digest, expected, force, is_same=target.tag == reference.tag)
+        lease = _Lease(session, store, target, what.digest, expected, force, is_same=target.tag == own)
+        lease.check_early(manifest.annotations.get(media.CONTENT))
         whole = {path: place for path, place in contents.places.items() if place.blob is None}
         size = sum({contents.snapshot[path].digest: contents.snapshot[path].size for path in whole}.values())
         result = Result(str(target), what.digest, None, tuple(sorted(whole)), size, dry_run=dry_run)
         if dry_run:
             return result
-        made = _made(_Files(session, store, contents, smallest), manifest, result)
+        files = _Files(session.run, store, contents)
+        made = _made(contents, files.bring(), manifest)
         checkpoint("files flattened")
-        result.digest = made.digest
+        result.digest, result.sent, result.sent_size = made.digest, files.copied.blobs, files.copied.size
+        result.existing = files.copied.existing
         _put(store, made)
         lease.move(made)
     return result
@@ -156,11 +161,25 @@ class _Lease:
                 self._session.seen.put(Sighting(remote_state.key(self._target), data, made.kept))
             self._session.project.log("flatten", str(self._target), what.digest)
 
+    def check_early(self, content: str | None) -> None:
+        """As `check`, before anything is made: the same content may turn out to be just this, written by a run before.
+
+        :param content: the content digest of what is going to be made.
+        """
+        there = self._store.resolve(str(self._found), data=True) if self._found else None
+        annotations: Mapping[str, str] = {}
+        with suppress(Corrupt, Unsupported):
+            annotations = Manifest.from_bytes(there.data or b"").annotations if there is not None else {}
+        if content is None or (annotations.get(media.CONTENT), annotations.get(media.STORAGE)) != (content, "plain"):
+            self.check()
+
     def check(self, ours: Digest | None = None) -> None:
         """:raises TagMoved: the tag stands for something that would be lost."""
         if self._force or standing(self._found, self._seen, ours, self._expected) != "moved":
             return
-        is_there = f"stands for {self._found}" if self._found else "is gone, and stood for something when it was last seen"
+        is_there = (
+            f"stands for {self._found}" if self._found else "is gone, and stood for something when it was last seen"
+        )
         raise TagMoved(
             f"tag {self._target.tag} {is_there}",
             hint=f"--expect {self._found} replaces that" if self._found else "--force makes it anew",
@@ -172,25 +191,29 @@ class _Lease:
 class _Files:
     """The files of a version, as whole blobs of its repository."""
 
-    def __init__(self, session: Session, store: Store, contents: Contents, smallest: int) -> None:
-        self._run = session.run
+    def __init__(self, run: Run, store: Store, contents: Contents) -> None:
+        # Each holds what one request brings and what it is made into: more at a time would take too much memory.
+        self._run = replace(run, limits=replace(run.limits, jobs=min(_AT_ONCE, run.limits.jobs)))
         self._store = store
         self._contents = contents
-        self._smallest = smallest
         self._listed: dict[Digest, Listed] = {}
+        self.copied = Copied()
+        """What was sent, and what was there."""
 
-    def bring(self, result: Result) -> dict[Digest, Listed]:
+    def bring(self) -> dict[Digest, Listed]:
         """Store what is in chunks only; the chunk lists of all large files, by digest."""
-        one_each: dict[Digest, str] = {}
-        for path, entry in self._contents.snapshot.items():
-            if entry.kind == "file" and entry.size >= self._smallest and self._contents.places[path].offset is None:
-                one_each.setdefault(entry.digest, path)
-        missing = {path for path, place in self._contents.places.items() if place.blob is None}
-        one_each |= {self._contents.snapshot[path].digest: path for path in sorted(missing, reverse=True)}
+        snapshot, places = self._contents.snapshot, self._contents.places
+        missing = {path for path, place in places.items() if place.blob is None}
+        large = [path for path, place in places.items() if place.blob is None or self._is_large(path)]
+        # Of several paths with one content the first that has to be brought.
+        one_each = {snapshot[path].digest: path for path in sorted(large, key=lambda path: path in missing)}
         todo = [path for path in one_each.values() if path in missing or not self._is_listed(path)]
-        self._run.emit(Started("flatten", len(todo), sum(self._contents.snapshot[path].size for path in todo)))
-        engine.each(todo, lambda path: self._one(path, result), self._run)
+        self._run.emit(Started("flatten", len(todo), sum(snapshot[path].size for path in todo)))
+        engine.each(todo, self._one, self._run)
         return self._listed
+
+    def _is_large(self, path: str) -> bool:
+        return self._contents.snapshot[path].size >= cuts.SMALLEST and self._contents.places[path].offset is None
 
     def _is_listed(self, path: str) -> bool:
         """Whether the index has the chunks of a file that is a blob of its own."""
@@ -211,7 +234,7 @@ class _Files:
             with self._open(path, offset, min(offset + size, entry.size)) as pieces:
                 return b"".join(pieces)
 
-        return cuts.chunker_for(path, entry.size, read, smallest=self._smallest)
+        return cuts.chunker_for(path, entry.size, read, smallest=cuts.SMALLEST)
 
     def _open(self, path: str, start: int, stop: int) -> AbstractContextManager[Chunks]:
         place: Place = self._contents.places[path]
@@ -221,21 +244,19 @@ class _Files:
             raise ValueError(f"{path} is nowhere")
         return chunk.reading(self._store, place.recipe, start, stop)
 
-    def _one(self, path: str, result: Result) -> None:
-        entry = self._contents.snapshot[path]
-        what = Descriptor(media.layer_type(entry.role), entry.digest, entry.size)
+    def _one(self, path: str) -> None:
+        entry, place = self._contents.snapshot[path], self._contents.places[path]
+        what = entry.content
         self._run.emit(ItemStarted(path, path, entry.size))
         plan = self._plan(path, entry)
-        way = _Pass(what, plan, lambda: self._open(path, 0, entry.size))
+        is_there = place.blob is not None or self._store.has(what)
+        way = _Pass(what, plan, lambda: self._store.open(what) if is_there else self._open(path, 0, entry.size))
         content = Content(path, way.open, self._run)
-        if self._contents.places[path].blob is None and not self._store.has(what):
+        if not is_there:
             self._store.put(what, content)
-        if content.sent:
-            result.sent, result.sent_size = result.sent + 1, result.sent_size + entry.size
-        else:
-            result.existing += 1
+        self.copied.count(entry.size if content.sent else None)
         if plan is not None:
-            self._listed[entry.digest] = (plan.chunker, way.chunks(self._run.check))
+            self._listed[entry.digest] = (plan.chunker, way.chunks(self._run))
         self._run.emit(Finished(path, "copied" if content.sent else "exists"))
         checkpoint("file flattened")
 
@@ -243,9 +264,10 @@ class _Files:
 class _Pass:
     """A file on its way into the store, hashed and cut meanwhile: the last time that it is read from its start counts."""
 
-    def __init__(self, what: Descriptor, plan: cuts.Plan | None, source: Any) -> None:
+    def __init__(
+        self, what: Descriptor, plan: cuts.Plan | None, source: Callable[[], AbstractContextManager[Chunks]]
+    ) -> None:
         self._what, self._plan, self._source = what, plan, source
-        self._read = 0
         self._begin()
 
     def _begin(self) -> None:
@@ -275,32 +297,32 @@ class _Pass:
         if self._read != self._what.size or self._hasher.hexdigest() != self._what.digest.hex:
             raise mismatch(self._what, f"its chunks make {self._read} bytes of sha256:{self._hasher.hexdigest()}")
 
-    def chunks(self, check: Any) -> ChunkList:
+    def chunks(self, run: Run) -> ChunkList:
         """The chunks of the file, which is read for them when nobody has read it to its end."""
         if self._read != self._what.size:
             with self.open() as pieces:
                 for _ in pieces:
-                    check()
+                    run.check()
         if self._chunker is None:
             raise ValueError("the file is not cut")
         found = self._chunker.finish()
         return ChunkList(found.sizes, found.digests)
 
 
-def _made(files: _Files, manifest: Manifest, result: Result) -> artifact.Artifact:
-    """The plain artifact of the same content, as a push would make it of the tree."""
-    contents = files._contents
-    listed = files.bring(result)
-    packs: dict[Digest, ChunkPack] = {}
-    for entry in contents.snapshot.values():
-        if entry.digest in listed and entry.digest not in packs:
-            blob = Descriptor(media.layer_type(entry.role), entry.digest, entry.size)
-            packs[entry.digest] = ChunkPack(blob, listed[entry.digest][1])
-    shared, numbers = tuple(packs.values()), {digest: number for number, digest in enumerate(packs)}
+def _made(contents: Contents, listed: Mapping[Digest, Listed], manifest: Manifest) -> artifact.Artifact:
+    """The plain artifact of the same content, as a push would make it of the tree.
+
+    :param listed: chunker and chunk list of large files.
+    """
+    large = {path: e for path, e in contents.snapshot.items() if e.digest in listed and e.kind == "file"}
+    packs = {entry.digest: ChunkPack(entry.content, listed[entry.digest][1]) for entry in large.values()}
+    # As a push orders them.
+    numbers = {digest: number for number, digest in enumerate(sorted(packs))}
+    shared = tuple(packs[digest] for digest in numbers)
     recipes = {
         path: Recipe(listed[e.digest][0], ((numbers[e.digest], 0, len(packs[e.digest].chunks)),), shared)
-        for path, e in contents.snapshot.items()
-        if e.kind == "file" and e.digest in packs and contents.places[path].offset is None
+        for path, e in large.items()
+        if contents.places[path].offset is None
     }
     annotations = {key: value for key, value in manifest.annotations.items() if not key.startswith(media.PREFIX)}
     return artifact.build(contents.snapshot, annotations, _packs(manifest, contents), ChunkMap(shared, recipes))
