@@ -112,7 +112,7 @@ def result_lines(done: operation.Result) -> list[str]:
         f"Pulled {done.reference} {done.digest}",
         (
             f"{text.count(done.written, 'path')} written, {done.deleted:,} deleted, {done.adopted:,} adopted, "
-            f"{done.kept:,} kept; {text.count(done.fetched, 'blob')} fetched ({text.size(done.fetched_bytes)}), "
-            f"{done.reused:,} reused"
+            f"{done.kept:,} kept; {text.count(done.fetched, 'blob')} fetched, {done.reused:,} reused"
         ),
+        f"{text.size(done.fetched_bytes)} fetched, {text.size(done.reused_bytes)} reused",
     ]
