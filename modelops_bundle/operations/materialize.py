@@ -7,7 +7,7 @@ import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ from modelops_bundle.workspace.project import Project
 from modelops_bundle.workspace.scan import look
 
 _SHOWN = 10
+_AT_ONCE = 2
+"""Files that are put together at a time."""
 _PACK = re.compile(r"[0-9a-f]{64}")
 
 
@@ -86,6 +88,8 @@ def materialize(session: Session, place: Path, choices: Choices) -> Result:
     :raises NotFound: no index, or a chunk pack is missing. :raises WouldOverwrite: other things are at the paths.
     :raises Corrupt: index or packs are damaged. :raises DiskFull: there is no room. :raises Locked: it is being done.
     """
+    if not place.is_dir():
+        raise NotFound(f"{place} is not a directory", hint="give the directory that oras pulled a bundle into")
     with Tree(place) as tree, ExitStack() as stack:
         if (place / layout.FOLDER).is_dir():
             stack.enter_context(Project.find(place).locked() if not choices.dry_run else nullcontext())
@@ -306,7 +310,9 @@ def _rebuild(tree: Tree, here: _Look, packs: _Packs, run: Run) -> None:
             raise Corrupt(f"{display(path)}: {error.message}", hint=hint, **{**error.facts, "path": path}) from error
         run.emit(Finished(path, "copied"))
 
-    engine.each(sorted(here.missing, key=lambda path: -here.wanted[path][0].size), one, run)
+    # Each holds what one look into a pack brings and what it is made into: more at a time would take too much memory.
+    few = replace(run, limits=replace(run.limits, jobs=min(_AT_ONCE, run.limits.jobs)))
+    engine.each(sorted(here.missing, key=lambda path: -here.wanted[path][0].size), one, few)
     checkpoint("materialized")
 
 

@@ -274,7 +274,9 @@ def test_a_plain_version_needs_nothing(tmp_path: Path) -> None:
 
 def test_a_directory_without_an_index(tmp_path: Path) -> None:
     refused(6, str(tmp_path))
-    refused(11, str(tmp_path / "absent"))
+    refused(6, str(tmp_path / "absent"))
+    (tmp_path / "file").touch()
+    refused(6, str(tmp_path / "file"))
 
 
 def test_a_bundle_of_ours_needs_nothing_but_where_pointers_are(tmp_path: Path, place: Path) -> None:

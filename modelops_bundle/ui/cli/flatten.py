@@ -47,5 +47,5 @@ def _lines(done: operation.Result) -> list[Line]:
     sent = f"{done.sent} sent ({text.size(done.sent_size)}), {done.existing} already there"
     return [
         f"{done.reference} is {done.digest}, the plain version of {done.before}",
-        f"{files} are whole blobs now: {sent}",
+        f"Stored whole now: {files}; {sent}",
     ]
