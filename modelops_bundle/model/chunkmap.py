@@ -11,7 +11,7 @@ import binascii
 import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -118,10 +118,10 @@ def _bytes(text: object, what: str) -> bytes:
         raise Corrupt(f"the column {what!r} of a chunk list cannot be read") from error
 
 
-def list_from_json(value: Mapping[str, Any], size: int) -> ChunkList:
+def list_from_json(value: Mapping[str, Any], size: int | None) -> ChunkList:
     """Read what `ChunkList.to_json` made; the bases are looked at by `check_bases`.
 
-    :param size: bytes of the blob.
+    :param size: bytes of the blob; None where only the list says so.
     :raises Corrupt: it does not describe a blob of that size.
     """
     sizes, digests = _numbers(value.get("raw"), "raw"), _bytes(value.get("digests"), "digests")
@@ -133,7 +133,7 @@ def list_from_json(value: Mapping[str, Any], size: int) -> ChunkList:
     if min(sizes) < 1 or max(sizes) > MAX_CHUNK:
         raise Corrupt(f"a chunk list has a chunk of {max(sizes)} bytes")
     room = sizes if stored is None else stored
-    if len(room) != count or sum(room) != size or min(room) < 1:
+    if len(room) != count or sum(room) != (sum(room) if size is None else size) or min(room) < 1:
         raise Corrupt("a chunk list does not describe the blob that it is of")
     found = ChunkList(sizes, digests, stored, codecs, _bases(value.get("base", {}), count))
     if not _is_possible(found):
@@ -325,9 +325,10 @@ def joined(pieces: Sequence[tuple[int, int]]) -> tuple[Segment, ...]:
 class _Reader:
     """Reads the chunk lists of one index."""
 
-    def __init__(self, blobs: Sequence[Descriptor], fetch: Callable[[Descriptor], bytes]) -> None:
+    def __init__(self, blobs: Sequence[Descriptor], fetch: Callable[[Descriptor], bytes], sized: bool = True) -> None:
         self._blobs = blobs
         self._fetch = fetch
+        self._sized = sized
         self._parsed: dict[Digest, Mapping[str, Any]] = {}
         self.earlier: dict[Digest, bytes] = {}
         self.borrowed: dict[Digest, Listed] = {}
@@ -338,7 +339,8 @@ class _Reader:
             raise Corrupt("a chunk list of the bundle index names no blob")
         blob = self._blobs[number]
         literal = self._borrowed(row["list"], blob) if "list" in row else row
-        return ChunkPack(blob, list_from_json(literal, blob.size))
+        chunks = list_from_json(literal, blob.size if self._sized else None)
+        return ChunkPack(blob if self._sized else replace(blob, size=sum(chunks.room)), chunks)
 
     def _borrowed(self, place: object, blob: Descriptor) -> Mapping[str, Any]:
         if not _are_counts(place, 2) or not isinstance(place, list) or place[0] >= len(self._blobs):
@@ -371,12 +373,18 @@ class _Reader:
 
 
 def read(
-    value: object, blobs: Sequence[Descriptor], rows: Iterable[tuple[str, object]], fetch: Callable[[Descriptor], bytes]
+    value: object,
+    blobs: Sequence[Descriptor],
+    rows: Iterable[tuple[str, object]],
+    fetch: Callable[[Descriptor], bytes],
+    *,
+    sized: bool = True,
 ) -> ChunkMap:
     """What an index says of chunks.
 
     :param value: its part ``chunks``. :param blobs: what its numbers of blobs stand for.
     :param rows: the rows of its files, by path. :param fetch: brings an earlier index, verified.
+    :param sized: whether the sizes of `blobs` are known; else those are taken that their lists make.
     :raises Corrupt: it contradicts itself. :raises Unsupported: digests or codecs of a later version.
     """
     if not isinstance(value, dict) or not isinstance(value.get("packs"), list):
@@ -388,7 +396,7 @@ def read(
         raise Unsupported(
             "the bundle index has chunks of a kind that this version cannot read", hint="upgrade modelops-bundle"
         )
-    reader, packs, count = _Reader(blobs, fetch), dict[Digest, ChunkPack](), 0
+    reader, packs, count = _Reader(blobs, fetch, sized), dict[Digest, ChunkPack](), 0
     for row in value["packs"]:
         pack = reader.pack(row)
         # Borrowed lists cost the index a few bytes each: one of many chunks, again and again, would take any memory.

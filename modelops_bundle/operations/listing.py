@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from modelops_bundle.errors import BundleError, NotFound, Unsupported
+from modelops_bundle.errors import BundleError, Corrupt, NotFound, UnsafePath, Unsupported
 from modelops_bundle.model import artifact, foreign, image_index, media
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.manifest import Manifest
 from modelops_bundle.model.paths import display
-from modelops_bundle.model.ports import Chunks, Lister
+from modelops_bundle.model.ports import Chunks, Lister, Reader
 from modelops_bundle.model.reference import Reference, is_service_tag
 from modelops_bundle.model.snapshot import Snapshot
 from modelops_bundle.operations import remote_state
@@ -23,7 +23,7 @@ from modelops_bundle.operations.session import Session
 from modelops_bundle.operations.storage import Storage, content_layers, mode_of, path_of, storage_of, stored_size
 from modelops_bundle.transfer import engine
 from modelops_bundle.transfer.unpack import reading
-from modelops_bundle.transfer.verify import verified
+from modelops_bundle.transfer.verify import read_small, verified
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ def tag_names(session: Session, text: str | None, *, service: bool = False) -> t
 
 
 def tags(session: Session, text: str | None, *, service: bool = False) -> tuple[Reference, list[Tag]]:
-    """The tags of a repository: one request for the list and one for each tag.
+    """The tags of a repository: one request for the list and one for each tag, one more where that is in delta storage.
 
     :param service: show the tags that tools keep for themselves as well.
     :raises Unsupported: the store cannot list.
@@ -116,7 +116,7 @@ def tags(session: Session, text: str | None, *, service: bool = False) -> tuple[
     def one(name: str) -> None:
         what = store.resolve(name, data=True)
         if what is not None:
-            tag = _describe(name, what)
+            tag = _describe(name, what, store)
             with lock:
                 found[name] = tag
 
@@ -124,7 +124,7 @@ def tags(session: Session, text: str | None, *, service: bool = False) -> tuple[
     return reference, [found[name] for name in sorted(found)]
 
 
-def _describe(name: str, what: Descriptor) -> Tag:
+def _describe(name: str, what: Descriptor, store: Reader) -> Tag:
     try:
         manifest = Manifest.from_bytes(what.data or b"", what.media_type)
     except BundleError:
@@ -134,10 +134,22 @@ def _describe(name: str, what: Descriptor) -> Tag:
     size: int | None = sum(layer.size for layer in layers)
     if mode == "delta":
         # What its layers have says nothing of it: packs of other versions, and pointers.
-        held = _inline(manifest)
-        size = held.size if held is not None else None
+        size = _tree_size(manifest, store)
     created = manifest.annotations.get(media.CREATED)
     return Tag(name, what.digest, size, files, created, _kind(manifest), stored_size(manifest), mode)
+
+
+def _tree_size(manifest: Manifest, store: Reader) -> int | None:
+    """Bytes of the files of a bundle, by its index; None where that is large or nobody can read it."""
+    try:
+        index = read_small(store, artifact.index_descriptor(manifest), _SMALL_INDEX)
+        return artifact.snapshot_of(index).size
+    except (Corrupt, NotFound, UnsafePath, Unsupported):
+        return None
+
+
+_SMALL_INDEX = 1024 * 1024
+"""Bytes of an index that is brought for the size of a tag."""
 
 
 def _files(manifest: Manifest, layers: Sequence[Descriptor]) -> int | None:

@@ -21,7 +21,7 @@ from modelops_bundle.model.manifest import Manifest
 from modelops_bundle.model.paths import display
 from modelops_bundle.model.ports import Lister, Rooted, Store
 from modelops_bundle.model.reference import Reference
-from modelops_bundle.model.snapshot import Snapshot
+from modelops_bundle.model.snapshot import Entry, Snapshot
 from modelops_bundle.operations import remote_state
 from modelops_bundle.operations.recover import recover_if_free
 from modelops_bundle.operations.session import Session
@@ -54,6 +54,8 @@ class Report:
     hint: str = "bundle status"
     stored: bool = False
     broken: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    pointers: tuple[str, ...] = ()
+    """Files that stand for others in delta storage, as other tools leave them."""
 
     def to_json(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -67,6 +69,7 @@ class Report:
             "extra": list(self.extra),
             "corrupt": list(self.corrupt),
             "broken": {path: list(blobs) for path, blobs in self.broken.items()},
+            "pointers": list(self.pointers),
         }
 
     @property
@@ -80,10 +83,16 @@ class Report:
             shown = ", ".join(self._shown(path) for path in self.corrupt[:10])
             hint = "bundle verify --repair brings them anew" if self.hint == "bundle status" else self.hint
             raise Corrupt(f"damaged in {self.what}: {shown}", hint=hint, **self.to_json())
-        kinds = (("modified", self.modified), ("missing", self.missing), ("extra", self.extra))
+        kinds = (
+            ("pointer: run bundle materialize", self.pointers),
+            ("modified", self.modified),
+            ("missing", self.missing),
+            ("extra", self.extra),
+        )
         told = [f"{self._shown(path)} ({kind})" for kind, paths in kinds for path in paths]
         if told:
-            raise VerifyFailed(f"not as in {self.what}: {', '.join(told[:10])}", hint=self.hint, **self.to_json())
+            hint = "bundle materialize DIR puts the files together" if self.pointers else self.hint
+            raise VerifyFailed(f"not as in {self.what}: {', '.join(told[:10])}", hint=hint, **self.to_json())
 
     def _shown(self, path: str) -> str:
         blamed = self.broken.get(path, ())
@@ -189,6 +198,7 @@ def verify_directory(session: Session, tree: Tree, wanted: Snapshot, what: str) 
     )
     size = sum(size for _, size in done.files)
     hint = "pull it again; bundle ensure REF --dest DIR --verify repairs what it wrote"
+    left = {path for path in done.modified if found[path].kind == "file" and _is_pointer(tree, path, wanted[path])}
     return Report(
         what,
         len(done.files),
@@ -197,9 +207,16 @@ def verify_directory(session: Session, tree: Tree, wanted: Snapshot, what: str) 
         (),
         tuple(sorted(done.missing)),
         tuple(extra),
-        tuple(sorted(done.modified)),
+        tuple(sorted(left.symmetric_difference(done.modified))),
         hint,
+        pointers=tuple(sorted(left)),
     )
+
+
+def _is_pointer(tree: Tree, path: str, entry: Entry) -> bool:
+    from modelops_bundle.operations import pointers
+
+    return pointers.stands_for(tree, path, entry)
 
 
 def _everything(tree: Tree) -> Iterator[str]:

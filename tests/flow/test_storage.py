@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from modelops_bundle.model.digest import Digest
+from modelops_bundle.operations import listing
 from modelops_bundle.testing.registry import Registry as Fake
 from tests.support import chunked
 from tests.support.bundle import Bundle, call
@@ -73,13 +77,22 @@ def test_tags_count_files_not_packs_or_pointers(fake: Fake) -> None:
     assert "bundle (delta storage: 9" in call("tags", place).out
 
 
-def test_an_index_that_is_apart_is_not_asked_for(fake: Fake) -> None:
+def test_an_index_that_is_apart_is_asked_for_unless_it_is_large(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     place = f"{fake.host}/m"
-    published(place, inline=False)
+    made = published(place, inline=False)
     fake.requests.clear()
-    [tag] = [tag for tag in call("--json", "tags", place).json["tags"] if tag["tag"] == "v2"]
-    assert (tag["size"], tag["files"]) == (None, 3)
-    assert tag["stored"] > 9002
+
+    def tag() -> dict[str, object]:
+        [found] = [tag for tag in call("--json", "tags", place).json["tags"] if tag["tag"] == "v2"]
+        return found  # type: ignore[no-any-return]
+
+    assert (tag()["size"], tag()["files"]) == (8004 + 200 * 80, 3)
+    assert {each.path.rpartition("/")[2] for each in fake.asked("GET", "/blobs/")} == {
+        str(Digest.of(made.artifact.index))
+    }
+    monkeypatch.setattr(listing, "_SMALL_INDEX", 1000)
+    fake.requests.clear()
+    assert (tag()["size"], tag()["files"]) == (None, 3)
     assert fake.asked("GET", "/blobs/") == []
 
 
