@@ -24,7 +24,9 @@ CODECS = ("none", "zstd", "bp2+zstd", "bp4+zstd", "xor+bp2+zstd", "xor+bp4+zstd"
 """How a chunk is stored, by number."""
 FIRST_XOR = 4
 """The number of the first codec that needs the bytes of another chunk."""
-CHUNKERS = frozenset(["safetensors/1m", "gguf/1m", "zip/1m", "fastcdc2020/64k", "fastcdc2020/256k", "fastcdc2020/1m"])
+CHUNKERS = frozenset(
+    "safetensors/1m gguf/1m zip/1m fastcdc2020/16k fastcdc2020/64k fastcdc2020/256k fastcdc2020/1m".split()
+)
 MAX_CHUNK = 16 * 1024 * 1024
 """Most bytes of a chunk, before it is encoded."""
 MOST_CHUNKS = 4_194_304
