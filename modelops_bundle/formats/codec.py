@@ -43,14 +43,14 @@ _WORTH = 0.95
 """Of the raw length: what shrinks less is stored as it is."""
 _DIFFERENCE = 0.5
 """Of the raw length: a difference that shrinks less is not worth that its base has to be there."""
-_GLANCE, _PROBE = 64 << 10, 512 << 10
-"""Bytes of a chunk that are looked at first, and where that leaves a doubt."""
+_LEAST, _GLANCE, _PROBE = 4 << 10, 64 << 10, 512 << 10
+"""Bytes of a chunk that are looked at first, at least and at most a quarter of it; and where that leaves a doubt."""
 _HOPELESS = 0.98
 """Of the bytes looked at first: what shrinks less is not looked at again."""
 _DOUBT = 0.03
 """Of the bytes looked at first: codecs that are closer than this may turn out the other way round."""
 _PARTS, _ALIGNMENT = 4, 8
-"""How many they are, and what the beginning of each is a multiple of: planes stay planes."""
+"""How many parts are looked at, and what the beginning of each is a multiple of: planes stay planes."""
 _BLOCK = 128 << 10
 """Bytes of the longest block of a frame (RFC 8878 §3.1.1.2.4); each block has statistics of its own."""
 _SMALLEST_WINDOW = 1 << 10
@@ -122,19 +122,23 @@ def choose(raw: Data, dtype: str | None, base: Data | None = None) -> tuple[str,
 
 
 def _probed(raw: Data) -> tuple[str, bytes | None]:
-    """The codec that makes the least of parts of `raw`, and what it makes of `raw` where that was the only part."""
-    if len(raw) <= _GLANCE:
-        made = {codec: encode(raw, codec) for codec in _ALONE}
-        best = min(made, key=lambda codec: len(made[codec]))
-        return best, made[best]
-    sizes = _looked(raw, _GLANCE, _ALONE)
-    least = min(sizes.values())
-    if least > _HOPELESS * _GLANCE:
-        return "none", None
-    close = [codec for codec in _ALONE if sizes[codec] <= least + _DOUBT * _GLANCE]
-    if len(close) > 1:
+    """The codec that makes the least of `raw` or of parts of it, and what it makes of `raw` if that was looked at."""
+    close: Sequence[str] = _ALONE
+    if (glance := _glance(raw)) < len(raw):
+        sizes = _looked(raw, glance, close)
+        least = min(sizes.values())
+        if least > _HOPELESS * glance:
+            return "none", None
+        close = [codec for codec in close if sizes[codec] <= least + _DOUBT * glance]
+    if len(close) > 1 and len(raw) > _PROBE:
         sizes = _looked(raw, _PROBE, close)
-    return min(sizes, key=lambda codec: sizes[codec]), None
+        return min(close, key=lambda codec: sizes[codec]), None
+    made = [(codec, encode(raw, codec)) for codec in close]
+    return min(made, key=lambda each: len(each[1]))
+
+
+def _glance(raw: Data) -> int:
+    return len(raw) if len(raw) <= 2 * _LEAST else min(_GLANCE, max(_LEAST, len(raw) // 4))
 
 
 def _looked(raw: Data, most: int, tried: Sequence[str]) -> dict[str, int]:
@@ -145,7 +149,8 @@ def _looked(raw: Data, most: int, tried: Sequence[str]) -> dict[str, int]:
 
 def _expected(raw: Data, codec: str) -> float:
     """The bytes that `raw` takes, going by parts of it."""
-    return _looked(raw, _GLANCE, [codec])[codec] * max(1.0, len(raw) / _GLANCE)
+    glance = _glance(raw)
+    return _looked(raw, glance, [codec])[codec] * len(raw) / glance
 
 
 def _parts(raw: Data, most: int) -> Sequence[Data]:
@@ -155,9 +160,10 @@ def _parts(raw: Data, most: int) -> Sequence[Data]:
     """
     if len(raw) <= most:
         return [raw]
-    view, size, distance = memoryview(raw), most // _PARTS, len(raw) // _PARTS
+    count = _PARTS if most >= _GLANCE else 1
+    view, size, distance = memoryview(raw), most // count, len(raw) // count
     first = (distance - size) // 2
-    starts = [(first + part * distance) // _ALIGNMENT * _ALIGNMENT for part in range(_PARTS)]
+    starts = [(first + part * distance) // _ALIGNMENT * _ALIGNMENT for part in range(count)]
     return [view[start : start + size] for start in starts]
 
 

@@ -380,11 +380,22 @@ def test_noise_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert costs.bytes == 3 * (64 << 10)
 
 
-@pytest.mark.parametrize("raw", [TEXT[: 64 << 10], FLOATS[: 64 << 10], NOISE[: 16 << 10]])
-def test_what_the_probe_made_is_not_made_again(monkeypatch: pytest.MonkeyPatch, raw: bytes) -> None:
+@pytest.mark.parametrize("size", [20 << 10, 64 << 10, 70 << 10, 300_000])
+@pytest.mark.parametrize(("numbers", "encodes"), [("floats", 1), ("weights", 2), ("text", 1), ("noise", 0)])
+def test_short_chunks_take_no_more(monkeypatch: pytest.MonkeyPatch, numbers: str, encodes: int, size: int) -> None:
+    """A quarter in each way, and all of it in those that are as good."""
     costs = Costs(monkeypatch)
-    choose(raw, None)
-    assert costs.bytes == 3 * len(raw)
+    raw = random.Random(13).randbytes(size) if numbers == "noise" else MADE[numbers](size)
+    codec, stored = choose(raw, None)
+    assert costs.bytes <= 3 * (size // 4) + encodes * size
+    assert len(stored) <= 1.01 * min(len(encode(raw, codec)) for codec in CODECS[:4])
+    assert encode(raw, codec) == stored
+
+
+def test_the_shortest_chunks_are_tried_in_each_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    costs = Costs(monkeypatch)
+    choose(FLOATS[: 8 << 10], None)
+    assert costs.bytes == 3 * (8 << 10)
 
 
 def test_a_small_difference_is_stored() -> None:
