@@ -386,7 +386,8 @@ def read(
     if not isinstance(value, dict) or not isinstance(value.get("packs"), list):
         raise Corrupt("the chunk lists of the bundle index cannot be read")
     # The numbers of codecs are those of this list: a later version may append to it.
-    if value.get("hash") != "blake3" or list(CODECS) != (value.get("codecs") or [])[: len(CODECS)]:
+    codecs = value.get("codecs")
+    if value.get("hash") != "blake3" or not isinstance(codecs, list) or codecs[: len(CODECS)] != list(CODECS):
         raise Unsupported(
             "the bundle index has chunks of a kind that this version cannot read", hint="upgrade modelops-bundle"
         )

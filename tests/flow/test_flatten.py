@@ -8,8 +8,10 @@ from random import Random
 
 import pytest
 
+from modelops_bundle.events import observe_checkpoints
 from modelops_bundle.formats import cuts
 from modelops_bundle.model.digest import Digest
+from modelops_bundle.testing import actions
 from modelops_bundle.testing.registry import Registry as Fake
 from modelops_bundle.workspace import chunks
 from tests.support import chunked
@@ -30,6 +32,7 @@ def _small_files_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 LOW = f"""
+from modelops_bundle.events import observe_checkpoints
 from modelops_bundle.formats import cuts
 from modelops_bundle.workspace import chunks
 cuts.SMALLEST = chunks.SMALLEST = {SMALLEST}
@@ -212,3 +215,32 @@ def test_damaged_chunks_leave_the_tag(tmp_path: Path) -> None:
     assert call("--json", "flatten", f"{place}:v1", expect=9).error["code"] == "corrupt"
     assert call("--json", "inspect", f"{place}:v1").json["digest"] == before
     assert not (tmp_path / "layout/blobs/sha256" / Digest.of(NEW[390_000:410_000]).hex).exists()
+
+
+def test_what_comes_damaged_leaves_the_tag(fake: Fake, tmp_path: Path) -> None:
+    made = Bundle.create(tmp_path / "a", f"{fake.host}/m")
+    before = changed(made)
+    old = Digest.of(OLD).hex
+    fake.fault(lambda method, path: method == "GET" and old in path, actions.Corrupt(5_000), times=None)
+    assert made.refused(9, "flatten", ":v2")["code"] == "corrupt"
+    fake.heal()
+    assert digest_of(made, ":v2") == before
+    assert f"sha256:{Digest.of(NEW).hex}" not in fake.protocol.repository("m").blobs
+    made.run("flatten", ":v2")
+
+
+def test_nothing_of_a_file_is_kept_on_disk(fake: Fake, tmp_path: Path) -> None:
+    made = Bundle.create(tmp_path / "a", f"{fake.host}/m")
+    changed(made)
+    large: list[Path] = []
+
+    def look(_name: str) -> None:
+        large.extend(path for path in made.root.rglob("*") if path.is_file() and path.stat().st_size == len(NEW))
+
+    made.path(PATH).unlink()
+    stop = observe_checkpoints(look)
+    try:
+        made.run("flatten", ":v2", "--tag", "release")
+    finally:
+        stop()
+    assert not large
