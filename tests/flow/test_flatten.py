@@ -8,9 +8,12 @@ from random import Random
 
 import pytest
 
+from modelops_bundle.disk.spool import Spool
+from modelops_bundle.errors import DiskError
 from modelops_bundle.events import observe_checkpoints
 from modelops_bundle.formats import cuts
 from modelops_bundle.model.digest import Digest
+from modelops_bundle.operations import flatten
 from modelops_bundle.testing import actions
 from modelops_bundle.testing.registry import Registry as Fake
 from modelops_bundle.workspace import chunks
@@ -32,6 +35,8 @@ def _small_files_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 LOW = f"""
+from modelops_bundle.disk.spool import Spool
+from modelops_bundle.errors import DiskError
 from modelops_bundle.events import observe_checkpoints
 from modelops_bundle.formats import cuts
 from modelops_bundle.workspace import chunks
@@ -244,3 +249,23 @@ def test_nothing_of_a_file_is_kept_on_disk(fake: Fake, tmp_path: Path) -> None:
     finally:
         stop()
     assert not large
+
+
+@pytest.mark.parametrize("why", ["no room", "full meanwhile", "read-only"])
+def test_where_no_file_can_wait_it_streams(
+    remote: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    made = Bundle.create(tmp_path / "a", remote)
+    changed(made)
+    if why == "no room":
+        monkeypatch.setattr(flatten, "free_bytes", lambda _: 4 * len(NEW) - 1)
+    elif why == "full meanwhile":
+        monkeypatch.setattr(Spool, "write", lambda spool, _data: spool.close())
+    else:
+        monkeypatch.setattr(flatten, "Spool", _read_only)
+    assert made.json("flatten", ":v2")["sent_blobs"] == 1
+    made.run("verify", ":v2", "--deep")
+
+
+def _read_only(_folder: Path) -> Spool:
+    raise DiskError("read-only")
