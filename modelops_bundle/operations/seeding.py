@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Self
 
 from modelops_bundle.errors import BundleError, Corrupt
 from modelops_bundle.events import Retrying
 from modelops_bundle.model.artifact import Contents
-from modelops_bundle.model.chunkmap import FIRST_XOR, ChunkPack, Recipe
+from modelops_bundle.model.chunkmap import FIRST_XOR, ChunkList, ChunkPack, Recipe
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.ports import Parts, Reader
 from modelops_bundle.model.reference import parse
-from modelops_bundle.operations import remote_state
+from modelops_bundle.model.snapshot import Entry
+from modelops_bundle.operations import neighbours, remote_state
+from modelops_bundle.operations.neighbours import Candidate
 from modelops_bundle.operations.session import Session
 from modelops_bundle.plan.pull import PullPlan, needs_bytes
 from modelops_bundle.transfer.assemble import Brought, Wanted
@@ -27,7 +29,10 @@ from modelops_bundle.transfer.hosts import Host
 from modelops_bundle.transfer.ranges import NoRanges
 from modelops_bundle.transfer.seeds import Seeds, Source
 from modelops_bundle.transfer.staging import Staging
+from modelops_bundle.workspace.chunks import SMALLEST
 
+FURTHER = 64 * 1024 * 1024
+"""Bytes still missing that are worth reading files of which nothing is known."""
 WORTH = 0.05
 """Share of a file that must be here for the rest to be asked for in parts."""
 
@@ -44,22 +49,38 @@ def known_versions(session: Session) -> list[Contents]:
     return [contents for contents in found if contents.chunks.packs]
 
 
-def known_sources(session: Session, plan: PullPlan) -> Iterator[Source]:
-    """What can be told without reading anything: the files of the merge base, and blobs of the shared cache."""
+def known_sources(session: Session, plan: PullPlan, listed: set[str] | None = None) -> Iterator[Source]:
+    """What can be told without reading anything: the files of the merge base, and blobs of the shared cache.
+
+    :param listed: is given the paths of those files.
+    """
     recipes: dict[Digest, Recipe] = {}
     packs: dict[Digest, ChunkPack] = {}
     for contents in known_versions(session):
         recipes.update((contents.snapshot[path].digest, recipe) for path, recipe in contents.chunks.files.items())
         packs.update((pack.blob.digest, pack) for pack in contents.chunks.packs)
     for path, entry in session.project.at().snapshot.items():
-        if entry.kind == "file" and entry.digest in recipes:
-            yield Source.of_recipe(recipes[entry.digest], partial(session.tree.open_read, path))
+        if entry.kind != "file":
+            continue
+        source = _of_file(session, path, entry, recipes)
+        if source is not None:
+            if listed is not None:
+                listed.add(path)
+            yield source
     recipe = next((place.recipe for place in plan.places.values() if place.recipe is not None), None)
     packs.update((pack.blob.digest, pack) for pack in (recipe.packs if recipe is not None else ()))
     cache = session.cache
     for pack in packs.values() if cache is not None else ():
         if cache is not None and cache.has(pack.blob):
             yield Source.of_list(pack.chunks, partial(_open, cache.blobs / pack.blob.digest.hex))
+
+
+def _of_file(session: Session, path: str, entry: Entry, recipes: Mapping[Digest, Recipe]) -> Source | None:
+    opened = partial(session.tree.open_read, path)
+    if entry.digest in recipes:
+        return Source.of_recipe(recipes[entry.digest], opened)
+    kept = session.chunks.get(entry.digest, told=True) if entry.size >= SMALLEST else None
+    return Source.of_list(kept[1], opened) if kept is not None else None
 
 
 def _open(path: Path) -> int:
@@ -115,6 +136,11 @@ class Seeding:
         self._where = Packs(session, staging, store)
         self._lock = threading.Lock()
         self._seeds: Seeds | None = None
+        self._listed: set[str] = set()
+        """Paths of files in the tree whose chunks are known."""
+        self._looking = threading.Lock()
+        self._read: set[tuple[str, str]] = set()
+        """By chunker, what was read for it already."""
 
     def __enter__(self) -> Self:
         return self
@@ -128,18 +154,19 @@ class Seeding:
         """What is here; found out when it is first asked for."""
         with self._lock:
             if self._seeds is None:
-                self._seeds = Seeds(known_sources(self._session, self._plan))
+                self._seeds = Seeds(known_sources(self._session, self._plan, self._listed))
             return self._seeds
 
     def bring(
-        self, what: Descriptor, recipe: Recipe, progress: Callable[[int], None], *, plain: bool
+        self, path: str, what: Descriptor, recipe: Recipe, progress: Callable[[int], None], *, plain: bool
     ) -> Brought | None:
         """Put a file together of what is here and what is not.
 
-        :param plain: it is a blob of its own as well.
+        :param path: of the file in the tree. :param plain: it is a blob of its own as well.
         :returns: None where nothing is won over bringing that blob.
         :raises Corrupt: it cannot be made of its chunks, and there is no blob.
         """
+        self._look_further(path, what, recipe)
         if plain and not self._is_worth_it(what, recipe):
             return None
         told = 0
@@ -152,7 +179,9 @@ class Seeding:
             progress(amount)
 
         try:
-            return self._staging.assemble(what, recipe, self.seeds, self._where, self._session.run, tell)
+            made = self._staging.assemble(what, recipe, self.seeds, self._where, self._session.run, tell)
+            self.keep_list(what, recipe)
+            return made
         except (NoRanges, Corrupt) as error:
             if not plain:
                 raise
@@ -163,6 +192,61 @@ class Seeding:
             with suppress(OSError):
                 self._staging.assembly(what).unlink()
             return None
+
+    def keep_list(self, what: Descriptor, recipe: Recipe) -> None:
+        """Remember what a file that was brought is made of: a seed for the next pull, whatever is seen until then."""
+        if what.size >= SMALLEST:
+            source = Source.of_recipe(recipe, partial(_open, self._staging.path(what.digest)))
+            chunks = ChunkList(source.sizes, source.digests)
+            self._session.chunks.put(what.digest, recipe.chunker, chunks, told=True)
+
+    def _look_further(self, path: str, what: Descriptor, recipe: Recipe) -> None:
+        """Read other files, one kind after another, as long as much is missing."""
+        wanted, known, missing = Wanted(recipe), -1, 0
+        for worth, candidates, most in self._neighbours(path, what):
+            if known != len(self.seeds):
+                known, missing = len(self.seeds), wanted.size(wanted.missing(self.seeds)[1])
+            if missing >= worth:
+                self._add(recipe.chunker, candidates(), most)
+
+    def _neighbours(self, path: str, what: Descriptor) -> Iterator[tuple[int, Callable[[], Iterable[Candidate]], int]]:
+        """What may be read: from how many missing bytes on, and how many files at most."""
+        options = self._session.options
+        if options.seeds:
+            yield 1, lambda: self._named, neighbours.MOST
+        yield FURTHER, lambda: self._old(path), 1
+        if options.hub is not None:
+            yield FURTHER, partial(neighbours.blobs, options.hub, what.size), neighbours.CANDIDATES
+
+    @cached_property
+    def _named(self) -> list[Candidate]:
+        return neighbours.named(self._session.options.seeds)
+
+    def _add(self, chunker: str, candidates: Iterable[Candidate], most: int) -> None:
+        # One file at a time: what is read for one may be what the next one wants.
+        with self._looking:
+            new = self._unread(chunker, candidates)
+            self.seeds.add(neighbours.listed(new, chunker, self._session.chunks, self._session.run, most))
+
+    def _unread(self, chunker: str, candidates: Iterable[Candidate]) -> Iterator[Candidate]:
+        for each in candidates:
+            if (chunker, each.name) not in self._read:
+                self._read.add((chunker, each.name))
+                yield each
+
+    def _old(self, path: str) -> Iterator[Candidate]:
+        """The file that is to be replaced, if it is none whose chunks are known."""
+        entry = self._session.project.at().snapshot.get(path)
+        if entry is not None and entry.kind == "file" and path not in self._listed:
+            opened = partial(self._session.tree.open_read, path)
+            with suppress(BundleError, OSError):
+                descriptor = opened()
+                try:
+                    size = os.fstat(descriptor).st_size
+                finally:
+                    os.close(descriptor)
+                if size >= neighbours.SMALLEST:
+                    yield Candidate(path, size, opened)
 
     def _is_worth_it(self, what: Descriptor, recipe: Recipe) -> bool:
         if os.path.lexists(self._staging.assembly(what)):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from modelops_bundle.disk.files import free_bytes
@@ -30,6 +31,9 @@ from modelops_bundle.workspace.index import tick
 if TYPE_CHECKING:
     from modelops_bundle.model.chunkmap import Recipe
     from modelops_bundle.operations.seeding import Seeding
+
+_LARGE = 8 * 1024 * 1024
+"""Bytes of a file that another program may have brought as well."""
 
 
 @dataclass(slots=True)
@@ -243,10 +247,13 @@ def _bring(
     """Bring a whole blob, or a file that is made of chunks."""
     made = None
     if blob.recipe is not None and seeding is not None:
-        made = seeding.bring(blob.what, blob.recipe, progress, plain=blob.is_blob)
+        made = seeding.bring(blob.path, blob.what, blob.recipe, progress, plain=blob.is_blob)
     if made is not None:
         return _Brought(made.received, made.reused, here=not made.received)
-    return _Brought(staging.fetch(blob.what, store, run, progress))
+    received = staging.fetch(blob.what, store, run, progress)
+    if blob.recipe is not None and seeding is not None:
+        seeding.keep_list(blob.what, blob.recipe)
+    return _Brought(received)
 
 
 def _empty(blob: _Blob, staging: Staging, run: Run) -> None:
@@ -263,7 +270,22 @@ def _from_here(session: Session, what: Descriptor, staging: Staging) -> bool:
         os.lseek(kept.fileno(), 0, os.SEEK_SET)
         if staging.adopt(what, kept.fileno()):
             return True
-    return cache is not None and _from_cache(cache, what, staging)
+    if cache is not None and _from_cache(cache, what, staging):
+        return True
+    hub = session.options.hub
+    return hub is not None and what.size >= _LARGE and _from_hub(hub, what, staging)
+
+
+def _from_hub(hub: Path, what: Descriptor, staging: Staging) -> bool:
+    from modelops_bundle.operations import neighbours
+
+    source = neighbours.whole(hub, what.digest)
+    if source is None:
+        return False
+    try:
+        return staging.adopt(what, source)
+    finally:
+        os.close(source)
 
 
 def _from_cache(cache: Cache, what: Descriptor, staging: Staging) -> bool:

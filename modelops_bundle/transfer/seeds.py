@@ -98,9 +98,10 @@ class Seeds:
 
     def add(self, sources: Iterable[Source]) -> None:
         """Look into these as well, after those before them."""
-        keys = list[int]()
+        # Some are made while they are asked for, and that takes a while.
+        new, keys = list(sources), list[int]()
         with self._lock:
-            for source in sources:
+            for source in new:
                 count = len(source.sizes)
                 if len(self._sources) >= MOST_SOURCES or self._total + count > _MOST_CHUNKS:
                     break
