@@ -21,7 +21,7 @@ from itertools import accumulate, repeat
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from modelops_bundle.disk.allocate import reserve, write_at
+from modelops_bundle.disk.allocate import reserve, sync_data, write_at
 from modelops_bundle.disk.files import require_directory
 from modelops_bundle.disk.problems import translated
 from modelops_bundle.disk.reflink import reflink
@@ -34,6 +34,8 @@ from modelops_bundle.transfer.chunks import matches
 from modelops_bundle.transfer.seeds import Seeds
 from modelops_bundle.transfer.verify import mismatch
 
+BATCH = 64 * 1024 * 1024
+"""Bytes after which what is in place is synced."""
 _BLOCK = 256 * 1024
 _STRIDE = 1024 * 1024
 """Bytes that are worth waking the hashing thread for."""
@@ -313,8 +315,10 @@ class _Assembly:
     # --- behind it
 
     def _hash(self) -> str | None:
-        """The digest of the file; None when it will not get whole."""
-        hasher, at = hashlib.sha256(), 0
+        """The digest of the file; None when it will not get whole. What was hashed is synced now and then, so that
+        little is left for the end.
+        """
+        hasher, at, synced = hashlib.sha256(), 0, 0
         with translated("read a download"):
             while at < self._what.size:
                 top = self._await(min(self._what.size, at + _STRIDE))
@@ -326,6 +330,9 @@ class _Assembly:
                     at += len(data)
                 if self._failure is not None:
                     return None
+                if at - synced >= BATCH:
+                    sync_data(self._out)
+                    synced = at
         return hasher.hexdigest()
 
     def _await(self, wanted: int) -> int:
