@@ -211,10 +211,10 @@ class Look:
         """Decide the push.
 
         :raises NoMatch: nothing is tracked. :raises UnsafePath: a path that nobody could pull.
-        :raises Unsupported: the registry takes no such blobs.
+        :raises Unsupported: the registry takes no such blobs. :raises IsPointer: a file is none, but stands for one.
         """
         from modelops_bundle.model import packs
-        from modelops_bundle.operations import packing
+        from modelops_bundle.operations import packing, pointers
         from modelops_bundle.plan.push import PushPlan
 
         session, here, reference = self._session, self._here.here, self._reference
@@ -222,6 +222,7 @@ class Look:
             raise NoMatch("nothing is tracked", hint="bundle add PATH")
         paths.validate_tree(here)
         _refuse_escaping_links(here)
+        pointers.refuse_new(session.tree, here, session.project.at().snapshot)
         keys = {path: tuple(key) for path, key in self._here.keys.items()}
         layers = self._profile.layers
         opened = self._here.open
@@ -265,7 +266,7 @@ class Look:
         session, request = self._session, self._request
         bases = delta.bases_of(session, self._reference, (remote for remote in self._found.values() if remote))
         if self._storage == "plain" and (request.direct or not bases):
-            return delta.Ways(delta.plain(session, delta.Sides(here, keys, inside)), {})
+            return delta.Ways(delta.plain(session, delta.Sides(here, keys, inside, bases)), {})
         others = sum(1 for path, entry in here.items() if entry.kind == "file" and path not in inside)
         held = frozenset().union(*(remote_state.blob_digests(each.manifest) for each in bases))
         profile = self._profile

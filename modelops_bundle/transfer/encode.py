@@ -111,7 +111,8 @@ def encode(
     def one(what: Fresh) -> tuple[str, bytes]:
         run.check()
         raw = _read(what, read)
-        return codecs.choose(raw, what.dtype, base(*what.base) if what.base is not None else None)
+        codec, data = codecs.choose(raw, what.dtype, base(*what.base) if what.base is not None else None)
+        return codec, _compact(data)
 
     into: _Open | None = None
     number, key = 0, ""
@@ -129,6 +130,13 @@ def encode(
     if into is not None:
         run.emit(Finished(key, "copied"))
         yield into.sealed(), into.spool
+
+
+def _compact(data: bytes) -> bytes:
+    """A copy. Compressors cut their result off a piece of memory as large as the chunk, and what is left of that lies
+    about for as long as the result is kept.
+    """
+    return bytes(bytearray(data))
 
 
 def _read(what: Fresh, read: Read) -> bytes:
@@ -206,7 +214,7 @@ class ChunkPacks:
         def one(what: Fresh) -> tuple[str, bytes]:
             codec = CODECS[chunks.codec(numbers[what.digest])]
             other = self._base(*what.base) if what.base is not None else None
-            return codec, codecs.encode(_read(what, self._read), codec, other)
+            return codec, _compact(codecs.encode(_read(what, self._read), codec, other))
 
         data = (stored for _, (_, stored) in _in_order((what for _, what in todo), one))
         at = offsets[wanted[0]] if wanted else 0
