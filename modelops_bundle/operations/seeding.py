@@ -310,6 +310,7 @@ class Packs:
         self._store = store
         self._cache = cache
         self._elsewhere = Host()
+        self.lanes = threading.Semaphore(max(1, run.limits.connections))
         self._distrusted: set[Digest] = set()
 
     def reader(self, pack: Descriptor) -> tuple[Reader, Host | None]:

@@ -36,6 +36,8 @@ from modelops_bundle.transfer.verify import mismatch
 
 BATCH = 64 * 1024 * 1024
 """Bytes after which what is in place is synced."""
+_SHARED = 4
+"""One of how many chunks must be where the file has them for all blocks to be shared first."""
 _BLOCK = 256 * 1024
 _STRIDE = 1024 * 1024
 """Bytes that are worth waking the hashing thread for."""
@@ -141,6 +143,8 @@ class _Assembly:
         self._run = run
         self._progress = progress
         self._wanted = Wanted(recipe)
+        if self._wanted.starts[-1] != what.size:
+            raise mismatch(what, f"the chunks that it is said to be made of have {self._wanted.starts[-1]} bytes")
         self._done = bytearray(len(self._wanted))
         self._front = 0
         """How many chunks from the beginning on are in place."""
@@ -205,9 +209,8 @@ class _Assembly:
             same.update(
                 held.source for held in self._seeds.places(wanted.digest(at)) if held.offset == wanted.starts[at]
             )
-        for source, _ in same.most_common(1):
-            return self._seeds.descriptor(source)
-        return None
+        source, count = next(iter(same.most_common(1)), (0, 0))
+        return self._seeds.descriptor(source) if count * _SHARED >= len(wanted) else None
 
     def _recognise(self) -> None:
         """Find the chunks that are in place; nobody looks into holes, in which an interrupted run put nothing."""
