@@ -139,13 +139,16 @@ def list_from_json(value: Mapping[str, Any], size: int) -> ChunkList:
 
 
 def _is_possible(found: ChunkList) -> bool:
-    """Whether differences have bases, and nothing else has, and what is not encoded has its size."""
+    """Whether differences have bases, and nothing else has, and what is not encoded has its size.
+
+    What is encoded takes no more than that: whoever reads a chunk holds what is stored of it in memory.
+    """
     if found.codecs is None:
         return not found.bases and (found.stored is None or found.stored == found.sizes)
     if {number for number, codec in enumerate(found.codecs) if codec >= FIRST_XOR} != found.bases.keys():
         return False
     rows = zip(found.codecs, found.sizes, found.room, strict=True)
-    return all(codec or size == room for codec, size, room in rows)
+    return all(room <= size if codec else room == size for codec, size, room in rows)
 
 
 def _codecs(value: object, count: int) -> bytes:
@@ -383,8 +386,12 @@ def read(
             "the bundle index has chunks of a kind that this version cannot read", hint="upgrade modelops-bundle"
         )
     reader, packs, count = _Reader(blobs, fetch), list[ChunkPack](), 0
+    listed = set[Digest]()
     for row in value["packs"]:
         packs.append(reader.pack(row))
+        listed.add(packs[-1].blob.digest)
+        if len(listed) < len(packs):
+            raise Corrupt("the bundle index lists the chunks of a blob twice")
         count += len(packs[-1].chunks)
         if count > MOST_IN_ALL:
             raise Corrupt("the bundle index lists too many chunks")
