@@ -265,7 +265,7 @@ class Look:
         session, request = self._session, self._request
         bases = delta.bases_of(session, self._reference, (remote for remote in self._found.values() if remote))
         if self._storage == "plain" and (request.direct or not bases):
-            return delta.Ways(delta.plain(session, delta.Sides(here, keys, inside)), {})
+            return delta.Ways(delta.plain(session, delta.Sides(here, keys, inside, bases)), {})
         sides = delta.sides_of(session, self._reference, here, keys, inside, packs, bases)
         store = session.store(self._reference, create=True)
         if self._storage == "plain":

@@ -23,9 +23,10 @@ from modelops_bundle.operations.local_state import entries_at, keys_at
 from modelops_bundle.operations.session import Session
 from modelops_bundle.workspace import chunks
 from modelops_bundle.workspace.project import Project
+from tests.support import chunked
 from tests.support.bundle import FOLDER, Bundle
 
-LOW = 200_000
+LOW = 300_000
 """Bytes from which files are cut here."""
 FAST = "fastcdc2020/64k"
 TENSORS = "safetensors/1m"
@@ -124,6 +125,37 @@ def test_a_clone_that_cannot_be_written_to_is_looked_at_all_the_same(bundle: Bun
     assert set(bundle.changes()) == {"rows.csv", "m.safetensors", "rows.csv.gz", "small.bin"}
 
 
+def test_a_pull_keeps_what_the_version_says_as_its_word(tmp_path: Path) -> None:
+    place = f"layout:{tmp_path / 'store'}:v1"
+    chunked.publish(place, chunked.plain({"rows.csv": chunked.cut(CSV, 50_000), "small.txt": b"small"}))
+    bundle = Bundle.clone(place, tmp_path / "b")
+    cache = Session(Project(bundle.root), Run(), cwd=bundle.root).chunks
+    assert cache.get(Digest.of(CSV)) is None
+    assert cache.get(Digest.of(CSV), told=True) == (FAST, chunked.listed(chunked.cut(CSV, 50_000)))
+    assert kept(bundle) == {Digest.of(CSV).hex}
+
+
+MODULES = ("blake3", "pyfastcdc", "modelops_bundle.formats.cuts", "modelops_bundle.formats.chunker")
+LOADED = f"""
+import atexit, sys
+atexit.register(lambda: print("loaded", *(name for name in {MODULES!r} if name in sys.modules), file=sys.stderr))
+"""
+
+
+@pytest.mark.parametrize(("size", "expected"), [(1 << 20, set()), (64 << 20, set(MODULES))])
+def test_only_a_large_file_loads_what_cuts_it(tmp_path: Path, size: int, expected: set[str]) -> None:
+    """The real size: mostly a hole, which is one chunk again and again."""
+    bundle = Bundle.create(tmp_path / "a", None, {"config.json": "{}"})
+    with open(bundle.path("large.bin"), "wb") as file:
+        file.write(CSV)
+        file.truncate(size)
+    bundle.run("add", ".")
+    done = bundle.spawn("status", before=LOADED)
+    [line] = [line for line in done.err.splitlines() if line.startswith("loaded")]
+    assert set(line.split()[1:]) == expected
+    assert len(kept(bundle)) == bool(expected)
+
+
 # --- asked for -------------------------------------------------------------------------------------------------------
 
 
@@ -172,6 +204,12 @@ def test_the_same_content_is_read_once(bundle: Bundle) -> None:
     forget(bundle)
     look.lists()
     assert look.events[0] == Started("chunk", 2, len(CSV) + len(MODEL))
+
+
+def test_a_name_that_says_compressed_has_no_list_whatever_is_kept(bundle: Bundle) -> None:
+    Look(bundle).lists()
+    bundle.path("rows.csv").rename(bundle.path("rows.zst"))
+    assert {digest.hex for digest in Look(bundle).lists()} == {Digest.of(MODEL).hex}
 
 
 def test_a_damaged_list_is_made_again(bundle: Bundle) -> None:

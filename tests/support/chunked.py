@@ -145,7 +145,7 @@ def _pack(
 def _encoded(chunk: bytes, name: str, base: bytes | None) -> bytes:
     if name == "none":
         return chunk
-    from modelops_bundle.formats import codec  # noqa: PLC0415  few versions need it
+    from modelops_bundle.formats import codec
 
     return codec.encode(chunk, name, base if name.startswith("xor") else None)
 
