@@ -14,12 +14,10 @@ from modelops_bundle.events import observe_checkpoints
 from modelops_bundle.model import media
 from modelops_bundle.model.pointer import pointer
 from modelops_bundle.plan import delta as rules
-from modelops_bundle.testing.registry import Registry as Fake
 from tests.support import large
-from tests.support.bundle import FOLDER, KILL, Bundle, Content, call
+from tests.support.bundle import FOLDER, KILL, Bundle, Content
 from tests.support.large import archive, csv, noise, nudged, safetensors, small_packs, tensors, weights
 from tests.support.oci import FILEPATH, PREFIX, Repository, digest_of, titled
-from tests.support.registry_process import Registry
 
 MODEL, CONFIG = "model.safetensors", "config.json"
 
