@@ -6,10 +6,15 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from modelops_bundle.errors import Corrupt, TagMoved, Unsupported, UsageError
-from modelops_bundle.events import Finished, ItemStarted, Run, Started, checkpoint
+from modelops_bundle.disk.chunks import FileChunks
+from modelops_bundle.disk.files import free_bytes, require_directory
+from modelops_bundle.disk.spool import Spool
+from modelops_bundle.errors import Corrupt, DiskError, TagMoved, Unsupported, UsageError
+from modelops_bundle.events import Advanced, Finished, ItemStarted, Run, Started, checkpoint, discard
 from modelops_bundle.formats import cuts
 from modelops_bundle.formats.chunker import Chunker
 from modelops_bundle.model import artifact, chunkmap, media
@@ -109,7 +114,7 @@ def flatten(
         result = Result(str(target), what.digest, None, tuple(sorted(whole)), size, dry_run=dry_run)
         if dry_run:
             return result
-        files = _Files(session.run, store, contents)
+        files = _Files(session.run, store, contents, session.scratch)
         made = _made(contents, files.bring(), manifest)
         checkpoint("files flattened")
         result.digest, result.sent, result.sent_size = made.digest, files.copied.blobs, files.copied.size
@@ -191,11 +196,12 @@ class _Lease:
 class _Files:
     """The files of a version, as whole blobs of its repository."""
 
-    def __init__(self, run: Run, store: Store, contents: Contents) -> None:
+    def __init__(self, run: Run, store: Store, contents: Contents, scratch: Path) -> None:
         # Each holds what one request brings and what it is made into: more at a time would take too much memory.
         self._run = replace(run, limits=replace(run.limits, jobs=min(_AT_ONCE, run.limits.jobs)))
         self._store = store
         self._contents = contents
+        self._scratch = scratch
         self._listed: dict[Digest, Listed] = {}
         self.copied = Copied()
         """What was sent, and what was there."""
@@ -251,14 +257,51 @@ class _Files:
         plan = self._plan(path, entry)
         is_there = place.blob is not None or self._store.has(what)
         way = _Pass(what, plan, lambda: self._store.open(what) if is_there else self._open(path, 0, entry.size))
-        content = Content(path, way.open, self._run)
-        if not is_there:
-            self._store.put(what, content)
-        self.copied.count(entry.size if content.sent else None)
+        if is_there:
+            self.copied.count(None)
+        else:
+            self._send(path, what, way)
         if plan is not None:
             self._listed[entry.digest] = (plan.chunker, way.chunks(self._run))
-        self._run.emit(Finished(path, "copied" if content.sent else "exists"))
+        self._run.emit(Finished(path, "exists" if is_there else "copied"))
         checkpoint("file flattened")
+
+    def _send(self, path: str, what: Descriptor, way: _Pass) -> None:
+        """Store a file, out of a file without a name where there is room for it.
+
+        Some registries let nobody read while they take a blob, and an upload that is begun anew needs its bytes again.
+        """
+        spool = self._spool(what.size)
+        run = self._run
+        if spool is not None:
+            with way.open() as pieces:
+                for piece in _told(pieces, path, run):
+                    spool.write(piece)
+            run = replace(run, emit=discard)
+        kept = spool if spool is not None and spool.is_whole else None
+        content = Content(path, way.open if kept is None else partial(_opened, kept, path, what.size), run)
+        self._store.put(what, content)
+        self.copied.count(what.size if content.sent else None)
+
+    def _spool(self, size: int) -> Spool | None:
+        # It is a help, and no more.
+        with suppress(DiskError):
+            require_directory(self._scratch)
+            if size * 4 <= free_bytes(self._scratch):
+                return Spool(self._scratch)
+        return None
+
+
+@contextmanager
+def _opened(spool: Spool, path: str, size: int) -> Iterator[Chunks]:
+    yield FileChunks(path, spool.fileno(), 0, size, lambda: None)
+
+
+def _told(pieces: Iterable[bytes], path: str, run: Run) -> Iterator[bytes]:
+    for piece in pieces:
+        run.check()
+        yield piece
+        run.emit(Advanced(path, len(piece)))
 
 
 class _Pass:

@@ -8,8 +8,13 @@ from random import Random
 
 import pytest
 
+from modelops_bundle.disk.spool import Spool
+from modelops_bundle.errors import DiskError
+from modelops_bundle.events import observe_checkpoints
 from modelops_bundle.formats import cuts
 from modelops_bundle.model.digest import Digest
+from modelops_bundle.operations import flatten
+from modelops_bundle.testing import actions
 from modelops_bundle.testing.registry import Registry as Fake
 from modelops_bundle.workspace import chunks
 from tests.support import chunked
@@ -30,6 +35,9 @@ def _small_files_are_large(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 LOW = f"""
+from modelops_bundle.disk.spool import Spool
+from modelops_bundle.errors import DiskError
+from modelops_bundle.events import observe_checkpoints
 from modelops_bundle.formats import cuts
 from modelops_bundle.workspace import chunks
 cuts.SMALLEST = chunks.SMALLEST = {SMALLEST}
@@ -212,3 +220,52 @@ def test_damaged_chunks_leave_the_tag(tmp_path: Path) -> None:
     assert call("--json", "flatten", f"{place}:v1", expect=9).error["code"] == "corrupt"
     assert call("--json", "inspect", f"{place}:v1").json["digest"] == before
     assert not (tmp_path / "layout/blobs/sha256" / Digest.of(NEW[390_000:410_000]).hex).exists()
+
+
+def test_what_comes_damaged_leaves_the_tag(fake: Fake, tmp_path: Path) -> None:
+    made = Bundle.create(tmp_path / "a", f"{fake.host}/m")
+    before = changed(made)
+    old = Digest.of(OLD).hex
+    fake.fault(lambda method, path: method == "GET" and old in path, actions.Corrupt(5_000), times=None)
+    assert made.refused(9, "flatten", ":v2")["code"] == "corrupt"
+    fake.heal()
+    assert digest_of(made, ":v2") == before
+    assert f"sha256:{Digest.of(NEW).hex}" not in fake.protocol.repository("m").blobs
+    made.run("flatten", ":v2")
+
+
+def test_nothing_of_a_file_is_kept_on_disk(fake: Fake, tmp_path: Path) -> None:
+    made = Bundle.create(tmp_path / "a", f"{fake.host}/m")
+    changed(made)
+    large: list[Path] = []
+
+    def look(_name: str) -> None:
+        large.extend(path for path in made.root.rglob("*") if path.is_file() and path.stat().st_size == len(NEW))
+
+    made.path(PATH).unlink()
+    stop = observe_checkpoints(look)
+    try:
+        made.run("flatten", ":v2", "--tag", "release")
+    finally:
+        stop()
+    assert not large
+
+
+@pytest.mark.parametrize("why", ["no room", "full meanwhile", "read-only"])
+def test_where_no_file_can_wait_it_streams(
+    remote: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    made = Bundle.create(tmp_path / "a", remote)
+    changed(made)
+    if why == "no room":
+        monkeypatch.setattr(flatten, "free_bytes", lambda _: 4 * len(NEW) - 1)
+    elif why == "full meanwhile":
+        monkeypatch.setattr(Spool, "write", lambda spool, _data: spool.close())
+    else:
+        monkeypatch.setattr(flatten, "Spool", _read_only)
+    assert made.json("flatten", ":v2")["sent_blobs"] == 1
+    made.run("verify", ":v2", "--deep")
+
+
+def _read_only(_folder: Path) -> Spool:
+    raise DiskError("read-only")

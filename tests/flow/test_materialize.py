@@ -225,6 +225,7 @@ LIES: dict[str, Callable[[Index], object]] = {
     "no chunks": lambda index: index.pop("chunks"),
     "blobs": lambda index: index.update(blobs=["../../etc/passwd"]),
     "version": lambda index: index.update(schemaVersion=2),
+    "codecs": lambda index: index["chunks"].update(codecs=5),
 }
 
 
@@ -234,7 +235,7 @@ def test_an_index_that_lies_is_refused_whole(place: Path, what: str) -> None:
     LIES[what](index)
     (place / ".bundle/index.json").write_bytes(dumps(index))
     before = listing(place.parent)
-    refused(10 if what == "version" else 9, str(place))
+    refused(10 if what in ("version", "codecs") else 9, str(place))
     assert listing(place.parent) == before
 
 

@@ -135,3 +135,15 @@ def test_a_pointer_to_another_file_is_damage(tmp_path: Path) -> None:
     oras_pull(tmp_path / "model")
     (tmp_path / "model" / PATH).write_bytes(pointer(PATH, len(OLD), Digest.of(OLD)))
     assert call("--json", "verify", str(tmp_path / "model"), expect=9).error["facts"]["corrupt"] == [PATH]
+
+
+def test_what_oras_pulled_becomes_a_bundle_once_it_is_whole(tmp_path: Path) -> None:
+    oras_pull(tmp_path / "model")
+    made = Bundle.create(tmp_path / "model", f"layout:{tmp_path / 'hub'}")
+    made.refused(4, "add", ".")
+    made.run("materialize", ".")
+    made.run("add", ".")
+    assert made.tracked == {"a.txt", PATH}
+    made.push("--tag", "v1")
+    Bundle.clone(f"layout:{tmp_path / 'hub'}:v1", tmp_path / "c")
+    assert (tmp_path / "c" / PATH).read_bytes() == NEW

@@ -113,10 +113,12 @@ def test_oras_pulls_again_over_what_was_put_together(repo: str, tmp_path: Path, 
     assert pulled(out) == made.tree()
 
 
-def test_a_flattened_version_needs_nothing(repo: str, tmp_path: Path, peer: Peer) -> None:
-    made = make(tmp_path / "a", repo)
+@pytest.mark.parametrize("other", [False, True])
+def test_a_flattened_version_needs_nothing(repo: str, crane_host: str, tmp_path: Path, peer: Peer, other: bool) -> None:
+    place = f"{crane_host}/{repo.partition('/')[2]}" if other else repo
+    made = make(tmp_path / "a", place)
     made.run("flatten", ":v2", "--tag", "release")
-    assert pulled(oras_pull(peer, f"{repo}:release", tmp_path / "out")) == made.tree()
+    assert pulled(oras_pull(peer, f"{place}:release", tmp_path / "out")) == made.tree()
 
 
 def test_copies_keep_the_digest_and_everything(repo: str, tmp_path: Path, peer: Peer) -> None:

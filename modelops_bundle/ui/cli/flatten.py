@@ -29,7 +29,7 @@ def flatten(
 ) -> None:
     """Write the plain version of one in delta storage, which every tool can read, and let its tag stand for that.
 
-    The bytes go through here, from the registry to the registry; nothing is kept on disk.
+    The bytes go through here, from the registry to the registry; nothing of them stays.
     """
     from modelops_bundle.operations import flatten as operation
 
