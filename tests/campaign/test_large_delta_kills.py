@@ -290,8 +290,8 @@ class Story:
 
     def _pull(self, random: Random, verb: str) -> list[str]:
         old, new = look(self.reader), self.versions[-1][1]
-        connections, jobs = random.choice([1, 2, 4]), random.choice([1, 4])
-        words = ["pull", "--jobs", str(jobs), "--connections", str(connections)]
+        connections = random.choice([1, 2, 4])
+        words = ["pull", "--jobs", random.choice("14"), "--connections", str(connections)]
         need, asked, marks = self._undisturbed(words)
 
         def choose(attempt: int) -> Trap | Moment:
@@ -313,8 +313,7 @@ class Story:
         self._count(self.proxy.clear())
         if again.code:
             return [f"pull again ends with {again.code}: {again.err}"]
-        files = sum(1 for path in (MODEL, TABLE) if old[path] != new[path])
-        most = killed * (connections * min(jobs, files) * MIB + self._metadata())
+        most = killed * (connections * MIB + self._metadata())
         wrong = self.accounts.note(verb, self.moved["down"] - need, most)
         wrong += [f"litter: {name}" for name in litter(self.reader)] + self._status(self.reader)
         return wrong + final(self.reader, new) + final(self.twin, new)

@@ -62,4 +62,4 @@ def small_packs_unkept() -> None:
     from modelops_bundle.operations import delta
 
     small_packs()
-    delta.free_bytes = lambda _path: 0  # type: ignore[attr-defined]
+    delta.free_bytes = lambda _path: 0  # type: ignore[assignment]
