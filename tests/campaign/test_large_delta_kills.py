@@ -22,6 +22,7 @@ from modelops_bundle.workspace.layout import FOLDER
 from tests.support import models
 from tests.support.campaign import rounds
 from tests.support.fault_proxy import Counts, FaultProxy
+from tests.support.http_wire import PIECE
 from tests.support.killing import Child, Killer, Moment, final, moments, standing
 from tests.support.models import MIB
 from tests.support.registry_process import Registry
@@ -37,8 +38,11 @@ CHANGED, STEPPED = 20, 48
 """Tensors of which an edit makes others, and those that a step of training changes a little."""
 LOST_HEADS = 64 * 1024
 """Bytes of small blobs that a run more may move: its config, pointers and indexes aside."""
+WIRE = 3 * PIECE
+"""Bytes of one connection that the proxy counts and nobody has read: what the kernel holds at both ends."""
 MODEL, TABLE = "model.safetensors", "data/table.csv"
 PLAIN = f"{models.__name__}:{models.small_packs.__name__}"
+BUFFERS = f"{models.__name__}:{models.small_buffers.__name__}"
 UNKEPT = f"{models.__name__}:{models.small_packs_unkept.__name__}"
 
 
@@ -300,7 +304,7 @@ class Story:
             return moments(random, max(1, need >> attempt), max(1, asked >> attempt))
 
         def start(trap: Trap | None) -> Child:
-            return self.zygote.start(words, cwd=self.reader, trap=trap)
+            return self.zygote.start(words, cwd=self.reader, prepare=BUFFERS, trap=trap)
 
         def check() -> list[str]:
             return standing(self.reader, old, new) + self._status(self.reader)
@@ -313,7 +317,7 @@ class Story:
         self._count(self.proxy.clear())
         if again.code:
             return [f"pull again ends with {again.code}: {again.err}"]
-        most = killed * (connections * MIB + self._metadata())
+        most = killed * (connections * (MIB + WIRE) + self._metadata())
         wrong = self.accounts.note(verb, self.moved["down"] - need, most)
         wrong += [f"litter: {name}" for name in litter(self.reader)] + self._status(self.reader)
         return wrong + final(self.reader, new) + final(self.twin, new)
@@ -321,7 +325,7 @@ class Story:
     def _undisturbed(self, words: Sequence[str]) -> tuple[int, int, int]:
         """Bytes, requests and checkpoints of the same pull into the twin."""
         self.proxy.clear()
-        outcome = self.zygote.run(words, cwd=self.twin, trap=Trap())
+        outcome = self.zygote.run(words, cwd=self.twin, prepare=BUFFERS, trap=Trap())
         assert outcome.code == 0, outcome
         counts = self.proxy.clear()
         return counts.down(), len(counts.asked), len(outcome.moments)

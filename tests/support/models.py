@@ -62,4 +62,16 @@ def small_packs_unkept() -> None:
     from modelops_bundle.operations import delta
 
     small_packs()
-    delta.free_bytes = lambda _path: 0  # type: ignore[assignment]
+    delta.free_bytes = lambda _path: 0  # type: ignore[attr-defined, assignment]
+
+
+def small_buffers() -> None:
+    """Let the kernel take in little of what nobody has read yet."""
+    import socket
+
+    from urllib3.connection import HTTPConnection
+
+    HTTPConnection.default_socket_options = [
+        *HTTPConnection.default_socket_options,
+        (socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024),
+    ]
