@@ -18,6 +18,7 @@ from random import Random
 import pytest
 
 from modelops_bundle.model import media
+from modelops_bundle.net.throttle import RECEIVED
 from modelops_bundle.workspace.layout import FOLDER
 from tests.support import models
 from tests.support.campaign import rounds
@@ -38,8 +39,9 @@ CHANGED, STEPPED = 20, 48
 """Tensors of which an edit makes others, and those that a step of training changes a little."""
 LOST_HEADS = 64 * 1024
 """Bytes of small blobs that a run more may move: its config, pointers and indexes aside."""
-WIRE = 3 * PIECE
-"""Bytes of one connection that the proxy counts and nobody has read: what the kernel holds at both ends."""
+WIRE = 3 * PIECE + RECEIVED
+"""Bytes of one connection that the proxy counts and that are no chunk yet: what the kernel holds at both ends, and the
+read under way."""
 MODEL, TABLE = "model.safetensors", "data/table.csv"
 PLAIN = f"{models.__name__}:{models.small_packs.__name__}"
 BUFFERS = f"{models.__name__}:{models.small_buffers.__name__}"

@@ -82,17 +82,19 @@ class Fault:
     options: tuple[str, ...] = ()
 
 
-UNAVAILABLE, WRONG = (8,), (8, 9)
+UNAVAILABLE, WRONG = (8,), (9,)
+RANGELESS = (0, 9)
+"""A plain file is a blob, that comes as a whole then; a pack of which a part is wanted is believed no other way."""
 FAULTS = {
     "reset": Fault(faults.Reset, 2000),
     "reset always": Fault(faults.Reset, 2000, ALWAYS, UNAVAILABLE),
     "reset before the answer": Fault(faults.Reset, times=2),
     "cut": Fault(faults.Close, 2000),
     "cut at the last byte": Fault(faults.Close, 4095),
-    "cut always": Fault(faults.Close, 2000, ALWAYS, WRONG),
+    "cut always": Fault(faults.Close, 2000, ALWAYS, UNAVAILABLE),
     "stalled": Fault(faults.Stall, 2000, options=("--timeout", "1")),
     "a wrong byte": Fault(faults.Flip, 2000),
-    "a wrong byte always": Fault(faults.Flip, 2000, ALWAYS, (9,)),
+    "a wrong byte always": Fault(faults.Flip, 2000, ALWAYS, WRONG),
     "shorter than said": Fault(lambda: faults.Misstate(1000)),
     "shorter than said, always": Fault(lambda: faults.Misstate(1000), times=ALWAYS, codes=WRONG),
     "longer than said, always": Fault(lambda: faults.Misstate(-1000), times=ALWAYS, codes=WRONG),
@@ -100,20 +102,20 @@ FAULTS = {
     "503 always": Fault(lambda: faults.Status(503), times=ALWAYS, codes=UNAVAILABLE),
     "429 for a second": Fault(lambda: faults.Status(429, {"Retry-After": "1"})),
     "503 for a day": Fault(lambda: faults.Status(503, {"Retry-After": "86400"}), times=ALWAYS, codes=UNAVAILABLE),
-    "404": Fault(lambda: faults.Status(404), times=ALWAYS, codes=(6, 9)),
+    "404": Fault(lambda: faults.Status(404), times=ALWAYS, codes=(6,)),
     "a web page": Fault(faults.html),
     "web pages always": Fault(faults.html, times=ALWAYS, codes=UNAVAILABLE),
 }
 RANGED = {
     "ranges ignored once": Fault(faults.Whole),
     "ranges ignored": Fault(faults.Whole, times=ALWAYS),
-    "416 once": Fault(lambda: faults.Status(416), codes=(0, 9)),
-    "416": Fault(lambda: faults.Status(416), times=ALWAYS, codes=(0, 9)),
-    "another range once": Fault(faults.Shift, codes=(0, 8, 9)),
-    "another range": Fault(faults.Shift, times=ALWAYS, codes=(0, 8, 9)),
-    "another Content-Range": Fault(Relabel, times=ALWAYS, codes=(0, 8, 9)),
-    "no Content-Range": Fault(Unlabelled, times=ALWAYS, codes=(0, 8, 9)),
-    "a web page for a part": Fault(lambda: faults.html(206), times=ALWAYS, codes=(0, 8, 9)),
+    "416 once": Fault(lambda: faults.Status(416)),
+    "416": Fault(lambda: faults.Status(416), times=ALWAYS, codes=WRONG),
+    "another range once": Fault(faults.Shift),
+    "another range": Fault(faults.Shift, times=ALWAYS, codes=RANGELESS),
+    "another Content-Range": Fault(Relabel, times=ALWAYS, codes=RANGELESS),
+    "no Content-Range": Fault(Unlabelled, times=ALWAYS, codes=RANGELESS),
+    "a web page for a part": Fault(lambda: faults.html(206), times=ALWAYS, codes=WRONG),
 }
 CASES = [
     *((version, name, fault) for name, fault in FAULTS.items() for version in VERSIONS),

@@ -71,7 +71,6 @@ def small_buffers() -> None:
 
     from urllib3.connection import HTTPConnection
 
-    HTTPConnection.default_socket_options = [
-        *HTTPConnection.default_socket_options,
-        (socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024),
-    ]
+    # In place: it is the default of an argument as well.
+    options = HTTPConnection.default_socket_options
+    options.append((socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024))  # type: ignore[attr-defined]
