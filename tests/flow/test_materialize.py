@@ -246,15 +246,15 @@ def test_more_than_the_disk_holds_is_refused_before_the_first_write(
     index = index_of(place)
     packs = index["chunks"]["packs"]
     assert isinstance(packs, list)
-    index["files"][1]["segments"] = [[0, 0, 20]] * 200_000
-    index["files"][1]["size"] = 200_000 * 20 * STEP
+    index["files"][1]["segments"] = [[0, 0, 20]] * 50_000
+    index["files"][1]["size"] = 50_000 * 20 * STEP
     rows = index["files"]
     assert isinstance(rows, list)
     row = rows.pop(1)
     rows += [{**row, "path": f"z{number}"} for number in range(3)]
     (place / ".bundle/index.json").write_bytes(dumps(index))
     before = listing(place)
-    monkeypatch.setattr("modelops_bundle.operations.materialize.free_bytes", lambda _: 10 << 30)
+    monkeypatch.setattr("modelops_bundle.operations.materialize.free_bytes", lambda _: 2 << 30)
     refused(11, str(place))
     assert listing(place) == before
 
