@@ -24,7 +24,9 @@ CODECS = ("none", "zstd", "bp2+zstd", "bp4+zstd", "xor+bp2+zstd", "xor+bp4+zstd"
 """How a chunk is stored, by number."""
 FIRST_XOR = 4
 """The number of the first codec that needs the bytes of another chunk."""
-CHUNKERS = frozenset(["safetensors/1m", "gguf/1m", "zip/1m", "fastcdc2020/64k", "fastcdc2020/256k", "fastcdc2020/1m"])
+CHUNKERS = frozenset(
+    "safetensors/1m gguf/1m zip/1m fastcdc2020/16k fastcdc2020/64k fastcdc2020/256k fastcdc2020/1m".split()
+)
 MAX_CHUNK = 16 * 1024 * 1024
 """Most bytes of a chunk, before it is encoded."""
 MOST_STORED = MAX_CHUNK + (MAX_CHUNK >> 8) + 128
@@ -142,14 +144,16 @@ def list_from_json(value: Mapping[str, Any], size: int | None) -> ChunkList:
 
 
 def _is_possible(found: ChunkList) -> bool:
-    """Whether differences have bases, and nothing else has; what is not encoded has its size, the rest hardly more."""
+    """Whether differences have bases, and nothing else has, and what is not encoded has its size.
+
+    What is encoded takes no more than that: whoever reads a chunk holds what is stored of it in memory.
+    """
     if found.codecs is None:
         return not found.bases and (found.stored is None or found.stored == found.sizes)
     if {number for number, codec in enumerate(found.codecs) if codec >= FIRST_XOR} != found.bases.keys():
         return False
     rows = zip(found.codecs, found.sizes, found.room, strict=True)
-    # ZSTD_compressBound: what is longer would have a reader hold more than any chunk needs.
-    return all(size == room or (codec and room <= size + (size >> 8) + 128) for codec, size, room in rows)
+    return all(room <= size if codec else room == size for codec, size, room in rows)
 
 
 def _codecs(value: object, count: int) -> bytes:
