@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
@@ -17,10 +16,10 @@ from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.pointer import is_pointer
 from tests.support.bundle import KILL, Bundle, call, spawn, tree
 from tests.support.chunked import Version, cut, delta, plain
-from tests.support.deltas import STEP, edited, near, pulled
+from tests.support.deltas import STEP, edited, near, pulled, weights
 from tests.support.oci import dumps
 
-OLD = Random(1).randbytes(20 * STEP + 17)
+OLD = weights(1, 20 * STEP + 800)
 NEW = edited(OLD, 3, 4, 11)
 FILES = {"weights/model.safetensors": NEW, "config.json": b"{}\n"}
 PATH = "weights/model.safetensors"
