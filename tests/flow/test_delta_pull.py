@@ -7,9 +7,11 @@ from random import Random
 
 import pytest
 
-from modelops_bundle.testing.actions import Corrupt, Cut, IgnoreRange, Status
+from modelops_bundle.testing.actions import Action, Corrupt, Cut, IgnoreRange, Status
+from modelops_bundle.testing.protocol import Call, Response
 from modelops_bundle.testing.registry import Registry as Fake
 from tests.support import chunked
+from tests.support.blob_front import BlobFront
 from tests.support.bundle import FOLDER, Bundle, call
 from tests.support.chunked import cut
 
@@ -190,13 +192,42 @@ def test_a_host_that_sends_the_whole_is_asked_for_it(
     assert clone.path("model.bin").read_bytes() == b"".join(CLOSE if version is XOR else NEW)
 
 
-def test_a_refused_range_of_a_plain_file_is_no_reason_to_fail(place: str, fake: Fake, tmp_path: Path) -> None:
+@BOTH
+def test_a_host_that_refuses_is_told_of_with_a_way_out(
+    place: str, fake: Fake, tmp_path: Path, version: chunked.Version
+) -> None:
     clone = told(place, tmp_path)
-    chunked.publish(f"{place}:v2", V2)
+    chunked.publish(f"{place}:v2", version)
     fake.fault(to_blobs, Status(416), times=None)
     refused = clone.refused(9, "pull", f"{place}:v2")
     assert "push the version again" in refused["hint"]
     assert clone.path("model.bin").read_bytes() == b"".join(OLD)
+
+
+def test_ranges_that_alone_are_refused_cost_bytes_and_no_more(place: str, fake: Fake, tmp_path: Path) -> None:
+    clone = told(place, tmp_path)
+    chunked.publish(f"{place}:v2", V2)
+
+    class OnlyWhole(Action):
+        def before(self, call: Call) -> Call | Response:
+            return Response(416, {}, b"") if "range" in call.headers else call
+
+    fake.fault(to_blobs, OnlyWhole(), times=None)
+    assert clone.json("pull", f"{place}:v2")["fetched_bytes"] == 400 * KIB
+    assert clone.path("model.bin").read_bytes() == b"".join(NEW)
+
+
+@BOTH
+def test_parts_of_blobs_that_are_elsewhere(place: str, fake: Fake, tmp_path: Path, version: chunked.Version) -> None:
+    """Each request is redirected to an address of its own, some of which are good no more."""
+    clone = told(place, tmp_path)
+    chunked.publish(f"{place}:v2", version)
+    with BlobFront(fake.host) as front:
+        front.stillborn = 1
+        done = clone.json("--plain-http", "pull", f"{front.host}/team/model:v2")
+        assert done["fetched_bytes"] == ADDED
+        assert front.redirected == (2 if version is DELTA else 3)
+    assert clone.path("model.bin").read_bytes() == b"".join(NEW)
 
 
 def test_a_cut_in_the_middle_is_gone_on_from(place: str, fake: Fake, tmp_path: Path) -> None:
