@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from modelops_bundle.errors import Corrupt, UnsafePath, Unsupported, UsageError
-from modelops_bundle.model import canonical, foreign, media, packs, paths
+from modelops_bundle.model import canonical, chunkmap, foreign, media, packs, paths
+from modelops_bundle.model.chunkmap import ChunkMap, Recipe
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.manifest import Manifest
 from modelops_bundle.model.packs import Pack
+from modelops_bundle.model.pointer import pointer
 from modelops_bundle.model.roles import role_of
 from modelops_bundle.model.snapshot import Entry, Snapshot
 
-FORMAT_VERSION = "0"
-"""0 until chunk maps are in, then frozen as 1 (DESIGN §4)."""
+FORMAT_VERSION = "1"
 READABLE_VERSIONS = frozenset(["0", "1"])
 
 FOLDER = ".bundle/"
 INDEX_PATH = ".bundle/index.json"
 PACKS_PATH = ".bundle/packs/"
+EARLIER_PATH = ".bundle/indexes/"
 INLINE_LIMIT = 64 * 1024
-MAX_INDEX = 256 * 1024 * 1024
+INLINE_DELTA_LIMIT = 4 * 1024
+"""Bytes of an index in delta storage that is worth a request less, though it is sent twice (docs/decisions/0018)."""
+MAX_INDEX = chunkmap.MAX_INDEX
 _INDEX_TYPE = media.layer_type("doc")
 
 
@@ -31,12 +35,22 @@ _INDEX_TYPE = media.layer_type("doc")
 class Place:
     """Where a file's bytes are: a blob, and the offset inside the blob's tar when that is a pack or an archive.
 
-    `archive` says that somebody else made it: no place in it can be computed, it is read from its beginning.
+    `archive` says that somebody else made it: no place in it can be computed, it is read from its beginning. `recipe`
+    says which chunks the file is made of; without a blob (delta storage) that is the only way to it.
     """
 
-    blob: Descriptor
+    blob: Descriptor | None
     offset: int | None = None
     archive: bool = False
+    recipe: Recipe | None = field(default=None, repr=False)
+
+    @property
+    def blobs(self) -> tuple[Descriptor, ...]:
+        """Every blob that holds bytes of the file."""
+        if self.blob is not None:
+            return (self.blob,)
+        recipe = self.recipe
+        return tuple(recipe.packs[number].blob for number in sorted(recipe.named())) if recipe is not None else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,23 +61,34 @@ class Artifact:
     config: bytes
     index: bytes
     snapshot: Snapshot
+    made: Mapping[Digest, bytes] = field(default_factory=dict)
+    """Pointers, and indexes of earlier versions, by digest."""
 
     @property
     def digest(self) -> Digest:
         """The artifact's identity."""
         return self.manifest.digest
 
+    @property
+    def kept(self) -> bytes | None:
+        """What must be kept with the manifest to know what it holds (`kept_indexes`)."""
+        known = {Digest.of(self.index): self.index, **self.made}
+        kept = [known[what.digest] for what in kept_indexes(self.manifest)]
+        return b"\n".join(kept) if kept else None
+
     def generated(self) -> tuple[tuple[Descriptor, bytes], ...]:
         """The blobs that are no file of the tree."""
         index = next(layer for layer in self.manifest.layers if layer.annotations.get(media.FILEPATH) == INDEX_PATH)
-        return ((index, self.index), (self.manifest.config, self.config))
+        others = {layer.digest: layer for layer in self.manifest.layers if layer.digest in self.made}
+        known = [(what, self.made[digest]) for digest, what in others.items()]
+        return ((index, self.index), (self.manifest.config, self.config), *known)
 
     def file_blobs(self) -> tuple[tuple[Descriptor, str], ...]:
         """Each distinct file blob with one path that holds it, in path order."""
         seen: dict[Digest, tuple[Descriptor, str]] = {}
         for layer in self.manifest.layers:
             path = layer.annotations[media.FILEPATH]
-            if path != INDEX_PATH:
+            if path != INDEX_PATH and layer.digest not in self.made:
                 seen.setdefault(layer.digest, (layer, path))
         return tuple(seen.values())
 
@@ -76,26 +101,38 @@ class Contents:
     places: Mapping[str, Place]
     version: str | None
     """Our format version, None for artifacts of other tools."""
+    chunks: ChunkMap = field(default_factory=ChunkMap)
+    """What is known of chunks of its blobs."""
+    index: Descriptor | None = None
+    """The index that says so."""
 
 
-def build(snapshot: Snapshot, annotations: Mapping[str, str] | None = None, packed: Sequence[Pack] = ()) -> Artifact:
-    """The plain artifact of `snapshot`: a pure function of its arguments.
+def build(
+    snapshot: Snapshot,
+    annotations: Mapping[str, str] | None = None,
+    packed: Sequence[Pack] = (),
+    chunks: ChunkMap | None = None,
+) -> Artifact:
+    """The plain or delta artifact of `snapshot`: a pure function of its arguments.
 
     :param annotations: the user's own manifest annotations.
     :param packed: the packs of `packs.cut`; every file in none of them has a layer of its own.
+    :param chunks: the chunk lists of large files. Those that are no blob of their own make it a delta artifact.
     :raises UsageError: an annotation of ours among them. :raises Unsupported: the manifest would pass 4 MiB.
     """
-    index = index_bytes(snapshot, packed)
+    chunks = chunks or ChunkMap()
+    pointers = _pointers(snapshot, chunks)
+    index = index_bytes(snapshot, packed, chunks=chunks)
+    limit = INLINE_DELTA_LIMIT if pointers else INLINE_LIMIT
     layers = [_titled(_INDEX_TYPE, Digest.of(index), len(index), INDEX_PATH)]
-    if len(index) < INLINE_LIMIT:
+    if len(index) < limit:
         layers = [Descriptor.of(_INDEX_TYPE, index, layers[0].annotations, inline=True)]
     layers += [_pack_layer(number, pack) for number, pack in enumerate(ordered(packed))]
-    within = {path for pack in packed for path, _ in pack.members}
-    layers += [
-        _titled(media.layer_type(entry.role), entry.digest, entry.size, path)
-        for path, entry in snapshot.items()
-        if entry.kind == "file" and path not in within
-    ]
+    within = {path for pack in packed for path, _ in pack.members}.union(pointers)
+    whole = {path: entry for path, entry in snapshot.items() if entry.kind == "file" and path not in within}
+    layers += [_titled(media.layer_type(entry.role), entry.digest, entry.size, path) for path, entry in whole.items()]
+    layers += [_titled(_INDEX_TYPE, Digest.of(data), len(data), path) for path, data in pointers.items()]
+    layers += _chunk_layers(chunks, frozenset(entry.digest for entry in whole.values()))
     layers.sort(key=lambda layer: layer.annotations[media.FILEPATH].encode())
     config = canonical.dumps(
         {
@@ -107,10 +144,29 @@ def build(snapshot: Snapshot, annotations: Mapping[str, str] | None = None, pack
     manifest = Manifest(
         Descriptor.of(media.MODEL_CONFIG, config),
         tuple(layers),
-        annotated(annotations, "plain", Digest.of(index), snapshot),
+        annotated(annotations, "delta" if pointers else "plain", Digest.of(index), snapshot),
         media.MODEL_ARTIFACT,
     )
-    return Artifact(settled(manifest), config, index, snapshot)
+    made = {Digest.of(data): data for data in pointers.values()} | dict(chunks.earlier)
+    return Artifact(settled(manifest), config, index, snapshot, made)
+
+
+def _pointers(snapshot: Snapshot, chunks: ChunkMap) -> dict[str, bytes]:
+    """The files that are no blob of their own, and what stands at their paths."""
+    return {
+        path: pointer(path, snapshot[path].size, snapshot[path].digest)
+        for path, recipe in chunks.files.items()
+        if not chunkmap.is_whole(recipe, snapshot[path].digest)
+    }
+
+
+def _chunk_layers(chunks: ChunkMap, whole: frozenset[Digest]) -> Iterator[Descriptor]:
+    """Every blob that a file is made of, and that is none itself: what no layer names, a registry may remove."""
+    for pack in chunks.packs:
+        if pack.blob.digest not in whole:
+            yield _titled(_INDEX_TYPE, pack.blob.digest, pack.blob.size, f"{PACKS_PATH}{pack.blob.digest.hex}")
+    for digest, data in chunks.earlier.items():
+        yield _titled(_INDEX_TYPE, digest, len(data), f"{EARLIER_PATH}{digest.hex}.json")
 
 
 def annotated(annotations: Mapping[str, str] | None, storage: str, index: Digest, snapshot: Snapshot) -> dict[str, str]:
@@ -161,22 +217,33 @@ def _pack_layer(number: int, pack: Pack) -> Descriptor:
     return Descriptor(media.layer_type("doc"), pack.digest, pack.size, annotations)
 
 
-def index_bytes(snapshot: Snapshot, packed: Sequence[Pack] = (), path_of: Callable[[str], str] = str) -> bytes:
-    """The canonical index of `snapshot`: every file a whole blob, or at an offset in a pack's tar.
+def index_bytes(
+    snapshot: Snapshot,
+    packed: Sequence[Pack] = (),
+    path_of: Callable[[str], str] = str,
+    chunks: ChunkMap | None = None,
+) -> bytes:
+    """The canonical index of `snapshot`: every file a whole blob, at an offset in a pack's tar, or made of chunks.
 
     :param path_of: the path in the tree of a member of a pack.
     """
+    chunks = chunks or ChunkMap()
     inside = {
         path_of(path): (str(pack.digest), offset)
         for pack in packed
         for path, offset in packs.offsets(pack.members).items()
     }
-    files = ((path, entry) for path, entry in snapshot.items() if entry.kind == "file")
-    blobs = sorted({inside[path][0] if path in inside else str(entry.digest) for path, entry in files})
+    files = {path: entry for path, entry in snapshot.items() if entry.kind == "file"}
+    made = {path for path, recipe in chunks.files.items() if not chunkmap.is_whole(recipe, snapshot[path].digest)}
+    named = {inside[path][0] if path in inside else str(files[path].digest) for path in files.keys() - made}
+    named.update(str(pack.blob.digest) for pack in chunks.packs)
+    blobs = sorted(named.union(map(str, chunks.earlier)))
     numbers = {digest: number for number, digest in enumerate(blobs)}
-    places = {path: [numbers[digest], offset] for path, (digest, offset) in inside.items()}
-    rows = [_row(path, entry, places.get(path), numbers) for path, entry in snapshot.items()]
-    return canonical.dumps({"schemaVersion": int(FORMAT_VERSION), "blobs": blobs, "files": rows})
+    places: dict[str, list[int]] = {path: [numbers[digest], offset] for path, (digest, offset) in inside.items()}
+    places |= {path: [numbers[str(files[path].digest)]] for path in files.keys() - made - places.keys()}
+    rows = [_row(path, entry, places.get(path), chunks.files.get(path)) for path, entry in snapshot.items()]
+    value = {"schemaVersion": int(FORMAT_VERSION), "blobs": blobs, "files": rows}
+    return canonical.dumps({**value, "chunks": chunks.to_json(numbers)} if chunks.packs else value)
 
 
 def packed_index(index: bytes) -> tuple[bytes, Digest]:
@@ -205,20 +272,23 @@ def unpacked_index(data: bytes) -> bytes:
 _BEFORE_INDEX = ((".bundle", Entry.directory()), (INDEX_PATH, Entry("file", Digest.of(b""), 0)))
 
 
-def _row(path: str, entry: Entry, at: list[int] | None, numbers: Mapping[str, int]) -> dict[str, Any]:
+def _row(path: str, entry: Entry, at: list[int] | None, recipe: Recipe | None) -> dict[str, Any]:
     if entry.kind == "dir":
         return {"kind": "dir", "path": path}
     if entry.kind == "link":
         return {"kind": "link", "path": path, "target": entry.target}
-    return {
+    value: dict[str, Any] = {
         "kind": "file",
         "path": path,
         "size": entry.size,
         "sha256": entry.digest.hex,
         "mode": "0755" if entry.executable else "0644",
         "role": entry.role,
-        "at": at or [numbers[str(entry.digest)]],
     }
+    if recipe is None:
+        return {**value, "at": at}
+    value["chunker"] = recipe.chunker
+    return {**value, "at": at} if at is not None else {**value, "segments": [list(each) for each in recipe.segments]}
 
 
 def read(manifest: Manifest, fetch: Callable[[Descriptor], bytes]) -> Contents:
@@ -268,6 +338,20 @@ def index_descriptor(manifest: Manifest) -> Descriptor:
     raise Corrupt("the manifest names an index that is not among its layers")
 
 
+def kept_indexes(manifest: Manifest) -> list[Descriptor]:
+    """What must be kept with one of our manifests to know what it holds: its index unless that is inline, and the
+    indexes of earlier versions that chunk lists are taken from.
+
+    :raises Corrupt: it has no index, or too many of them. :raises Unsupported: a newer format.
+    """
+    index = index_descriptor(manifest)
+    earlier = [what for what in manifest.layers if what.annotations.get(media.FILEPATH, "").startswith(EARLIER_PATH)]
+    if len(earlier) > chunkmap.MOST_EARLIER:
+        raise Corrupt(f"the manifest names {len(earlier)} earlier indexes")
+    inline = index.data is not None and Digest.of(index.data) == index.digest
+    return earlier if inline else [index, *earlier]
+
+
 def _read_ours(manifest: Manifest, fetch: Callable[[Descriptor], bytes]) -> Contents:
     descriptor = index_descriptor(manifest)
     data = descriptor.data
@@ -278,18 +362,19 @@ def _read_ours(manifest: Manifest, fetch: Callable[[Descriptor], bytes]) -> Cont
     value = canonical.loads(data, "the bundle index", limit=MAX_INDEX)
     layers = {layer.digest: layer for layer in manifest.layers}
     blobs = [_blob(text, layers) for text in _list(value, "blobs")]
-    entries: list[tuple[str, Entry]] = []
-    places: dict[str, Place] = {}
-    for row in _list(value, "files"):
-        path, entry, place = _read_row(row, blobs)
-        entries.append((path, entry))
-        if place is not None:
-            places[path] = place
-    snapshot = distinct(entries)
-    said = manifest.annotations.get(media.CONTENT)
-    if said != str(snapshot.content):
+    rows = [(_entry(row), row) for row in _list(value, "files")]
+    snapshot = distinct(entry for entry, _ in rows)
+    chunks = ChunkMap()
+    if "chunks" in value:
+        chunks = chunkmap.read(value["chunks"], blobs, ((path, row) for (path, _), row in rows), fetch)
+    places = {
+        path: _place(path, row, entry, blobs, chunks.files.get(path))
+        for (path, entry), row in rows
+        if entry.kind == "file"
+    }
+    if manifest.annotations.get(media.CONTENT) != str(snapshot.content):
         raise Corrupt("the bundle index does not list the content that the manifest names")
-    return Contents(snapshot, places, manifest.annotations[media.VERSION])
+    return Contents(snapshot, places, manifest.annotations[media.VERSION], chunks, descriptor)
 
 
 def snapshot_of(index: bytes) -> Snapshot:
@@ -317,12 +402,6 @@ def _blob(text: object, layers: Mapping[Digest, Descriptor]) -> Descriptor:
     return layers[digest]
 
 
-def _read_row(row: object, blobs: Sequence[Descriptor]) -> tuple[str, Entry, Place | None]:
-    path, entry = _entry(row)
-    at = row.get("at") if isinstance(row, dict) and entry.kind == "file" else None
-    return path, entry, _place(path, at, entry, blobs) if entry.kind == "file" else None
-
-
 def _entry(row: object) -> tuple[str, Entry]:
     if not isinstance(row, dict) or not isinstance(row.get("path"), str):
         raise Corrupt("a row of the bundle index has no path")
@@ -341,11 +420,14 @@ def _entry(row: object) -> tuple[str, Entry]:
     return path, Entry("file", Digest.parse(f"sha256:{row.get('sha256')}"), size, row["mode"] == "0755", role)
 
 
-def _place(path: str, at: object, entry: Entry, blobs: Sequence[Descriptor]) -> Place:
-    if at is None:
+def _place(path: str, row: Any, entry: Entry, blobs: Sequence[Descriptor], recipe: Recipe | None) -> Place:
+    at = row.get("at")
+    if at is None and recipe is None:
         raise Unsupported(
             f"{paths.display(path)} is stored in a way this version cannot read", hint="upgrade modelops-bundle"
         )
+    if at is None:
+        return Place(None, recipe=recipe)
     if not isinstance(at, list) or not at or any(type(n) is not int or n < 0 for n in at) or at[0] >= len(blobs):
         raise Corrupt(f"the place of {paths.display(path)} in the bundle index cannot be read")
     blob = blobs[at[0]]
@@ -353,7 +435,7 @@ def _place(path: str, at: object, entry: Entry, blobs: Sequence[Descriptor]) -> 
         return Place(blob, at[1])
     if len(at) != 1 or blob.digest != entry.digest or blob.size != entry.size:
         raise Corrupt(f"{paths.display(path)} and the layer that holds it disagree in digest or size")
-    return Place(blob)
+    return Place(blob, recipe=recipe)
 
 
 def distinct(entries: Iterable[tuple[str, Entry]]) -> Snapshot:

@@ -71,7 +71,10 @@ class Inventory:
 
 
 def _at(place: Place | None, numbers: Mapping[Digest, int]) -> list[Any] | None:
-    return None if place is None else [numbers[place.blob.digest], place.offset, place.archive]
+    """Of versions of other tools only: their files are never made of chunks."""
+    if place is None or place.blob is None:
+        return None
+    return [numbers[place.blob.digest], place.offset, place.archive]
 
 
 def is_one(data: bytes | None) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self
 
 from modelops_bundle.errors import Corrupt
 from modelops_bundle.model import canonical
+from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 
 Kind = Literal["file", "link", "dir"]
@@ -40,6 +41,11 @@ class Entry:
     def directory(cls) -> Self:
         """An empty directory."""
         return cls("dir", _EMPTY, 0, role="")
+
+    @property
+    def content(self) -> Descriptor:
+        """A file's content, as something a store may hold."""
+        return Descriptor("application/octet-stream", self.digest, self.size)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object that `from_json` reads back."""

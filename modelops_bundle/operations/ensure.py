@@ -299,7 +299,7 @@ class _Ensuring:
         Manifest.from_bytes(found_there.sighting.manifest)
         contents = found_there.contents
         staging = Staging(self._site.parts, Hosts(most=self._session.run.limits.connections))
-        blobs = {place.blob.digest: place.blob for place in contents.places.values()}
+        blobs = {blob.digest: blob for place in contents.places.values() for blob in place.blobs}
         self._fetch(target, list(blobs.values()), staging)
         yield contents, Source(staging, move=True)
 

@@ -95,7 +95,7 @@ def _describe(name: str, what: Descriptor) -> Tag:
         manifest = Manifest.from_bytes(what.data or b"", what.media_type)
     except BundleError:
         return Tag(name, what.digest, None, None, None, what.media_type)
-    layers = [layer for layer in manifest.layers if layer.annotations.get(media.FILEPATH) != artifact.INDEX_PATH]
+    layers = [layer for layer in manifest.layers if not _is_index(layer)]
     return Tag(
         name,
         what.digest,
@@ -104,6 +104,11 @@ def _describe(name: str, what: Descriptor) -> Tag:
         manifest.annotations.get(media.CREATED),
         _kind(manifest),
     )
+
+
+def _is_index(layer: Descriptor) -> bool:
+    path = layer.annotations.get(media.FILEPATH, "")
+    return path == artifact.INDEX_PATH or path.startswith(artifact.EARLIER_PATH)
 
 
 def _files(manifest: Manifest, layers: Sequence[Descriptor]) -> int | None:
@@ -205,7 +210,7 @@ def cat(session: Session, text: str, path: str, part: tuple[int, int | None] | N
             yield chunks
         return
     with reading(session.store(reference), place, entry.size) as chunks:
-        yield verified(Descriptor(place.blob.media_type, entry.digest, entry.size), chunks)
+        yield verified(entry.content, chunks)
 
 
 def split_path(text: str) -> tuple[str, str]:

@@ -450,14 +450,11 @@ def _move_tags(
 
 def _record(session: Session, plan: PushPlan, made: Artifact) -> None:
     """The lease, the merge base and the list of tracked paths after a push, in an order that a kill may cut."""
-    from modelops_bundle.model import artifact
-
     data = made.manifest.to_bytes()
-    index = made.index if artifact.index_descriptor(made.manifest).data is None else None
     for move in plan.tags:
         key = remote_state.key(parse(plan.place).at(move.tag))
         _note_pushed(session, key, plan, adopted=move.found == made.digest)
-        session.seen.put(Sighting(key, data, index))
+        session.seen.put(Sighting(key, data, made.kept))
         checkpoint("lease recorded")
     first = remote_state.key(parse(plan.place).at(plan.tags[0].tag))
     session.project.write_at(At(first, made.digest, plan.snapshot, plan.recipe))

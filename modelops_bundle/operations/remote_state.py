@@ -67,10 +67,12 @@ class Remote:
         return self.shared[self.digest]
 
     def _kept_index(self, what: Descriptor) -> bytes:
-        index = self._kept
-        if index is None or Digest.of(index) != what.digest:
-            raise Corrupt("the kept index does not match its manifest", hint="bundle remote seen reads it again")
-        return index
+        kept = self._kept or b""
+        # With the indexes of earlier versions that it takes chunk lists from, each in a line of its own.
+        for index in (kept, *kept.split(b"\n")):
+            if Digest.of(index) == what.digest:
+                return index
+        raise Corrupt("the kept index does not match its manifest", hint="bundle remote seen reads it again")
 
 
 def manifest_of(sighting: Sighting) -> Manifest:
@@ -194,9 +196,8 @@ def _parse(
         return None, foreign.of_index(session, store, data, platform).to_bytes()
     manifest = Manifest.from_bytes(data, media_type)
     if artifact.is_ours(manifest):
-        what = artifact.index_descriptor(manifest)
-        inline = what.data is not None and Digest.of(what.data) == what.digest
-        return manifest, None if inline else read_small(store, what, artifact.MAX_INDEX)
+        kept = [read_small(store, what, artifact.MAX_INDEX) for what in artifact.kept_indexes(manifest)]
+        return manifest, b"\n".join(kept) if kept else None
     from modelops_bundle.operations import foreign
 
     found = foreign.of_manifest(session, store, manifest)

@@ -237,14 +237,15 @@ class _Shelf:
         """
         if has_archives(manifest):
             return None
-        index = index_of(manifest)
-        if index is not None and self._cache.has(index):
+        indexes = indexes_of(manifest)
+        if indexes and all(self._cache.has(what) for what in indexes):
             try:
                 return self._parse(manifest)
             except Corrupt:
-                self._cache.drop(index.digest)
-        if index is not None:
-            self._one(index, staging)
+                for what in indexes:
+                    self._cache.drop(what.digest)
+        for what in indexes:
+            self._one(what, staging)
         return self._parse(manifest)
 
     def _parse(self, manifest: Descriptor) -> Contents:
@@ -281,7 +282,10 @@ class _Shelf:
 
     def _name(self, what: Descriptor) -> str:
         places = self._contents.places if self._contents else {}
-        return next((path for path, place in places.items() if place.blob.digest == what.digest), what.digest.short)
+        return next(
+            (path for path, place in places.items() if what.digest in {blob.digest for blob in place.blobs}),
+            what.digest.short,
+        )
 
     def _settle(self, fetched: list[Descriptor]) -> None:
         """Wait a clock tick where that saves the next process from hashing a gigabyte."""
@@ -323,15 +327,16 @@ def _needs(manifest: Descriptor) -> list[Descriptor]:
     return list({what.digest: what for what in graph.needs(manifest.data)}.values())
 
 
-def index_of(manifest: Descriptor) -> Descriptor | None:
-    """The blob of a manifest that lists its files, None where the manifest itself does."""
+def indexes_of(manifest: Descriptor) -> list[Descriptor]:
+    """The blobs of a manifest that list its files and chunks, none where the manifest itself does."""
     parsed = Manifest.from_bytes(manifest.data or b"", manifest.media_type)
     if not artifact.is_ours(parsed):
-        return None
-    what = artifact.index_descriptor(parsed)
-    if what.size > artifact.MAX_INDEX:
-        raise Corrupt(f"the index of {manifest.digest} has {what.size} bytes", digest=str(what.digest))
-    return None if what.data is not None and Digest.of(what.data) == what.digest else what
+        return []
+    found = artifact.kept_indexes(parsed)
+    for what in found:
+        if what.size > artifact.MAX_INDEX:
+            raise Corrupt(f"the index of {manifest.digest} has {what.size} bytes", digest=str(what.digest))
+    return found
 
 
 def has_archives(manifest: Descriptor) -> bool:

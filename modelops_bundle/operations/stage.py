@@ -103,6 +103,7 @@ def _wanted(session: Session, plan: PullPlan, staging: Staging, counts: Counts) 
             counts.reused += 1
             _tell_reused(session.run, step.path, member)
             continue
+        assert place.blob is not None
         blob = blobs.setdefault(place.blob.digest, _Blob(place.blob, step.path))
         if place.offset is None:
             blob.is_file = True

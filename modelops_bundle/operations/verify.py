@@ -331,7 +331,7 @@ def _packed(store: Store, nodes: Iterable[Node], corrupt: list[str]) -> dict[Dig
             # Of no kind that we read, or its index is what is not there: all of it is read as blobs.
             continue
         for path, place in contents.places.items():
-            if place.offset is not None:
+            if place.blob is not None and place.offset is not None:
                 entry = contents.snapshot[path]
                 found.setdefault(place.blob.digest, {})[
                     Member(entry.digest, entry.size, place.offset, place.archive)

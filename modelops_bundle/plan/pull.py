@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 from modelops_bundle.errors import ConfigError, Conflict, NoMatch, WouldOverwrite
 from modelops_bundle.model.artifact import Place
+from modelops_bundle.model.chunkmap import ChunkPack, Recipe, check_bases, check_segments, list_from_json
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.paths import display, parents, validate
@@ -121,6 +122,7 @@ class PullPlan:
             "adopted": list(self.adopted),
             "discards": list(self.discards),
             "places": {path: _place_to_json(place) for path, place in self.places.items()},
+            "chunks": _chunks_to_json(self.places.values()),
             "complete": self.complete,
             "merge": self.merge,
             "keep_base": self.keep_base,
@@ -146,10 +148,7 @@ class PullPlan:
             tuple(value["kept"]),
             tuple(value["adopted"]),
             tuple(value["discards"]),
-            {
-                path: Place(Descriptor.from_json(place["blob"]), place["offset"], place.get("archive", False))
-                for path, place in value["places"].items()
-            },
+            _places(value["places"], value["chunks"]),
             value["complete"],
             value["merge"],
             value["keep_base"],
@@ -157,8 +156,34 @@ class PullPlan:
 
 
 def _place_to_json(place: Place) -> dict[str, Any]:
-    value: dict[str, Any] = {"blob": place.blob.to_json(), "offset": place.offset}
-    return {**value, "archive": True} if place.archive else value
+    value: dict[str, Any] = {"blob": place.blob.to_json() if place.blob else None, "offset": place.offset}
+    if place.archive:
+        value["archive"] = True
+    if place.recipe is not None:
+        value["chunker"], value["segments"] = place.recipe.chunker, [list(each) for each in place.recipe.segments]
+    return value
+
+
+def _chunks_to_json(places: Iterable[Place]) -> list[dict[str, Any]]:
+    """The packs that recipes count in: those of one version, so all the same."""
+    recipe = next((place.recipe for place in places if place.recipe is not None), None)
+    packs = recipe.packs if recipe is not None else ()
+    return [{"blob": pack.blob.to_json(), **pack.chunks.to_json()} for pack in packs]
+
+
+def _places(value: Mapping[str, Any], chunks: Iterable[Mapping[str, Any]]) -> dict[str, Place]:
+    """:raises Corrupt: the chunks are none."""
+    blobs = [(Descriptor.from_json(pack["blob"]), pack) for pack in chunks]
+    packs = tuple(ChunkPack(blob, list_from_json(pack, blob.size)) for blob, pack in blobs)
+    check_bases(packs)
+    found = {}
+    for path, place in value.items():
+        blob = Descriptor.from_json(place["blob"]) if place["blob"] else None
+        recipe = None
+        if "segments" in place:
+            recipe = Recipe(place["chunker"], check_segments(place["segments"], packs), packs)
+        found[path] = Place(blob, place["offset"], place.get("archive", False), recipe)
+    return found
 
 
 def _change(value: Mapping[str, Any]) -> Change:

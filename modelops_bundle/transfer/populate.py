@@ -6,8 +6,8 @@ import errno
 import os
 import threading
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,12 +20,14 @@ from modelops_bundle.errors import Corrupt, NotFound
 from modelops_bundle.events import Advanced, Finished, ItemStarted, Run, Started, checkpoint
 from modelops_bundle.model import packs
 from modelops_bundle.model.artifact import Contents, Place
+from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.paths import parents
+from modelops_bundle.model.ports import Chunks
 from modelops_bundle.model.snapshot import Entry
 from modelops_bundle.transfer import engine
 from modelops_bundle.transfer.staging import Staging
-from modelops_bundle.transfer.unpack import IN_MEMORY, Member, Staged, members_in
+from modelops_bundle.transfer.unpack import IN_MEMORY, Member, Staged, members_in, reading
 from modelops_bundle.transfer.verify import verified
 
 _BLOCK = 1024 * 1024
@@ -62,8 +64,8 @@ def populate(tree: Tree, contents: Contents, source: Source, run: Run) -> Counte
 
 def shares_blocks(contents: Contents, source: Source, directory: Path) -> bool:
     """Whether files in `directory` can share the blocks of the blobs, found by letting one do it."""
-    blobs = (source.blobs.path(place.blob.digest) for place in contents.places.values() if place.offset is None)
-    for blob in blobs:
+    whole = (place.blob for place in contents.places.values() if place.offset is None)
+    for blob in (source.blobs.path(what.digest) for what in whole if what is not None):
         with suppress(OSError), open(blob, "rb", buffering=0) as found, staged(directory / "probe") as out:
             return reflink(found.fileno(), out.fileno())
     return False
@@ -82,7 +84,7 @@ class _Filling:
     def fill(self) -> Counter[str]:
         entries = self._contents.snapshot
         files = [(path, entry) for path, entry in entries.items() if entry.kind == "file"]
-        self._uses.update(self._contents.places[path].blob.digest for path, _ in files)
+        self._uses.update(blob.digest for path, _ in files for blob in self._contents.places[path].blobs)
         self._run.emit(Started("apply", len(files), entries.size))
         for path, entry in entries.items():
             if entry.kind == "dir":
@@ -119,7 +121,7 @@ class _Filling:
 
     def _unpack(self, files: list[tuple[str, Entry]]) -> None:
         members = {
-            entry.digest: (self._contents.places[path].blob.digest, self._contents.places[path].offset or 0)
+            entry.digest: (_blob(self._contents.places[path]).digest, self._contents.places[path].offset or 0)
             for path, entry in files
         }
         if not files:
@@ -187,7 +189,9 @@ class _Filling:
         place = self._contents.places[path]
         self._run.emit(ItemStarted(path, path, entry.size))
         with self._tree.parent(path, create=True) as (parent, name):
-            if place.offset is None:
+            if place.blob is None:
+                way = self._assembled(place, entry, parent, name)
+            elif place.offset is None:
                 way = self._whole(place.blob.digest, entry, parent, name)
             else:
                 way = self._member(place, entry, parent, name)
@@ -257,16 +261,51 @@ class _Filling:
         finally:
             os.close(descriptor)
 
+    def _assembled(self, place: Place, entry: Entry, parent: int, name: str) -> str:
+        """A file that is made of chunks, out of their packs."""
+        blobs = _Open(self._unchanged)
+        with reading(blobs, place, entry.size) as chunks, _new(parent, name, self._mode(entry)) as out:
+            for chunk in verified(entry.content, chunks):
+                self._run.check()
+                write_all(out, chunk)
+        return "unpacked"
+
     def _member(self, place: Place, entry: Entry, parent: int, name: str) -> str:
         """A file that is too large to be held in memory, out of its pack."""
         member = Member(entry.digest, entry.size, place.offset or 0)
         start, stop = member.raw
-        with self._unchanged(place.blob.digest) as descriptor, _new(parent, name, self._mode(entry)) as out:
+        with self._unchanged(_blob(place).digest) as descriptor, _new(parent, name, self._mode(entry)) as out:
             raw = packs.unframed(_pieces(descriptor, start, stop), member.offset, member.offset + member.size)
             for chunk in verified(member.content, raw):
                 self._run.check()
                 write_all(out, chunk)
         return "unpacked"
+
+
+class _Open:
+    """Blobs that are here, as a reader.
+
+    :param opened: opens one.
+    """
+
+    def __init__(self, opened: Callable[[Digest], AbstractContextManager[int]]) -> None:
+        self._opened = opened
+
+    def has(self, what: Descriptor) -> bool:
+        with suppress(NotFound), self._opened(what.digest):
+            return True
+        return False
+
+    @contextmanager
+    def open(self, what: Descriptor, start: int = 0, stop: int | None = None) -> Iterator[Chunks]:
+        with self._opened(what.digest) as descriptor:
+            yield _pieces(descriptor, start, what.size if stop is None else stop)
+
+
+def _blob(place: Place) -> Descriptor:
+    """The blob of a file that is not made of chunks."""
+    assert place.blob is not None
+    return place.blob
 
 
 def _by_archive(files: Iterable[tuple[str, Entry]], contents: Contents) -> list[tuple[Digest, dict[Member, list[str]]]]:
@@ -275,7 +314,7 @@ def _by_archive(files: Iterable[tuple[str, Entry]], contents: Contents) -> list[
     for path, entry in files:
         place = contents.places[path]
         member = Member(entry.digest, entry.size, place.offset or 0, archive=True)
-        found.setdefault(place.blob.digest, {}).setdefault(member, []).append(path)
+        found.setdefault(_blob(place).digest, {}).setdefault(member, []).append(path)
     return list(found.items())
 
 

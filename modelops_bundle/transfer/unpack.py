@@ -18,6 +18,7 @@ from modelops_bundle.model.artifact import Place
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.ports import Chunks, Reader
+from modelops_bundle.transfer import chunks as chunks_of
 from modelops_bundle.transfer.staging import Staging
 from modelops_bundle.transfer.verify import mismatch, verified
 
@@ -97,8 +98,11 @@ def fetch_members(
 def reading(
     store: Reader, place: Place, size: int, start: int = 0, stop: int | None = None
 ) -> AbstractContextManager[Chunks]:
-    """The unverified bytes `start` to `stop` of a file of `size` bytes, alone in its blob, in a pack or in an archive."""
+    """The unverified bytes `start` to `stop` of a file of `size` bytes, wherever it is stored."""
     start, stop = min(start, size), size if stop is None else min(stop, size)
+    if place.blob is None:
+        assert place.recipe is not None
+        return chunks_of.reading(store, place.recipe, start, max(start, stop))
     if place.offset is None:
         return store.open(place.blob) if (start, stop) == (0, size) else store.open(place.blob, start, stop)
     read = _from_archive if place.archive else _from_pack
