@@ -12,7 +12,9 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.delta import table
+from benchmarks import trees
+from benchmarks.delta import chunking, edits, table, window
+from benchmarks.delta.chunking import Rate
 from benchmarks.delta.counter import Counted, counted
 from benchmarks.delta.edits import FULL, QUICK, Scale
 from benchmarks.delta.journeys import Journeys, Version, version
@@ -22,6 +24,7 @@ from benchmarks.machine import describe
 from benchmarks.measure import Cost, Failed
 from benchmarks.world import ROOT, World
 
+CHUNKING = "chunking"
 RESULTS = Path(__file__).resolve().parent.parent / "delta-results.md"
 
 
@@ -49,21 +52,40 @@ def _run(asked: argparse.Namespace, scratch: Path) -> int:
         print("benchmarks: another modelops_bundle than the one beside would be measured", file=sys.stderr)
         return 2
     head = describe(world, *places[:2])
-    chosen = [ALL[name] for name in asked.names or ALL]
+    scale = QUICK if asked.quick else FULL
+    chosen = [ALL[name] for name in asked.names or ALL if name in ALL]
     rows: list[Row] = []
+    further: list[str] = []
     try:
         with counted(world.registry.port) as way:
-            versions = Versions(places[2], QUICK if asked.quick else FULL, chosen, keep=asked.keep)
+            versions = Versions(places[2], scale, chosen, keep=asked.keep)
             for scenario in chosen:
                 print(scenario.name, file=sys.stderr, flush=True)
                 rows.append(_row(world, way, versions, scenario, asked.tools))
                 print(table.line(rows[-1]), flush=True)
+        if CHUNKING in (asked.names or [CHUNKING]):
+            further.append(table.rates(_rates(world, scale)))
+        if asked.window:
+            print("window", file=sys.stderr, flush=True)
+            further.append(table.peaks(list(window.measure(world, quick=asked.quick))))
     finally:
         world.stop()
     minutes = (time.monotonic() - began) / 60
     head["Run"] = f"{', '.join(asked.names) or 'everything'}{' (quick)' if asked.quick else ''}, {minutes:.1f} minutes"
-    _write(asked, head, rows)
+    _write(asked, head, rows, further)
     return 0
+
+
+def _rates(world: World, scale: Scale) -> list[Rate]:
+    """The rates of files that are cut in different ways."""
+    print(CHUNKING, file=sys.stderr, flush=True)
+    folder = world.place("hashed")
+    folder.mkdir()
+    for write in (edits.write_model, edits.write_checkpoint, edits.write_csv):
+        write(folder, scale)
+    found = list(chunking.rates(world, [folder / name for name in trees.names(folder)]))
+    world.clear()
+    return found
 
 
 class Versions:
@@ -137,26 +159,29 @@ def _collect(world: World, row: Row, names: Sequence[str], costs: Iterator[Cost]
 def _arguments() -> argparse.Namespace:
     tools = ["oras", "xet", "delta", "xor", "plain"]
     parser = argparse.ArgumentParser(prog="python -m benchmarks.delta", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"scenarios, all by default: {', '.join(ALL)}")
+    names = [*ALL, CHUNKING]
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"scenarios, all by default: {', '.join(names)}")
     parser.add_argument(
         "--quick", action="store_true", help="an eighth of the bytes, or as many as chunk maps begin at"
     )
     parser.add_argument("--tools", nargs="+", choices=tools, default=tools, help="some ways only")
+    parser.add_argument("--window", action="store_true", help="the memory of a push of 50 GiB, too: some minutes")
     parser.add_argument("--keep", action="store_true", help="leave the versions of files there, and say where")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the report there")
     parser.add_argument("--scratch", type=Path, metavar="DIR", help="where everything is made: the temporary folder")
     asked = parser.parse_args()
-    if unknown := set(asked.names) - set(ALL):
-        parser.error(f"no scenario {', '.join(sorted(unknown))}; there are {', '.join(ALL)}")
+    if unknown := set(asked.names) - set(names):
+        parser.error(f"no scenario {', '.join(sorted(unknown))}; there are {', '.join(names)}")
     return asked
 
 
-def _write(asked: argparse.Namespace, head: dict[str, str], rows: Sequence[Row]) -> None:
-    print(f"\n{table.figures(rows)}\n{table.aims(rows)}\n{table.tally(rows)}")
+def _write(asked: argparse.Namespace, head: dict[str, str], rows: Sequence[Row], further: Sequence[str]) -> None:
+    told = [table.figures(rows), table.aims(rows), table.tally(rows)] if rows else []
+    print("\n".join(["", *told, *further]))
     whole = not asked.names and not asked.quick and len(asked.tools) == 5
     if output := asked.output or (RESULTS if whole else None):
-        output.write_text(table.document(head, rows), encoding="utf-8")
+        output.write_text(table.document(head, rows, further), encoding="utf-8")
     if asked.json:
         figures = {"head": head, "rows": [table.as_json(row) for row in rows]}
         asked.json.write_text(json.dumps(figures, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

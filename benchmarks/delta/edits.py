@@ -169,11 +169,18 @@ def write_gguf(
         "llama.embedding_length": scale.gguf.hidden,
     }
     if words:
-        metadata["tokenizer.ggml.tokens"] = [f"▁word{number * 7919 % words}" for number in range(words)]
+        metadata["tokenizer.ggml.tokens"] = _vocabulary(words)
     metadata["tokenizer.chat_template"] = template
     tensors = llama(scale.gguf, tied=True)
     entries = [replace(bfloat16(tensor, edit), name=_gguf_name(tensor.name)) for tensor in tensors]
     gguf(folder / GGUF, entries, metadata)
+
+
+def _vocabulary(words: int) -> list[str]:
+    """Words of two to four syllables, as tokenisers list them: in no order that a compressor could use."""
+    draw = random.Random(weights.SEED)
+    syllables = [first + second for first in "bcdfghjklmnprstvwz" for second in ("a", "e", "i", "o", "u", "er", "in")]
+    return ["▁" * draw.getrandbits(1) + "".join(draw.choices(syllables, k=draw.randint(2, 4))) for _ in range(words)]
 
 
 def gguf_layer(folder: Path, scale: Scale) -> None:

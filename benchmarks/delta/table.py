@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
+from benchmarks.delta.chunking import LEAST, Rate
 from benchmarks.delta.scenarios import Scenario
+from benchmarks.delta.window import LIMIT, Peak
 from benchmarks.measure import MIB, Cost
 
 Figure = Cost | str
@@ -137,6 +139,29 @@ def tally(rows: Sequence[Row]) -> str:
     return text + ("\nNot met:\n\n" + "".join(missed) if missed else "")
 
 
+def rates(found: Sequence[Rate]) -> str:
+    """The table of what chunks cost beside the digest."""
+    text = "| file | cut by | SHA-256 alone, GB/s | with chunks | chunks, by difference | at least | |\n|---|---|--:|--:|--:|--:|---|\n"
+    for rate in found:
+        numbers = (
+            [f"{number / 1e9:.2f}" for number in (rate.alone, rate.together, rate.chunks)] if rate.chunker else [""] * 3
+        )
+        cells = [rate.name, rate.chunker, *numbers, f"{LEAST / 1e9:.2f}", rate.failure or _verdict(rate.met)]
+        text += f"| {' | '.join(map(_plain, cells))} |\n"
+    return text
+
+
+def peaks(found: Sequence[Peak]) -> str:
+    """The table of memory."""
+    text = "| work | file GiB | sent MiB | peak MiB | at most | |\n|---|--:|--:|--:|--:|---|\n"
+    for peak in found:
+        cost = peak.found
+        numbers = ["", cost] if isinstance(cost, str) else [_mib(cost.sent or 0), f"{cost.rss / MIB:.0f}"]
+        cells = [peak.work, f"{peak.size / (1 << 30):.1f}", *numbers, f"{LIMIT // MIB}", _verdict(peak.met)]
+        text += f"| {' | '.join(map(_plain, cells))} |\n"
+    return text
+
+
 def as_json(row: Row) -> dict[str, object]:
     """The row in plain values: bytes, seconds."""
     return {
@@ -150,18 +175,25 @@ def as_json(row: Row) -> dict[str, object]:
     }
 
 
+def _verdict(met: bool | None) -> str:
+    return "not measured" if met is None else "met" if met else "**missed**"
+
+
+def _plain(text: str) -> str:
+    """`text` in a cell."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
 def _judgement(verdict: Verdict) -> str:
-    if verdict.met is None:
-        return "not measured"
-    assert verdict.limit is not None
-    assert verdict.value is not None
-    return "met" if verdict.met else f"**missed** ({verdict.value / verdict.limit:.2f} of it)"
+    if verdict.value is None or not verdict.limit or verdict.met:
+        return _verdict(verdict.met)
+    return f"{_verdict(verdict.met)} ({verdict.value / verdict.limit:.2f} of it)"
 
 
 def _cell(row: Row, way: str) -> str:
     cost = row.figures.get(way)
     if cost is None or isinstance(cost, str):
-        return " ".join((cost or "").split()).replace("|", "\\|")
+        return _plain(cost or "")
     asked = "" if cost.requests is None else f"{cost.requests}, "
     return f"{_short(row, way)} ({asked}{cost.wall:.1f} s)"
 
