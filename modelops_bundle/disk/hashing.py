@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
+from typing import Protocol
 
 from modelops_bundle.disk.filesystems import tick_of
 from modelops_bundle.disk.problems import translated
@@ -31,6 +33,23 @@ _ONE_BY_ONE = 16
 """Young files that are written back one by one before the whole file system is."""
 
 
+class Watcher(Protocol):
+    """Sees the bytes of one file while they are hashed."""
+
+    def feed(self, data: memoryview) -> None:
+        """The next bytes; they are overwritten afterwards."""
+        ...
+
+    def finish(self, digest: Digest) -> object:
+        """That was all, and the file held still. Not called otherwise."""
+        ...
+
+
+Watch = Callable[[str, int, Callable[[int, int], bytes]], Watcher | None]
+"""Who wants to see the bytes of a file: called with its path, its size and what reads some of it (offset, how many),
+each time it is read from the start. What is raised ends the hashing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Hashed:
     """A digest, the stat key the file had before and after it was read, and the wall clock (ns) at that stat."""
@@ -41,17 +60,23 @@ class Hashed:
 
 
 def hash_file(
-    tree: Tree, path: str, run: Run, progress: Callable[[int], None], now_ns: Callable[[], int] = time.time_ns
+    tree: Tree,
+    path: str,
+    run: Run,
+    progress: Callable[[int], None],
+    watch: Watch | None = None,
+    now_ns: Callable[[], int] = time.time_ns,
 ) -> Hashed:
     """Hash the regular file `path`.
 
+    :param watch: who else wants to see its bytes.
     :raises WorkspaceChanged: it changed while it was read, twice. :raises DiskError: it cannot be read.
     """
     for _ in range(2):
         descriptor = tree.open_read(path)
         try:
             with translated(f"read {path}"):
-                found = _hash_open(descriptor, run, progress, now_ns)
+                found = _hash_open(descriptor, run, progress, now_ns, watch and partial(watch, path))
         finally:
             os.close(descriptor)
         if found is not None:
@@ -61,7 +86,13 @@ def hash_file(
     )
 
 
-def _hash_open(descriptor: int, run: Run, progress: Callable[[int], None], now_ns: Callable[[], int]) -> Hashed | None:
+def _hash_open(
+    descriptor: int,
+    run: Run,
+    progress: Callable[[int], None],
+    now_ns: Callable[[], int],
+    watch: Callable[[int, Callable[[int, int], bytes]], Watcher | None] | None,
+) -> Hashed | None:
     taken = now_ns()
     facts = os.fstat(descriptor)
     # The change time too: a modification time can be set back (`cp -p`, utime) while mapped pages are still dirty.
@@ -69,6 +100,7 @@ def _hash_open(descriptor: int, run: Run, progress: Callable[[int], None], now_n
         # A page dirtied through mmap before this moment would take no new stamp for later writes.
         _write_back(descriptor)
     before = StatKey.of(os.fstat(descriptor))
+    watcher = watch(before.size, lambda start, count: os.pread(descriptor, count, start)) if watch else None
     hasher = hashlib.sha256()
     buffer = bytearray(min(BLOCK, max(before.size, 1)))
     view = memoryview(buffer)
@@ -77,11 +109,16 @@ def _hash_open(descriptor: int, run: Run, progress: Callable[[int], None], now_n
     while done <= before.size and (count := os.readv(descriptor, [buffer])):
         run.check()
         hasher.update(view[:count])
+        if watcher is not None:
+            watcher.feed(view[:count])
         done += count
         progress(count)
     if StatKey.of(os.fstat(descriptor)) != before:
         return None
-    return Hashed(Digest("sha256", hasher.hexdigest()), before, taken)
+    digest = Digest("sha256", hasher.hexdigest())
+    if watcher is not None:
+        watcher.finish(digest)
+    return Hashed(digest, before, taken)
 
 
 def _write_back(descriptor: int) -> None:
@@ -142,10 +179,18 @@ class _WriteBack:
         return True
 
 
-def hash_files(tree: Tree, sized: Sequence[tuple[str, int]], run: Run, each: Callable[[str, Hashed], None]) -> None:
+def hash_files(
+    tree: Tree,
+    sized: Sequence[tuple[str, int]],
+    run: Run,
+    each: Callable[[str, Hashed], None],
+    watch: Watch | None = None,
+) -> None:
     """Hash `sized` (paths with their sizes in bytes), biggest first, on every core; `each` runs in this thread.
 
     A path that is gone by now is left out.
+
+    :param watch: who else wants to see their bytes, in any thread; many small files may be left out.
     """
     run.emit(Started("hash", len(sized), sum(size for _, size in sized)))
     small = [path for path, size in sized if size <= SMALL]
@@ -154,13 +199,13 @@ def hash_files(tree: Tree, sized: Sequence[tuple[str, int]], run: Run, each: Cal
     ordered = sorted((item for item in sized if not small or item[1] > SMALL), key=lambda item: -item[1])
     if len(ordered) < 2:
         for path, size in ordered:
-            _tell(each, path, _hash_one(tree, path, size, run))
+            _tell(each, path, _hash_one(tree, path, size, run, watch))
         _hash_small(tree, small, run, each)
         return
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  5 ms, and logging with it
 
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 2) as pool:
-        futures = [(path, pool.submit(_hash_one, tree, path, size, run)) for path, size in ordered]
+        futures = [(path, pool.submit(_hash_one, tree, path, size, run, watch)) for path, size in ordered]
         try:
             # Beside the others: of small files the interpreter's own work is most, which threads cannot share.
             _hash_small(tree, small, run, each)
@@ -176,11 +221,11 @@ def _tell(each: Callable[[str, Hashed], None], path: str, found: Hashed | None) 
         each(path, found)
 
 
-def _hash_one(tree: Tree, path: str, size: int | None, run: Run) -> Hashed | None:
+def _hash_one(tree: Tree, path: str, size: int | None, run: Run, watch: Watch | None = None) -> Hashed | None:
     run.check()
     run.emit(ItemStarted(path, path, size))
     try:
-        found = hash_file(tree, path, run, lambda count: run.emit(Advanced(path, count)))
+        found = hash_file(tree, path, run, lambda count: run.emit(Advanced(path, count)), watch)
     except DiskError as error:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise

@@ -133,11 +133,19 @@ def list_from_json(value: Mapping[str, Any], size: int) -> ChunkList:
     if len(room) != count or sum(room) != size or min(room) < 1:
         raise Corrupt("a chunk list does not describe the blob that it is of")
     found = ChunkList(sizes, digests, stored, codecs, _bases(value.get("base", {}), count))
-    for number in range(count):
-        codec = found.codec(number)
-        if (codec >= FIRST_XOR) != (number in found.bases) or (codec == 0 and room[number] != sizes[number]):
-            raise Corrupt("a chunk list describes a chunk in a way that cannot be true")
+    if not _is_possible(found):
+        raise Corrupt("a chunk list describes a chunk in a way that cannot be true")
     return found
+
+
+def _is_possible(found: ChunkList) -> bool:
+    """Whether differences have bases, and nothing else has, and what is not encoded has its size."""
+    if found.codecs is None:
+        return not found.bases and (found.stored is None or found.stored == found.sizes)
+    if {number for number, codec in enumerate(found.codecs) if codec >= FIRST_XOR} != found.bases.keys():
+        return False
+    rows = zip(found.codecs, found.sizes, found.room, strict=True)
+    return all(codec or size == room for codec, size, room in rows)
 
 
 def _codecs(value: object, count: int) -> bytes:

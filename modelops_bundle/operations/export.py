@@ -15,13 +15,12 @@ from modelops_bundle.model import packs
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.ports import Chunks, Reader
-from modelops_bundle.model.reference import Reference, check_tag
+from modelops_bundle.model.reference import Reference, check_tag, parse
 from modelops_bundle.operations import push
 from modelops_bundle.operations.send import Source
 from modelops_bundle.operations.session import Session
 from modelops_bundle.transfer.archive import Listing, archive
 from modelops_bundle.transfer.closure import blobs_of, closure
-from modelops_bundle.workspace.tree import WorkTree
 
 Compression = Literal["none", "gzip", "zstd"]
 _SUFFIXES: Mapping[str, Compression] = {
@@ -149,8 +148,7 @@ class Export:
         name = check_tag(tag or self._session.project.config.default_tag)
         plan = push.plan_push(self._session, push.PushRequest(f"mem:bundle-export:{name}"))
         made = plan.artifact
-        tree = WorkTree(self._session.tree, plan.snapshot, plan.keys)
-        source = Source(tree, plan.packed, made, self._session.spooled, plan.image)
+        source = Source(self._session, plan, made, self._session.store(parse(plan.place), create=True))
         what, data = made.manifest.descriptor(), made.manifest.to_bytes()
         self._named[what.digest, name] = what
         self._manifests[what.digest] = data

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from modelops_bundle.errors import UsageError
@@ -34,3 +36,27 @@ def image_of(
 
     below = config.get("image.prefix") if prefix is None else prefix
     return Image(session.options.platform or PLATFORM, below or "")
+
+
+def storage_of(
+    session: Session, reference: Reference, tags: Sequence[str], *, delta: bool, plain: bool, image: bool
+) -> str:
+    """How large files are stored: `plain` (blobs of their own), `delta` (chunks), `auto` (chunks where that saves much).
+
+    :param delta: chunks are asked for. :param plain: blobs are.
+    :raises UsageError: words that exclude each other, or a tag that every tool has to be able to read.
+    """
+    if delta and (plain or image):
+        raise UsageError("--delta stores chunks: it goes with neither --plain nor images")
+    globs = session.project.config.readable_tags()
+    closed = next((tag for tag in tags if any(fnmatchcase(tag, glob) for glob in globs)), None)
+    if delta and closed is not None:
+        raise UsageError(
+            f'the tag {closed} has interop = "plain": other tools read it, and they cannot read chunks',
+            hint="push to another tag, or without --delta",
+        )
+    if delta:
+        return "delta"
+    remote = session.remote_of(reference)
+    auto = remote is not None and remote.delta == "auto" and not plain and not image and closed is None
+    return "auto" if auto else "plain"

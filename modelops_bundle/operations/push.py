@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from modelops_bundle import __version__
 from modelops_bundle.errors import (
     BundleError,
-    Corrupt,
     NoMatch,
     PartialFailure,
     TagMoved,
@@ -25,20 +24,19 @@ from modelops_bundle.events import Run, checkpoint
 from modelops_bundle.model import canonical, media, paths
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
-from modelops_bundle.model.ports import Lister, Store
-from modelops_bundle.model.reference import Reference, check_tag, is_service_tag, parse
+from modelops_bundle.model.ports import Store
+from modelops_bundle.model.reference import Reference, parse
 from modelops_bundle.model.snapshot import Snapshot
-from modelops_bundle.operations import losses, remote_state
-from modelops_bundle.operations.layouts import image_of
+from modelops_bundle.operations import losses, push_tags, recording, remote_state
+from modelops_bundle.operations.layouts import image_of, storage_of
 from modelops_bundle.operations.local_state import Local, Scan, keys_at
 from modelops_bundle.operations.session import Session
 from modelops_bundle.workspace import layout
 from modelops_bundle.workspace.project import At
-from modelops_bundle.workspace.seen import Pushed, Sighting
 
 if TYPE_CHECKING:
     # A push of nothing new comes without, here and below.
-    from modelops_bundle.model.artifact import Artifact
+    from modelops_bundle.operations.delta import Ways
     from modelops_bundle.plan.push import Loss, PushPlan, TagMove
     from modelops_bundle.plan.semver import Part
     from modelops_bundle.stores.registries import Profile
@@ -63,6 +61,12 @@ class PushRequest:
     layout: str | None = None
     prefix: str | None = None
     """The directory of an image that the tree is below."""
+    delta: bool = False
+    """Large files are stored as chunks, and those that the repository holds are not sent."""
+    plain: bool = False
+    """They are not, whatever the remote is set to."""
+    xor_base: str | None = None
+    """The version, or a directory with it (beginning with ``.`` or ``/``), that new chunks are differences to."""
     direct: bool = False
     """The plan is carried out at once, not shown or saved: packs that are made for it are kept until they are sent."""
 
@@ -78,6 +82,8 @@ class Result:
     sent_bytes: int = 0
     existing: int = 0
     changed: bool = True
+    reused_bytes: int = 0
+    """Of large files, in chunks that were there."""
 
     def to_json(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -88,6 +94,7 @@ class Result:
             "sent_blobs": self.sent,
             "sent_bytes": self.sent_bytes,
             "existing_blobs": self.existing,
+            "reused_bytes": self.reused_bytes,
             "changed": self.changed,
         }
 
@@ -114,7 +121,7 @@ class Look:
 
             with session.project.locked():
                 recover(session)
-        self._expected = _expected(request)
+        self._expected = push_tags.expected(request.expect)
         self.state = session.project.state()
         """That of the project before the look."""
         self._session = session
@@ -127,9 +134,15 @@ class Look:
         self._image = image_of(session, self._reference, request.layout, request.prefix, request.pack)
         # Every file of an image is in a pack, and the index needs its digest.
         leave_open = leave_open and request.direct and self._image is None
+        self._tags = push_tags.tags_of(session, self._reference, request.reference, request.tags, request.bump)
+        delta = request.delta or request.xor_base is not None
+        self._storage = storage_of(
+            session, self._reference, self._tags, delta=delta, plain=request.plain, image=self._image is not None
+        )
         # Before the network: it may go on in a process of its own, which only one without threads can start.
-        self._scan = Scan(session, strict=True, leave=self._may_leave_open if leave_open else None)
-        self._tags = _tags(session, self._reference, request)
+        self._scan = Scan(
+            session, strict=True, leave=self._may_leave_open if leave_open and self._storage == "plain" else None
+        )
         self._standing = {tag: _resolve(session, self._reference.at(tag)) for tag in self._tags}
 
     @cached_property
@@ -155,6 +168,8 @@ class Look:
         config = self._session.project.config
         # The host, because what it takes decides what is packed.
         parts = [self._annotations, config.roles(), self._pack, self._host, __version__]
+        # Chunks that are there stay chunks until somebody wants them otherwise.
+        parts += ["plain"] if self._request.plain else []
         return Digest.of(canonical.dumps([*parts, self._image.to_json()] if self._image else parts)).hex
 
     def unchanged(self) -> Result | None:
@@ -182,7 +197,7 @@ class Look:
         if at.recipe is not None:
             return at.recipe == self._recipe
         config, request = self._session.project.config, self._request
-        if config.roles() or config.get("pack") or request.pack or request.annotations or self._image:
+        if config.roles() or config.get("pack") or request.pack or request.annotations or request.plain or self._image:
             return False
         sighting = self._session.seen.get(at.reference or "")
         if sighting is None or sighting.digest != at.digest:
@@ -215,7 +230,10 @@ class Look:
             return Look(session, self._request, leave_open=False).plan()
         packed = packing.seal(session, here, keys, self._pack, layers, keep=self._request.direct, image=self._image)
         place, none = str(reference.at()), Snapshot()
+        ways = self._stored(here, keys, frozenset(path for pack in packed for path, _ in pack.members), len(packed))
         draft = PushPlan(place, (), here, self._annotations, keys, none, packed=packed, open=opened, image=self._image)
+        if ways is not None:
+            draft = replace(draft, chunks=ways.chunks, fresh=ways.fresh, ways=ways.ways, reused=ways.reused)
         moves = self._moves(None if opened else draft.artifact.digest)
         remote_there, found = session.remote_of(reference), self._found
         plan = replace(
@@ -232,6 +250,30 @@ class Look:
         )
         self._refuse_limits(plan)
         return plan if opened else plan.sharing(draft)
+
+    def _stored(
+        self, here: Snapshot, keys: Mapping[str, tuple[int, ...]], inside: frozenset[str], packs: int
+    ) -> Ways | None:
+        """How large files are stored; None where there are none, or where that is decided once all digests are known."""
+        from modelops_bundle.formats import cuts
+
+        large = any(entry.size >= cuts.SMALLEST for path, entry in here.items() if path not in inside)
+        if not large or self._image is not None or self._here.open:
+            return None
+        from modelops_bundle.operations import delta
+
+        session, request = self._session, self._request
+        bases = delta.bases_of(session, self._reference, (remote for remote in self._found.values() if remote))
+        if self._storage == "plain" and (request.direct or not bases):
+            return delta.Ways(delta.plain(session, delta.Sides(here, keys, inside)), {})
+        others = sum(1 for path, entry in here.items() if entry.kind == "file" and path not in inside)
+        held = frozenset().union(*(remote_state.blob_digests(each.manifest) for each in bases))
+        profile = self._profile
+        sides = delta.Sides(here, keys, inside, bases, held, others + packs + 2, profile.layers, profile.layer)
+        store = session.store(self._reference, create=True)
+        if self._storage == "plain":
+            return delta.foreseen(session, sides, store)
+        return delta.chunked(session, sides, self._storage, store, request.xor_base)
 
     def _moves(self, ours: Digest | None) -> list[TagMove]:
         from modelops_bundle.plan.push import TagMove, standing
@@ -304,35 +346,6 @@ def _refuse_escaping_links(here: Snapshot) -> None:
         )
 
 
-def _expected(request: PushRequest) -> Digest | None:
-    if request.expect is None:
-        return None
-    try:
-        return Digest.parse(request.expect)
-    except Corrupt as error:
-        raise UsageError(
-            f"--expect takes a whole digest, not {request.expect!r}", hint="sha256: and 64 hex digits"
-        ) from error
-
-
-def _tags(session: Session, reference: Reference, request: PushRequest) -> list[str]:
-    written = session.written_tag(request.reference) if request.reference is not None else None
-    tags = [check_tag(tag) for tag in ([written] if written else []) + list(request.tags)]
-    if request.bump:
-        store = session.store(reference, create=True)
-        if not isinstance(store, Lister):
-            raise Unsupported("this store cannot list tags, so there is no next release", hint="push --tag VERSION")
-        from modelops_bundle.plan import semver
-
-        tags.insert(0, semver.bump((tag for tag in store.tags() if not is_service_tag(tag)), request.bump))
-    if not tags:
-        tags.append(reference.tag or session.project.config.default_tag)
-    reserved = [tag for tag in tags if is_service_tag(tag)]
-    if reserved:
-        raise UsageError(f"the tag {reserved[0]} has a form that this tool keeps for itself")
-    return list(dict.fromkeys(tags))
-
-
 def _resolve(session: Session, reference: Reference) -> Digest | None:
     current = session.store(reference, create=True).resolve(reference.tag or "")
     return current.digest if current else None
@@ -377,7 +390,6 @@ def apply_push(session: Session, plan: PushPlan, *, saved: bool = False, since: 
     :raises PartialFailure: some of several tags failed; the list tells each one's state.
     """
     from modelops_bundle.operations.recover import recover
-    from modelops_bundle.operations.send import send, send_files
     from modelops_bundle.transfer import publish
 
     plan.check()
@@ -392,26 +404,42 @@ def apply_push(session: Session, plan: PushPlan, *, saved: bool = False, since: 
         if plan.nothing and not saved:
             if since is not None and not known:
                 _recheck(session, plan)
-            _record(session, plan, plan.artifact)
+            recording.record(session, plan, plan.artifact)
             return Result(plan.place, tuple(m.tag for m in plan.tags), plan.artifact.digest, changed=False)
         if not known:
             _recheck(session, plan)
-        opened = [plan.snapshot[path].size for path in plan.open]
-        plan = send_files(session, plan, store)
+        plan, done = _send(session, plan, store)
         made = plan.artifact
         manifest, data = made.manifest.descriptor(), made.manifest.to_bytes()
-        copied = send(session, plan, made, store, manifest, data)
         session.spooled.clear()
         states = _move_tags(store, plan, manifest, data, run, note)
         checkpoint("tags moved")
         moved = {state["tag"] for state in states if state["state"] == "moved"}
-        _record(session, plan.with_tags(move for move in plan.tags if move.tag in moved), made)
+        recording.record(session, plan.with_tags(move for move in plan.tags if move.tag in moved), made)
         project.log("push", f"{plan.place}:{plan.tags[0].tag}", manifest.digest)
     if len(moved) < len(states):
         told = ", ".join(f"{state['tag']}: {state['state']}" for state in states)
         raise PartialFailure(f"not every tag was moved ({told})", failed=states, digest=str(manifest.digest))
+    return done
+
+
+def _send(session: Session, plan: PushPlan, store: Store) -> tuple[PushPlan, Result]:
+    """Bring everything to the store; chunks that it turned out to have lost are made anew of the tree."""
+    from modelops_bundle.operations.send import Lost, send, send_files
+
+    opened = [plan.snapshot[path].size for path in plan.open]
+    plan = send_files(session, plan, store)
+    try:
+        copied = send(session, plan, store)
+    except Lost as lost:
+        from modelops_bundle.operations import delta
+
+        session.run.notice("lost", f"{plan.place} lost blobs that this push counted on: their chunks are sent again")
+        plan = delta.rebuilt(session, plan, store, lost.blobs)
+        copied = send(session, plan, store)
     sent, size = copied.blobs + len(opened), copied.size + sum(opened)
-    return Result(plan.place, tuple(move.tag for move in plan.tags), manifest.digest, sent, size, copied.existing)
+    tags, digest = tuple(move.tag for move in plan.tags), plan.artifact.digest
+    return plan, Result(plan.place, tags, digest, sent, size, copied.existing, reused_bytes=plan.reused)
 
 
 def _recheck(session: Session, plan: PushPlan) -> None:
@@ -446,36 +474,6 @@ def _move_tags(
                 raise
             states.append({"tag": wish.tag, "state": "failed", "error": error.to_json()})
     return states
-
-
-def _record(session: Session, plan: PushPlan, made: Artifact) -> None:
-    """The lease, the merge base and the list of tracked paths after a push, in an order that a kill may cut."""
-    data = made.manifest.to_bytes()
-    for move in plan.tags:
-        key = remote_state.key(parse(plan.place).at(move.tag))
-        _note_pushed(session, key, plan, adopted=move.found == made.digest)
-        session.seen.put(Sighting(key, data, made.kept))
-        checkpoint("lease recorded")
-    first = remote_state.key(parse(plan.place).at(plan.tags[0].tag))
-    session.project.write_at(At(first, made.digest, plan.snapshot, plan.recipe))
-    checkpoint("base recorded")
-    gone = set(plan.gone)
-    session.project.write_tracked(path for path in session.project.tracked() if path not in gone)
-
-
-def _note_pushed(session: Session, key: str, plan: PushPlan, *, adopted: bool) -> None:
-    """Remember what this push changed, so that its loss can be told."""
-    from modelops_bundle.plan.changes import difference
-
-    digest = plan.artifact.digest
-    known = session.seen.pushed(key)
-    if known is not None and known.digest == digest:
-        return
-    # An adopted tag is a push that was killed after its last PUT: what it stood on is the merge base.
-    before = session.project.at().snapshot if adopted else plan.base
-    changes = {c.path: ((c.base,), c.here) for c in difference(before, plan.snapshot)}
-    if changes:
-        session.seen.put_pushed(key, Pushed(digest, changes))
 
 
 def created(epoch: int) -> dict[str, str]:

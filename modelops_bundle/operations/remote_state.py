@@ -66,6 +66,18 @@ class Remote:
                 self.shared[self.digest] = artifact.read(self.manifest, self._kept_index)
         return self.shared[self.digest]
 
+    @property
+    def index(self) -> bytes:
+        """The index of a version of ours.
+
+        :raises Corrupt: the kept copy is damaged, or there is none.
+        """
+        from modelops_bundle.model import artifact
+
+        what = artifact.index_descriptor(self.manifest)
+        inline = what.data
+        return inline if inline is not None and Digest.of(inline) == what.digest else self._kept_index(what)
+
     def _kept_index(self, what: Descriptor) -> bytes:
         kept = self._kept or b""
         # With the indexes of earlier versions that it takes chunk lists from, each in a line of its own.

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from modelops_bundle.stores.cache import Cache
     from modelops_bundle.stores.learned import Learned
     from modelops_bundle.transfer.staging import Staging
+    from modelops_bundle.workspace.chunks import ChunkCache
     from modelops_bundle.workspace.ignore import Ignore
 
 
@@ -152,6 +153,13 @@ class Session:
     def index(self) -> Index:
         """The digest cache."""
         return Index(self.project.folder / layout.INDEX)
+
+    @cached_property
+    def chunks(self) -> ChunkCache:
+        """The chunk lists of large files."""
+        from modelops_bundle.workspace import chunks
+
+        return chunks.ChunkCache(self.project.folder / layout.CHUNKS)
 
     @cached_property
     def staging(self) -> Staging:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, Self
 
 from modelops_bundle.errors import ConfigError, TagMoved
 from modelops_bundle.model import artifact
 from modelops_bundle.model import image as image_layout
+from modelops_bundle.model.chunkmap import ChunkMap, is_whole
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.packs import Pack
 from modelops_bundle.model.paths import display
 from modelops_bundle.model.snapshot import Entry, Snapshot
+from modelops_bundle.plan import saved
 from modelops_bundle.plan.changes import Action, action
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 
 Standing = Literal["new", "current", "adopted", "moved"]
 
@@ -98,6 +100,14 @@ class PushPlan:
     """Says what the manifest is made of besides the tree: the same tree by the same recipe need not be made again."""
     image: image_layout.Image | None = None
     """How the tree is an image, in that layout."""
+    chunks: ChunkMap = field(default_factory=ChunkMap)
+    """The chunks of large files."""
+    fresh: frozenset[Digest] = frozenset()
+    """Chunk packs that this push makes."""
+    ways: Mapping[str, int] = field(default_factory=dict)
+    """Bytes of large files that each way of storing them (`plain`, `delta`) would send, where somebody looked."""
+    reused: int = 0
+    """Bytes of large files that are stored as chunks which the repository holds."""
 
     @cached_property
     def artifact(self) -> artifact.Artifact:
@@ -109,13 +119,14 @@ class PushPlan:
             raise ValueError("a plan with open digests has no artifact yet")
         if self.image is not None:
             return image_layout.build(self.snapshot, self.annotations, self.packed, self.image)
-        return artifact.build(self.snapshot, self.annotations, self.packed)
+        return artifact.build(self.snapshot, self.annotations, self.packed, self.chunks)
 
-    @property
+    @cached_property
     def inside(self) -> frozenset[str]:
-        """The paths that are in packs."""
-        image = self.image or image_layout.Image()
-        return frozenset(image.outside(path) for pack in self.packed for path, _ in pack.members)
+        """The paths that are in packs, or made of chunks: no blobs of their own."""
+        image, snapshot = self.image or image_layout.Image(), self.snapshot
+        made = (path for path, recipe in self.chunks.files.items() if not is_whole(recipe, snapshot[path].digest))
+        return frozenset(image.outside(path) for pack in self.packed for path, _ in pack.members).union(made)
 
     def sharing(self, other: PushPlan) -> Self:
         """This plan, with the artifact that `other` of the same snapshot, annotations and packs has made already."""
@@ -133,6 +144,7 @@ class PushPlan:
         """Bytes of the files and packs that the repository is not known to hold."""
         inside = self.inside
         blobs = {pack.digest: pack.size for pack in self.packed}
+        blobs |= {pack.blob.digest: pack.blob.size for pack in self.chunks.packs if pack.blob.digest in self.fresh}
         blobs |= {e.digest: e.size for path, e in self.snapshot.items() if e.kind == "file" and path not in inside}
         return sum(size for digest, size in blobs.items() if str(digest) not in self.known)
 
@@ -191,6 +203,10 @@ class PushPlan:
             "recipe": self.recipe,
             "packs": [_pack_to_json(pack) for pack in self.packed],
             "image": self.image.to_json() if self.image else None,
+            "chunks": saved.map_to_json(self.chunks),
+            "fresh": sorted(map(str, self.fresh)),
+            "ways": dict(self.ways),
+            "reused": self.reused,
         }
 
     @classmethod
@@ -219,6 +235,10 @@ class PushPlan:
             tuple(_pack(pack, snapshot, image or image_layout.Image()) for pack in value["packs"]),
             recipe=value["recipe"],
             image=image,
+            chunks=saved.map_from_json(value["chunks"]),
+            fresh=frozenset(map(Digest.parse, value["fresh"])),
+            ways=value["ways"],
+            reused=value["reused"],
         )
         if str(plan.artifact.digest) != value["manifest"]:
             raise ConfigError("this plan was written by another version of this tool", hint="make it again")

@@ -94,6 +94,7 @@ KEYS: Mapping[str, Callable[[str], Any]] = {
     "remotes.*.race": _one_of("default", "strict"),
     "remotes.*.require_signature": _keys,
     "remotes.*.layout": _one_of("plain", "image"),
+    "remotes.*.delta": _one_of("off", "auto"),
     "remotes.*.plain_http": _boolean,
     "remotes.*.insecure": _boolean,
     "remotes.*.ca_file": _text,
@@ -104,6 +105,7 @@ KEYS: Mapping[str, Callable[[str], Any]] = {
     "hosts.*.ca_file": _text,
     "hosts.*.client_cert": _text,
     "hosts.*.client_key": _text,
+    "tags.*.interop": _one_of("any", "plain"),
     "trust.*": _keys,
     "roles.*": _globs,
     "annotations.*": _text,
@@ -184,6 +186,9 @@ def _split(key: str) -> list[str]:
         return [head, host.strip("\"'").lower(), name]
     if head == "trust" and rest:
         return [head, rest.strip("\"'")]
+    if head == "tags" and rest:
+        glob, _, name = rest.rpartition(".")
+        return [head, glob.strip("\"'"), name]
     return [head, rest] if head in ("annotations", "roles") and rest else key.split(".")
 
 
@@ -233,6 +238,8 @@ class Remote:
     """How its host is spoken to; paths as they are written."""
     layout: str | None = None
     """The layout of what is pushed there; None where the bundle's own counts."""
+    delta: str = "off"
+    """Whether large files are pushed there as chunks where that saves much: `off` or `auto`."""
 
     @property
     def default(self) -> Reference:
@@ -341,7 +348,25 @@ class Config:
             race,
             _host_options(f"remotes.{name}", value),
             None if value.get("layout") is None else str(value["layout"]),
+            self._delta(name, value),
         )
+
+    @staticmethod
+    def _delta(name: str, value: Mapping[str, Any]) -> str:
+        delta = str(value.get("delta", "off"))
+        if delta not in ("off", "auto"):
+            raise ConfigError(f"remotes.{name}.delta is {delta!r}", hint="it can be off or auto")
+        return delta
+
+    def readable_tags(self) -> tuple[str, ...]:
+        """Globs of the tags that every OCI tool has to be able to read.
+
+        :raises ConfigError: not tables.
+        """
+        table = self.get("tags") or {}
+        if not isinstance(table, Mapping) or not all(isinstance(value, Mapping) for value in table.values()):
+            raise ConfigError("'tags' in config.toml must hold tables", hint='[tags."v*"] interop = "plain"')
+        return tuple(str(glob) for glob, value in table.items() if value.get("interop") == "plain")
 
     def hosts(self) -> dict[str, HostOptions]:
         """How single hosts are spoken to, by `HOST[:PORT]`; paths as they are written.

@@ -89,9 +89,10 @@ class Project:
 
     def sweep(self) -> None:
         """Remove what killed commands left half-written in the bundle's own folder."""
-        folders = [self.folder, self.folder / layout.JOURNAL, self.parts, self.folder / layout.SEEN]
-        if folders[-1].is_dir():
-            folders += [folder for folder in folders[-1].iterdir() if folder.is_dir()]
+        seen = self.folder / layout.SEEN
+        folders = [self.folder, self.folder / layout.JOURNAL, self.parts, self.folder / layout.CHUNKS, seen]
+        if seen.is_dir():
+            folders += [folder for folder in seen.iterdir() if folder.is_dir()]
         for folder in folders:
             files.sweep(folder)
 

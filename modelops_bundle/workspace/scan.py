@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from unicodedata import normalize
 
-from modelops_bundle.disk.hashing import Hashed, hash_files
+from modelops_bundle.disk.hashing import Hashed, Watch, hash_files
 from modelops_bundle.disk.problems import translated
 from modelops_bundle.disk.tree import StatKey, Tree
 from modelops_bundle.errors import DiskError, UnsafePath, WorkspaceChanged
@@ -199,7 +199,10 @@ def look(tree: Tree, wanted: Iterable[str]) -> dict[str, Found]:
 
 
 class Digester:
-    """Turns what was found into snapshot entries, reading only what the digest cache cannot answer."""
+    """Turns what was found into snapshot entries, reading only what the digest cache cannot answer.
+
+    :param watch: who wants to see the bytes of files that are hashed.
+    """
 
     def __init__(
         self,
@@ -210,6 +213,7 @@ class Digester:
         *,
         strict: bool,
         leave: Leave | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self._tree = tree
         self._index = index
@@ -217,6 +221,7 @@ class Digester:
         self._roles = roles
         self._strict = strict
         self._leave = leave
+        self._watch = watch
         self.open: set[str] = set()
         """Files whose digest was left open: their entries have a stand-in."""
         self.keys: dict[str, StatKey] = {}
@@ -279,7 +284,7 @@ class Digester:
                 "file", hashed.digest, hashed.key.size, items[path].executable, role_of(path, self._roles)
             )
 
-        hash_files(self._tree, unknown, self._run, each)
+        hash_files(self._tree, unknown, self._run, each, self._watch)
         gone = [path for path, _ in unknown if path not in entries]
         if gone and self._strict:
             # Taking it for deleted would delete it elsewhere too.

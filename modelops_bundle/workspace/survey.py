@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from modelops_bundle.disk.hashing import Hashed
+from modelops_bundle.disk.hashing import Hashed, Watch
 from modelops_bundle.disk.tree import StatKey, Tree
 from modelops_bundle.events import Run
 from modelops_bundle.model.roles import role_of
@@ -83,6 +83,7 @@ class Surveyor:
 
     :param strict: something will be written on the strength of what is found.
     :param leave: which digests may be left open.
+    :param watch: who wants to see the bytes of files that are hashed.
     """
 
     def __init__(
@@ -95,13 +96,14 @@ class Surveyor:
         follow: frozenset[str] = frozenset(),
         strict: bool,
         leave: Leave | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self._tree = tree
         self._index = index
         self._run = run
         self._roles = roles
         self._follow = follow
-        self._digester = Digester(tree, index, run, roles, strict=strict, leave=leave)
+        self._digester = Digester(tree, index, run, roles, strict=strict, leave=leave, watch=watch)
         self._strict = strict
         self._tracked = b""
         self._glance: Glance | None = None

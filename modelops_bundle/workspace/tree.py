@@ -58,6 +58,14 @@ class WorkTree:
         finally:
             os.close(descriptor)
 
+    def read(self, path: str, start: int, count: int) -> bytes:
+        """`count` bytes of the file `path` from `start` on; fewer only at its end.
+
+        :raises WorkspaceChanged: the file is not in the state of its stat key.
+        """
+        with self.open_path(path, start, start + count) as chunks:
+            return b"".join(chunks)
+
     def keeping(self) -> AbstractContextManager[None]:
         """`Tree.keeping`, for reading many files."""
         return self._tree.keeping()

@@ -37,6 +37,9 @@ _MOST = 50
     "--layout", type=click.Choice(["plain", "image"]), help="Store a ModelPack artifact or a container image."
 )
 @click.option("--prefix", metavar="DIR", help="Put the tree below DIR of the image (KServe looks into models).")
+@click.option("--delta", is_flag=True, help="Store large files as chunks, and send those the repository lacks.")
+@click.option("--plain", is_flag=True, help="Store every large file whole, whatever the remote is set to.")
+@click.option("--xor-base", metavar="SRC", help="With --delta: store new chunks as differences to those of SRC.")
 @click.option("--dry-run", "-n", is_flag=True, help="Show the plan and do nothing.")
 @click.option("--plan-out", metavar="FILE", help="Save the plan (- is stdout) and do nothing else.")
 def push(
@@ -51,6 +54,9 @@ def push(
     pack: str | None,
     layout: str | None,
     prefix: str | None,
+    delta: bool,
+    plain: bool,
+    xor_base: str | None,
     dry_run: bool,
     plan_out: str | None,
 ) -> None:
@@ -58,17 +64,9 @@ def push(
 
     Refuses to replace a version that this clone has not seen.
     """
+    direct, notes = not (dry_run or plan_out), _annotations(annotations)
     request = operation.PushRequest(
-        reference,
-        tags,
-        bump,
-        expect,
-        force,
-        _annotations(annotations),
-        pack,
-        layout,
-        prefix,
-        direct=not (dry_run or plan_out),
+        reference, tags, bump, expect, force, notes, pack, layout, prefix, delta, plain, xor_base, direct
     )
     with session(context) as planned:
         look = operation.Look(planned, request)
@@ -102,6 +100,7 @@ def _document(plan: PushPlan) -> dict[str, object]:
         "dropped": list(plan.dropped),
         "losses": [loss.to_json() for loss in plan.losses],
         "upload_bytes": plan.upload_size,
+        "ways": dict(plan.ways),
     }
 
 
@@ -117,10 +116,19 @@ def plan_lines(plan: PushPlan) -> list[Line]:
         lines.append("Nothing to do: the remote holds exactly this")
     else:
         lines.append(f"At most {text.size(plan.upload_size)} to send")
+        lines += _ways(plan)
     if plan.losses:
         lines.append(Paint("Changes of others that this loses:", "red"))
         lines += [f"  {loss.path} ({loss.action} there)" for loss in plan.losses]
     return lines
+
+
+def _ways(plan: PushPlan) -> list[Line]:
+    """What the other way of storing large files would send."""
+    whole, delta = plan.ways.get("plain", 0), plan.ways.get("delta", 0)
+    if plan.fresh or plan.reused:
+        return [f"  large files as chunks: {text.size(delta)}, instead of {text.size(whole)} whole"]
+    return [f"  large files whole: {text.size(whole)}; with --delta about {text.size(delta)}"] if delta < whole else []
 
 
 def _confirm(context: Context, plan: PushPlan, shown: list[Line]) -> bool:
@@ -145,4 +153,5 @@ def result_lines(done: operation.Result) -> list[str]:
     return [
         f"Pushed {done.place}:{names} {done.digest}",
         f"{text.count(done.sent, 'blob')} sent ({text.size(done.sent_bytes)}), {done.existing:,} already there",
+        *([f"{text.size(done.reused_bytes)} in chunks that were there"] if done.reused_bytes else []),
     ]

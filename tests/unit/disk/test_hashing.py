@@ -34,7 +34,7 @@ def test_the_digest_is_sha256_of_the_content(tree: Tree, tmp_path: Path, size: i
     data = os.urandom(size)
     (tmp_path / "f").write_bytes(data)
     progress: list[int] = []
-    found = hash_file(tree, "f", Run(), progress.append, lambda: 42)
+    found = hash_file(tree, "f", Run(), progress.append, now_ns=lambda: 42)
     assert found == Hashed(Digest.of(data), StatKey.of((tmp_path / "f").stat()), 42)
     assert sum(progress) == size
 
@@ -44,7 +44,7 @@ def test_the_clock_is_read_before_the_file(tree: Tree, tmp_path: Path, monkeypat
     order: list[str] = []
     real = os.readv
     monkeypatch.setattr(hashing.os, "readv", lambda *a: (order.append("read"), real(*a))[1])
-    hash_file(tree, "f", Run(), ignore, lambda: (order.append("clock"), 1)[1])
+    hash_file(tree, "f", Run(), ignore, now_ns=lambda: (order.append("clock"), 1)[1])
     assert order[0] == "clock"
 
 
@@ -112,7 +112,7 @@ def test_mapped_pages_of_young_files_are_written_back_first(
 
     monkeypatch.setattr(hashing.os, "fstat", fstat)
     monkeypatch.setattr(hashing.StatKey, "of", classmethod(lambda cls, facts: cls(1, mtime, ctime, 1, 1)))
-    hash_file(tree, "f", Run(), ignore, lambda: 2 * SETTLED)
+    hash_file(tree, "f", Run(), ignore, now_ns=lambda: 2 * SETTLED)
     assert bool(calls) is synced
 
 

@@ -295,7 +295,7 @@ def test_what_the_cache_knows_is_not_read(tmp_path: Path, root: Path, monkeypatc
     plant(root, "a", "b")
     later = max((root / name).stat().st_ctime_ns for name in "ab") + 10 * 10**9
     real = hashing.hash_file
-    monkeypatch.setattr(hashing, "hash_file", lambda t, p, r, progress: real(t, p, r, progress, lambda: later))
+    monkeypatch.setattr(hashing, "hash_file", lambda *given: real(*given, now_ns=lambda: later))
     with Tree(root) as tree:
         first, second = Counting(tree), Counting(tree)
         items = walk(root, {"a", "b"}).tracked

@@ -1,0 +1,378 @@
+"""push: how large files are stored, and with --delta which of their chunks are sent (facts: delta §4, Push)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from modelops_bundle.disk.files import free_bytes
+from modelops_bundle.disk.spool import Spool
+from modelops_bundle.disk.tree import Tree
+from modelops_bundle.errors import BundleError, DiskError, UsageError
+from modelops_bundle.events import Started
+from modelops_bundle.formats import cuts
+from modelops_bundle.model.chunkmap import FIRST_XOR, ChunkList, ChunkMap, ChunkPack, Recipe
+from modelops_bundle.model.descriptor import Descriptor
+from modelops_bundle.model.digest import Digest
+from modelops_bundle.model.ports import Reader
+from modelops_bundle.model.reference import Reference, parse
+from modelops_bundle.model.snapshot import Snapshot
+from modelops_bundle.operations import remote_state
+from modelops_bundle.operations.chunking import chunk_lists
+from modelops_bundle.operations.remote_state import Remote
+from modelops_bundle.operations.session import Session
+from modelops_bundle.plan import delta as rules
+from modelops_bundle.plan.delta import Draft, Known, Large
+from modelops_bundle.transfer import encode
+from modelops_bundle.transfer.bases import Bases
+from modelops_bundle.transfer.encode import Fresh
+from modelops_bundle.workspace.chunks import ChunkCache
+from modelops_bundle.workspace.tree import WorkTree
+
+if TYPE_CHECKING:
+    from modelops_bundle.plan.push import PushPlan
+
+_MOST_BASES = 8
+"""Versions whose chunks are looked through."""
+_COMPRESSIBLE = 0.95
+"""Of their size: what chunks take at most for a file of which nothing is known to be worth it."""
+Lists = Mapping[str, tuple[str, ChunkList]]
+"""Chunker and chunks of files, by path."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """What is stored, the bytes of large files that each way of storing them sends, the packs that are made for it, and
+    the bytes that need not be sent.
+    """
+
+    chunks: ChunkMap
+    ways: Mapping[str, int]
+    fresh: frozenset[Digest] = frozenset()
+    reused: int = 0
+
+
+@dataclass(slots=True)
+class Sides:
+    """The tree of a push, and what may be there already."""
+
+    here: Snapshot
+    keys: Mapping[str, tuple[int, ...]]
+    inside: frozenset[str]
+    """Paths that are in packs of small files."""
+    bases: Sequence[Remote] = ()
+    """Versions that the repository holds, those to look at first at the front."""
+    held: frozenset[str] = frozenset()
+    """Blobs that it holds."""
+    layers: int = 0
+    """Other layers of the version."""
+    most_layers: int | None = None
+    most_bytes: int | None = None
+    """The most layers, and bytes of one, that the registry takes."""
+    lost: frozenset[Digest] = frozenset()
+    """Blobs that it turned out not to hold."""
+
+
+def plain(session: Session, tree: Sides) -> ChunkMap:
+    """Every large file a blob of its own, with its chunk list in the index: a function of the tree alone."""
+    return _plain(tree.here, _lists(session, tree))
+
+
+def _lists(session: Session, tree: Sides) -> Lists:
+    large = [
+        path
+        for path, entry in tree.here.items()
+        if entry.kind == "file" and entry.size >= cuts.SMALLEST and path not in tree.inside
+    ]
+    if not large:
+        return {}
+    found = chunk_lists(session, tree.here, tree.keys, large)
+    return {path: found[tree.here[path].digest] for path in large if tree.here[path].digest in found}
+
+
+def _plain(here: Snapshot, lists: Lists) -> ChunkMap:
+    packs = {here[path].digest: ChunkPack(here[path].content, chunks) for path, (_, chunks) in lists.items()}
+    ordered = tuple(packs[digest] for digest in sorted(packs))
+    numbers = {pack.blob.digest: number for number, pack in enumerate(ordered)}
+    return ChunkMap(
+        ordered,
+        {
+            path: Recipe(chunker, ((numbers[here[path].digest], 0, len(chunks)),), ordered)
+            for path, (chunker, chunks) in lists.items()
+        },
+    )
+
+
+def chunked(session: Session, tree: Sides, how: str, store: Reader, xor_base: str | None = None) -> Ways:
+    """How large files are stored, new packs made and kept for the push that follows where there is room.
+
+    :param how: `delta` or `auto`. :param store: the repository.
+    :raises WorkspaceChanged: a file changed since it was hashed.
+    """
+    lists = _lists(session, tree)
+    look = _Look(session, tree, store, lists, xor_base)
+    whole = sum(tree.here[path].size for path in look.files)
+    if not look.files or (how == "auto" and not rules.is_worth(whole, look.expected())):
+        return Ways(_plain(tree.here, lists), {"plain": whole, "delta": look.expected()} if look.files else {})
+    chunks = look.encoded()
+    sent = {pack.blob.digest: pack.blob.size for pack in look.made}
+    return Ways(chunks, {"plain": whole, "delta": sum(sent.values())}, frozenset(sent), look.reused())
+
+
+def foreseen(session: Session, tree: Sides, store: Reader) -> Ways:
+    """As `plain`, with about the bytes that a delta push would send."""
+    lists = _lists(session, tree)
+    look = _Look(session, tree, store, lists)
+    whole = sum(tree.here[path].size for path in look.files)
+    return Ways(_plain(tree.here, lists), {"plain": whole, "delta": look.expected()} if look.files else {})
+
+
+def bases_of(session: Session, reference: Reference, found: Iterable[Remote]) -> list[Remote]:
+    """The versions that this clone ever saw in the repository of `reference`, those `found` under its tags first.
+
+    What they name may be gone by now: whoever counts on it looks.
+    """
+    bases = list(found)
+    at = session.project.at().reference
+    seen = sorted(session.seen.all(), key=lambda sighting: sighting.reference != at)
+    for sighting in seen:
+        other = parse(sighting.reference)
+        if other.at() == reference.at() and sighting.digest not in {each.digest for each in bases}:
+            bases.append(remote_state.from_sighting(session, other, sighting))
+    return bases[:_MOST_BASES]
+
+
+class _Look:
+    """Large files against what the repository holds."""
+
+    def __init__(
+        self,
+        session: Session,
+        tree: Sides,
+        store: Reader,
+        lists: Lists,
+        xor_base: str | None = None,
+    ) -> None:
+        self._session, self._tree, self._lists = session, tree, lists
+        self.read = reader_of(WorkTree(session.tree, tree.here, tree.keys))
+        self.known, self.earlier = _known(session, tree)
+        self.bases = Bases(self.known.packs, store)
+        self.made: list[ChunkPack] = []
+        self._pairs: dict[str, dict[int, tuple[int, int]]] = {}
+        self._types: dict[str, cuts.Plan | None] = {}
+        self.files = {path: self._cut(path) for path in lists if str(tree.here[path].digest) not in tree.held}
+        if xor_base is not None:
+            self._pair(xor_base)
+        self.files = {path: file for path, file in self.files.items() if self._is_worth(file)}
+        self._fit()
+
+    def _cut(self, path: str) -> Large:
+        from blake3 import blake3
+
+        chunker, chunks = self._lists[path]
+        return rules.cut(
+            path,
+            self._tree.here[path].digest,
+            chunker,
+            chunks,
+            self.known,
+            lambda start, size: blake3(self.read(path, start, size)).digest(),
+        )
+
+    def _is_worth(self, file: Large) -> bool:
+        """Whether chunks of the file are known, or its bytes shrink: else it stays a blob that every tool can read."""
+        if file.fresh < file.size:
+            return True
+        return encode.sampled(self._fresh([file]), self.read, self.bases) < _COMPRESSIBLE
+
+    def _fit(self) -> None:
+        """Give up packs where there would be more than the registry takes, or than are quick to read."""
+        total = sum(file.size for file in self.files.values())
+        has_base = any(file.fresh < file.size for file in self.files.values())
+        self.target = rules.pack_size(total, has_base=has_base, most=self._tree.most_bytes)
+        budget = rules.BUDGET
+        if self._tree.most_layers is not None:
+            budget = max(1, min(budget, self._tree.most_layers - self._tree.layers - len(self.files)))
+        gone = rules.dropped(self.files.values(), budget, self.target)
+        if gone:
+            self.files = {path: rules.without(file, gone) for path, file in self.files.items()}
+
+    # --- differences
+
+    def _pair(self, source: str) -> None:
+        """Find for each new chunk the one of a version before that a difference would be to."""
+        local = source.startswith((".", "/"))
+        if local:
+            self.bases.beside(Tree(self._session.cwd / source))
+            remotes = self._tree.bases
+        else:
+            reference = self._session.reference(source)
+            remotes = [remote_state.require(self._session, reference)]
+            if str(remotes[0].reference.at()) not in {str(each.reference.at()) for each in self._tree.bases}:
+                raise UsageError(
+                    f"--xor-base {source} is in another repository", hint="bundle cp brings it to this one first"
+                )
+        for path, file in self.files.items():
+            recipe = next((found for each in remotes if (found := self._recipe(each, path)) is not None), None)
+            if recipe is not None:
+                self._pairs[path] = self._paired(path, file, recipe)
+        if self._pairs and not self._differences_pay():
+            # Too far from it by now: what is stored whole is what later ones are differences to.
+            self._pairs = {}
+
+    def _recipe(self, remote: Remote, path: str) -> Recipe | None:
+        entry, place = remote.contents.snapshot.get(path), remote.contents.places.get(path)
+        if entry is None or place is None:
+            return None
+        if place.recipe is not None:
+            return place.recipe
+        number = self.known.number(entry.digest)
+        packs = tuple(self.known.packs)
+        return None if number is None else Recipe("", ((number, 0, len(packs[number].chunks)),), packs)
+
+    def _paired(self, path: str, file: Large, recipe: Recipe) -> dict[int, tuple[int, int]]:
+        # From the end: a header of another length moves everything behind it.
+        size = recipe.size
+        by_end = {(size - piece.start, piece.size): piece for piece in recipe.pieces()}
+        found: dict[int, tuple[int, int]] = {}
+        for one in file.cuts:
+            piece = by_end.get((file.size - one.start, one.size)) if one.where is None else None
+            number = self.known.number(recipe.packs[piece.pack].blob.digest) if piece is not None else None
+            if piece is None or number is None:
+                continue
+            chunks = self.known.packs[number].chunks
+            place = (number, piece.number)
+            if chunks.codec(piece.number) >= FIRST_XOR:
+                # Never deeper: two differences to one chunk instead of a chain.
+                place = chunks.bases[piece.number]
+            found[one.start] = place
+            self.bases.at(place, path, piece.start)
+        return found
+
+    def _differences_pay(self) -> bool:
+        fresh = self._fresh(self.files.values())
+        paired = [what for what in fresh if what.base is not None]
+        alone = [Fresh(what.path, what.start, what.size, what.digest, what.dtype) for what in paired]
+        with_base = encode.sampled(paired, self.read, self.bases)
+        return with_base <= 0.5 * encode.sampled(alone, self.read, self.bases)
+
+    # --- encoding
+
+    def _fresh(self, files: Iterable[Large]) -> list[Fresh]:
+        found: dict[bytes, Fresh] = {}
+        for file in files:
+            plan, pairs = self._plan(file.path), self._pairs.get(file.path, {})
+            for one in file.cuts:
+                if one.where is None and one.digest not in found:
+                    dtype = plan.dtype_at(one.start) if plan else None
+                    found[one.digest] = Fresh(file.path, one.start, one.size, one.digest, dtype, pairs.get(one.start))
+        return list(found.values())
+
+    def _plan(self, path: str) -> cuts.Plan | None:
+        if path not in self._types:
+            self._types[path] = cuts.chunker_for(
+                path,
+                self._tree.here[path].size,
+                lambda start, count: self.read(path, start, min(count, self._tree.here[path].size - start)),
+            )
+        return self._types[path]
+
+    def expected(self) -> int:
+        """About how many bytes of chunks are new, once they are stored."""
+        fresh = self._fresh(self.files.values())
+        return int(sum(what.size for what in fresh) * encode.sampled(fresh, self.read, self.bases))
+
+    def reused(self) -> int:
+        """Bytes of files that the repository holds already, in chunks."""
+        return sum(file.size - file.fresh for file in self.files.values())
+
+    def encoded(self) -> ChunkMap:
+        """Make the new packs; what they are for is in the map."""
+        session, fresh = self._session, self._fresh(self.files.values())
+        size = sum(what.size for what in fresh)
+        session.run.emit(Started("encode", None, size))
+        keep = size <= free_bytes(session.project.folder) // 4
+        spool = partial(_spool, session) if keep else _none
+        places: dict[bytes, tuple[int, int]] = {}
+        for pack, kept in encode.encode(fresh, self.read, self.bases, self.target, session.run, spool):
+            places.update((pack.chunks.digest(at), (len(self.made), at)) for at in range(len(pack.chunks)))
+            self.made.append(pack)
+            if kept is not None and kept.is_whole:
+                session.spooled[pack.blob.digest] = kept
+        whole = {path: found for path, found in self._lists.items() if path not in self.files}
+        packs = {path: (chunker, self._whole(path, chunks)) for path, (chunker, chunks) in whole.items()}
+        return Draft(self.known, places, self.made).map(list(self.files.values()), packs, self.earlier)
+
+    def _whole(self, path: str, chunks: ChunkList) -> ChunkPack:
+        number = self.known.number(self._tree.here[path].digest)
+        return ChunkPack(self._tree.here[path].content, chunks) if number is None else self.known.packs[number]
+
+
+def rebuilt(session: Session, plan: PushPlan, store: Reader, lost: frozenset[Digest]) -> PushPlan:
+    """The plan without the blobs that its repository lost: what was in them is in the tree, and made anew.
+
+    :raises WorkspaceChanged: a file changed since it was hashed.
+    """
+    reference = parse(plan.place)
+    inside = frozenset(path for pack in plan.packed for path, _ in pack.members)
+    known = frozenset(plan.known.difference(map(str, lost)))
+    bases = bases_of(session, reference, ())
+    sides = Sides(plan.snapshot, plan.keys, inside, bases, known, lost=lost)
+    ways = chunked(session, sides, "delta", store)
+    return replace(plan, chunks=ways.chunks, fresh=ways.fresh, ways=ways.ways, reused=ways.reused, known=known)
+
+
+def reader_of(work: WorkTree) -> encode.Read:
+    """What reads parts of files of the tree."""
+
+    def read(path: str, start: int, size: int) -> bytes:
+        with work.open_path(path, start, start + size) as chunks:
+            return b"".join(chunks)
+
+    return read
+
+
+def _spool(session: Session) -> Spool | None:
+    # It only saves work.
+    with suppress(DiskError):
+        return Spool(session.project.parts)
+    return None
+
+
+def _none() -> None:
+    """No room."""
+
+
+def _known(session: Session, tree: Sides) -> tuple[Known, dict[Digest, bytes]]:
+    """The chunks of the versions that the repository holds, and the indexes that list them."""
+    known, earlier = Known(), dict[Digest, bytes]()
+    cache = session.chunks
+    for remote in tree.bases:
+        with suppress(BundleError):
+            contents = remote.contents
+            known.add_map(contents.chunks, contents.index, tree.lost)
+            earlier |= contents.chunks.earlier
+            if contents.index is not None and contents.chunks.packs:
+                earlier[contents.index.digest] = remote.index
+            for layer in _file_blobs(remote):
+                _add_cached(known, layer, cache, tree.lost)
+    return known, earlier
+
+
+def _file_blobs(remote: Remote) -> Iterator[Descriptor]:
+    """The blobs of a version that are files."""
+    for place in remote.contents.places.values():
+        if place.blob is not None and place.offset is None:
+            yield place.blob
+
+
+def _add_cached(known: Known, layer: Descriptor, cache: ChunkCache, lost: frozenset[Digest]) -> None:
+    """Add a blob of which no index has the list, as those that other tools pushed, where the tree held it once."""
+    if layer.size < cuts.SMALLEST or layer.digest in lost or known.number(layer.digest) is not None:
+        return
+    found = cache.get(layer.digest)
+    if found is not None and sum(found[1].sizes) == layer.size:
+        known.add(ChunkPack(layer, found[1]))

@@ -1,0 +1,83 @@
+"""The chunks that others are stored as differences to: from a directory beside, or from the store that holds them."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+
+from modelops_bundle.disk.problems import translated
+from modelops_bundle.disk.tree import Tree
+from modelops_bundle.errors import BundleError
+from modelops_bundle.model.chunkmap import ChunkPack
+from modelops_bundle.model.ports import Reader
+from modelops_bundle.transfer.chunks import SPAN, decoded, matches
+
+
+class Bases:
+    """The bytes of chunks that a store holds: from a directory beside it where that has them, else by ranges.
+
+    :param packs: what the numbers of packs stand for.
+    """
+
+    def __init__(self, packs: Sequence[ChunkPack], store: Reader) -> None:
+        self._packs, self._store = packs, store
+        self._tree: Tree | None = None
+        self._at: dict[tuple[int, int], tuple[str, int]] = {}
+        self._lock = threading.Lock()
+        self._ahead: dict[tuple[int, int], bytes] = {}
+
+    def beside(self, tree: Tree) -> None:
+        """Look into this directory first."""
+        self._tree = tree
+
+    def at(self, place: tuple[int, int], path: str, start: int) -> None:
+        """A chunk may be found there."""
+        self._at.setdefault(place, (path, start))
+
+    def __call__(self, pack: int, number: int) -> bytes:
+        found = self._local(pack, number)
+        return found if found is not None else self._remote(pack, number)
+
+    def _local(self, pack: int, number: int) -> bytes | None:
+        place = self._at.get((pack, number))
+        if self._tree is None or place is None:
+            return None
+        chunks = self._packs[pack].chunks
+        with suppress(BundleError):
+            data = _read_at(self._tree, place[0], place[1], chunks.sizes[number])
+            if matches(data, chunks.digest(number)):
+                return data
+        return None
+
+    def _remote(self, pack: int, number: int) -> bytes:
+        with self._lock:
+            stored = self._ahead.pop((pack, number), None)
+            if stored is None:
+                stored = self._bring(pack, number)
+        return decoded(self._packs[pack], number, stored, self)
+
+    def _bring(self, pack: int, number: int) -> bytes:
+        """A chunk, and those behind it, which are likely to be asked for next."""
+        blob, chunks = self._packs[pack]
+        offsets = chunks.offsets()
+        stop = number + 1
+        while stop < len(chunks) and offsets[stop + 1] - offsets[number] <= SPAN:
+            stop += 1
+        with self._store.open(blob, offsets[number], offsets[stop]) as pieces:
+            data = b"".join(pieces)
+        first = offsets[number]
+        self._ahead = {
+            (pack, at): data[offsets[at] - first : offsets[at + 1] - first] for at in range(number + 1, stop)
+        }
+        return data[: offsets[number + 1] - first]
+
+
+def _read_at(tree: Tree, path: str, start: int, size: int) -> bytes:
+    descriptor = tree.open_read(path)
+    try:
+        with translated(f"read {path}"):
+            return os.pread(descriptor, size, start)
+    finally:
+        os.close(descriptor)
