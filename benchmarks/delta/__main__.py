@@ -61,7 +61,7 @@ def _run(asked: argparse.Namespace, scratch: Path) -> int:
             versions = Versions(places[2], scale, chosen, keep=asked.keep)
             for scenario in chosen:
                 print(scenario.name, file=sys.stderr, flush=True)
-                rows.append(_row(world, way, versions, scenario, asked.tools))
+                rows.append(_row(world, way, versions, scenario, asked))
                 print(table.line(rows[-1]), flush=True)
         if CHUNKING in (asked.names or [CHUNKING]):
             further.append(table.rates(_rates(world, scale)))
@@ -124,9 +124,9 @@ class Versions:
         return version(folder)
 
 
-def _row(world: World, way: Counted, versions: Versions, scenario: Scenario, tools: Sequence[str]) -> Row:
+def _row(world: World, way: Counted, versions: Versions, scenario: Scenario, asked: argparse.Namespace) -> Row:
     before, after = versions.before(scenario), versions.after(scenario)
-    row = Row(scenario, after.size)
+    row = Row(scenario, after.size, asked.quick)
     journeys = Journeys(world, way, before, after)
     pull = ["pull"] if before else []
     for tool, journey, names in (
@@ -136,7 +136,7 @@ def _row(world: World, way: Counted, versions: Versions, scenario: Scenario, too
         ("xor", journeys.xor, ["push", *pull, "clone"]),
         ("plain", journeys.plain, ["push", *pull, "clone"]),
     ):
-        if tool not in tools or (tool == "xor" and not scenario.xor):
+        if tool not in asked.tools or (tool == "xor" and not scenario.xor):
             continue
         _collect(world, row, [name if "xet" in name else f"{tool} {name}" for name in names], journey())
         world.clear()

@@ -48,10 +48,14 @@ class Verdict:
 
 @dataclass(slots=True)
 class Row:
-    """One scenario: `size` of the changed version in bytes."""
+    """One scenario: `size` of the changed version in bytes.
+
+    `quick`: files are smaller than those that the facts' shares were found with, so only Xet is an aim.
+    """
 
     scenario: Scenario
     size: int
+    quick: bool = False
     figures: dict[str, Figure] = field(default_factory=dict)
 
     def moved(self, way: str) -> int | None:
@@ -63,7 +67,7 @@ class Row:
 
     def verdicts(self) -> list[Verdict]:
         """All aims of the row."""
-        return [*self._beside_xet(), *self._beside_facts()]
+        return [*self._beside_xet(), *([] if self.quick else self._beside_facts())]
 
     def _beside_xet(self) -> Iterator[Verdict]:
         """Both count all that a push sends: Xet's lists of chunks, our index and manifest."""
@@ -112,7 +116,13 @@ def figures(rows: Sequence[Row]) -> str:
     for row in rows:
         cells = [row.scenario.title, _mib(row.size), *(_cell(row, way) for way in ways)]
         text += f"| {' | '.join(cells)} |\n"
-    return text
+    failures = [
+        f"- {row.scenario.title}: {way}: {_plain(cost)}\n"
+        for row in rows
+        for way, cost in row.figures.items()
+        if isinstance(cost, str)
+    ]
+    return text + ("\n" + "".join(failures) if failures else "")
 
 
 def aims(rows: Sequence[Row]) -> str:
@@ -193,7 +203,7 @@ def _judgement(verdict: Verdict) -> str:
 def _cell(row: Row, way: str) -> str:
     cost = row.figures.get(way)
     if cost is None or isinstance(cost, str):
-        return _plain(cost or "")
+        return "failed" if cost else ""
     asked = "" if cost.requests is None else f"{cost.requests}, "
     return f"{_short(row, way)} ({asked}{cost.wall:.1f} s)"
 

@@ -53,7 +53,7 @@ def test_more_than_xet_or_than_the_share_is_missed_and_failures_are_not_met() ->
 
 
 def test_xor_is_held_against_xet_where_it_is_measured() -> None:
-    made = Row(ALL["rl-step"], 100 * MIB, {"xet": cost(4), "xor push": cost(3), "xor pull": cost(0, 3.1)})
+    made = Row(ALL["rl-step"], 100 * MIB, figures={"xet": cost(4), "xor push": cost(3), "xor pull": cost(0, 3.1)})
     assert [(each.way, each.met) for each in made.verdicts()] == [
         ("delta push", None),
         ("xor push", True),
@@ -66,9 +66,14 @@ def test_a_first_push_has_nothing_to_pull_into() -> None:
     assert [each.way for each in Row(ALL["first-push"], MIB).verdicts()] == ["delta push", "delta push", "delta clone"]
 
 
+def test_smaller_files_are_held_against_xet_only() -> None:
+    quick = Row(EDIT, MIB, quick=True, figures=dict(GOOD.figures))
+    assert [each.what for each in quick.verdicts()] == ["no more than Xet"]
+
+
 def test_the_tables() -> None:
     text = figures([GOOD, BAD])
-    head, _, good, bad = text.splitlines()
+    head, _, good, bad, _, failure = text.splitlines()
     assert head == (
         "| scenario | file MiB | oras up | oras down | Xet up, chunks only | Xet up | `--delta` up | down | down |"
     )
@@ -76,7 +81,8 @@ def test_the_tables() -> None:
         "| an edit | 100.0 | 100.0 (11, 1.2 s) | 100.0 (11, 1.2 s) | 4.90 (1.2 s) | 5.00 (1.2 s) "
         "| 5.00 (11, 1.2 s) | 4.50 (11, 1.2 s) | 9.00 (11, 1.2 s) |"
     )
-    assert "| failed: no \\| such option |" in bad
+    assert "| 6.00 (11, 1.2 s) | failed |" in bad
+    assert failure == "- an edit: delta pull: failed: no \\| such option"
     assert "| an edit | delta push | no more than Xet | 4.00 | 6.00 | **missed** (1.50 of it) |" in aims([BAD])
     assert line(GOOD).endswith("plain pull 9.00: 4 of 4 met")
     assert document({"Run": "one"}, [GOOD], ["more"]).endswith("more")
