@@ -34,14 +34,14 @@ _ONE_BY_ONE = 16
 
 
 class Watcher(Protocol):
-    """Sees the bytes of one file while they are hashed."""
+    """Sees bytes while they are hashed."""
 
-    def feed(self, data: memoryview) -> None:
+    def feed(self, data: bytes | memoryview) -> None:
         """The next bytes; they are overwritten afterwards."""
         ...
 
     def finish(self, digest: Digest) -> object:
-        """That was all, and the file held still. Not called otherwise."""
+        """That was all, and it held still. Not called otherwise."""
         ...
 
 

@@ -55,7 +55,7 @@ class Chunker:
         if self._fed != self._size:
             raise Corrupt(f"{self._fed} bytes came of a file of {self._size}")
         found = self._cutter.finish()
-        if sum(found.sizes) != self._size:
+        if sum(found.sizes) != self._size or len(found.digests) != 32 * len(found.sizes):
             raise Corrupt(f"the cuts of a file of {self._size} bytes are those of another one")
         return found
 

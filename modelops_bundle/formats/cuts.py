@@ -60,8 +60,8 @@ _MAGICS = (
 )
 _MAGIC_AT: tuple[tuple[int, bytes], ...] = ((4, b"ftyp"), (8, b"WEBP"), (8, b"AVI "))
 _HEAD = 32
-_LONGEST_HEADER = 32 << 20
-"""Bytes; those of known models take less than a tenth."""
+_LONGEST_JSON, _LONGEST_GGUF = 16 << 20, 32 << 20
+"""Bytes of headers; those of known models take a third of it. Parsed JSON takes up to thirty times its length."""
 
 Run = tuple[int, int, str | None]
 """Where bytes begin and end, and the type of their numbers if it is known."""
@@ -98,20 +98,13 @@ def chunker_for(path: str, size: int, read: Read, *, smallest: int = SMALLEST) -
     head = read(0, _HEAD)
     if head.startswith(_MAGICS) or any(head.startswith(magic, at) for at, magic in _MAGIC_AT):
         return None
-
-    def header(offset: int, count: int) -> bytes:
-        # A header takes some twenty times its bytes when it is parsed.
-        if offset + count > _LONGEST_HEADER:
-            raise _TooMuch
-        return read(offset, count)
-
     try:
         if head.startswith(zips.MAGIC):
             return _zip(read, size)
         if head.startswith(gguf.MAGIC):
-            return _tensors(gguf.read_header(header, size), "gguf/1m", size)
+            return _tensors(gguf.read_header(_limited(read, _LONGEST_GGUF), size), "gguf/1m", size)
         if head[8:9] == b"{":
-            return _tensors(safetensors.read_header(header, size), "safetensors/1m", size)
+            return _tensors(safetensors.read_header(_limited(read, _LONGEST_JSON), size), "safetensors/1m", size)
     except (Corrupt, Unsupported, _TooMuch):
         pass  # It is not what it looks like, or nobody knows how to read it yet.
     return by_content(size)
@@ -129,6 +122,17 @@ def _start(run: Run) -> int:
 
 class _TooMuch(Exception):
     pass
+
+
+def _limited(read: Read, most: int) -> Read:
+    """Only the first `most` bytes."""
+
+    def limited(offset: int, count: int) -> bytes:
+        if offset + count > most:
+            raise _TooMuch
+        return read(offset, count)
+
+    return limited
 
 
 class _Cuts:

@@ -26,7 +26,7 @@ _LONGEST_COMMENT = 0xFFFF
 _ENCRYPTED = 1
 _STORED = 0
 _ZIP64 = 1
-_ABSENT16, _ABSENT32 = 0xFFFF, 0xFFFFFFFF
+_ABSENT = 0xFFFFFFFF
 
 
 class Member(NamedTuple):
@@ -58,8 +58,8 @@ def read_directory(read: Read, size: int) -> Directory:
     if size < _END.size or read(0, len(MAGIC)) != MAGIC:
         raise Corrupt("not a ZIP file with members")
     count, length, start, stop = _end(read, size)
-    if length > MOST or start + length > stop or count * _CENTRAL.size > length:
-        raise Corrupt(f"the ZIP file claims a directory of {length} bytes with {count} members")
+    if length > MOST or start + length > stop:
+        raise Corrupt(f"the ZIP file claims a directory of {length} bytes")
     data = read(start, length)
     if len(data) < length:
         raise Corrupt("the ZIP file is cut off in its directory")
@@ -124,16 +124,17 @@ def _members(data: bytes, count: int) -> Iterator[tuple[int, int, bool]]:
     """Of each where it begins, its bytes, and whether they are stored."""
     at = 0
     for _ in range(count):
-        if at + _CENTRAL.size > len(data):
+        entry = data[at : at + _CENTRAL.size]
+        if len(entry) < _CENTRAL.size or not entry.startswith(b"PK\x01\x02"):
             raise Corrupt("the ZIP file has fewer members than it claims")
-        magic, flags, method, packed, raw, name, extra, comment, _, start = _CENTRAL.unpack_from(data, at)
-        if magic != b"PK\x01\x02":
-            raise Corrupt("the ZIP file has fewer members than it claims")
+        _, flags, method, packed, raw, name, extra, comment, _, start = _CENTRAL.unpack(entry)
         fields = at + _CENTRAL.size + name
-        if _ABSENT32 in (packed, start):
+        at = fields + extra + comment
+        if at > len(data):
+            raise Corrupt("the ZIP file is cut off in its directory")
+        if _ABSENT in (packed, start):
             packed, start = _large(data[fields : fields + extra], raw, packed, start)
         yield start, packed, method == _STORED and not flags & _ENCRYPTED
-        at = fields + extra + comment
 
 
 def _large(fields: bytes, raw: int, packed: int, start: int) -> tuple[int, int]:
@@ -144,11 +145,11 @@ def _large(fields: bytes, raw: int, packed: int, start: int) -> tuple[int, int]:
         if kind == _ZIP64:
             body = fields[at + 4 : at + 4 + length]
             numbers = (int.from_bytes(body[place : place + 8], "little") for place in range(0, len(body) - 7, 8))
-            if raw == _ABSENT32:
+            if raw == _ABSENT:
                 next(numbers, 0)
-            if packed == _ABSENT32:
+            if packed == _ABSENT:
                 packed = next(numbers, packed)
-            if start == _ABSENT32:
+            if start == _ABSENT:
                 start = next(numbers, start)
             break
         at += 4 + length

@@ -146,6 +146,15 @@ class Openable(Protocol):
 
 
 @runtime_checkable
+class Watched(Protocol):
+    """Content that somebody wants to see on its way: what `Upload.upload` may be given as `chunks`."""
+
+    def watcher(self) -> Callable[[bytes | memoryview], object] | None:
+        """What is to be called with all bytes of an attempt in order, by a store that does not iterate over them."""
+        ...
+
+
+@runtime_checkable
 class Upload(Protocol):
     """Takes content whose digest is known only at its end."""
 

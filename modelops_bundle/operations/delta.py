@@ -292,9 +292,8 @@ class _Look:
     def encoded(self) -> ChunkMap:
         """Make the new packs; what they are for is in the map."""
         session, fresh = self._session, self._fresh(self.files.values())
-        size = sum(what.size for what in fresh)
-        session.run.emit(Started("encode", None, size))
-        keep = size <= free_bytes(session.project.folder) // 4
+        session.run.emit(Started("encode", None, sum(what.size for what in fresh)))
+        keep = self.expected() <= free_bytes(session.project.folder) // 4
         spool = partial(_spool, session) if keep else _none
         places: dict[bytes, tuple[int, int]] = {}
         for pack, kept in encode.encode(fresh, self.read, self.bases, self.target, session.run, spool):

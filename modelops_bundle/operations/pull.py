@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from modelops_bundle.disk.hashing import Hashed
 from modelops_bundle.disk.tree import StatKey
 from modelops_bundle.errors import NotFound, PartialFailure, Unsupported, WorkspaceChanged
 from modelops_bundle.events import checkpoint
+from modelops_bundle.model.chunkmap import is_whole
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.paths import display
 from modelops_bundle.model.reference import parse
@@ -176,6 +177,7 @@ def apply_pull(session: Session, plan: PullPlan) -> Result:
             session.tree, staging, plan.steps, look, session.run, packed=packed, verified=True, keys=keys, placed=placed
         )
         _remember_digests(session, plan, placed)
+        _remember_chunks(session, plan, placed)
         record(session, commit, left)
         checkpoint("pull recorded")
         intent.forget_intent(journal)
@@ -261,3 +263,14 @@ def _remember_digests(session: Session, plan: PullPlan, placed: Mapping[str, Sta
             taken = max(time.time_ns(), key.ctime_ns + tick(key) + 1)
             session.index.put(path, Hashed(entry.digest, key, taken))
     session.index.save()
+
+
+def _remember_chunks(session: Session, plan: PullPlan, placed: Iterable[str]) -> None:
+    """What the version says of the chunks of the files just written, as its word: only their digests were verified."""
+    written = {step.path: step.after for step in plan.steps}
+    for path in placed:
+        entry, place = written[path], plan.places.get(path)
+        recipe = place.recipe if place is not None else None
+        if entry is not None and recipe is not None and is_whole(recipe, entry.digest):
+            own = recipe.packs[recipe.segments[0][0]].chunks
+            session.chunks.put(entry.digest, recipe.chunker, own, told=True)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from modelops_bundle.disk.hashing import Hashed, write_back
@@ -47,7 +48,8 @@ def send_files(session: Session, plan: PushPlan, store: Store) -> PushPlan:
         entry, taken = plan.snapshot[path], time.time_ns()
         write_back(session.tree, path)
         kind = media.layer_type(entry.role)
-        sent = send_open(path, entry.size, kind, lambda: tree.open_path(path, 0, entry.size), store, run)
+        watch = partial(session.chunks.watch, path, entry.size, partial(tree.read, path))
+        sent = send_open(path, entry.size, kind, lambda: tree.open_path(path, 0, entry.size), store, run, watch)
         found[path] = sent.digest
         session.index.put(path, Hashed(sent.digest, StatKey(*plan.keys[path]), taken))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Self
@@ -62,10 +62,13 @@ class Hashed:
 
     The second reading comes from the page cache and costs the sending nothing (facts: performance §4, PATCH).
     Leave the context only after the file may be closed.
+
+    :param seen: called with all bytes too, in order and by one thread at a time; they are overwritten afterwards.
     """
 
-    def __init__(self, pieces: Iterable[Piece]) -> None:
+    def __init__(self, pieces: Iterable[Piece], seen: Callable[[bytes | memoryview], object] | None = None) -> None:
         self._pieces = pieces
+        self._seen = seen
         self._hasher = hashlib.sha256()
         self._aside: ThreadPoolExecutor | None = None
         self._waiting: deque[Future[None]] = deque()
@@ -102,12 +105,17 @@ class Hashed:
 
     def _update(self, piece: Piece) -> None:
         if not isinstance(piece, Span):
-            self._hasher.update(piece)
+            self._take(piece)
             return
         at = piece.start
         while at < piece.stop and (count := os.preadv(piece.descriptor, [self._buffer[: piece.stop - at]], at)):
-            self._hasher.update(self._buffer[:count])
+            self._take(self._buffer[:count])
             at += count
+
+    def _take(self, data: bytes | memoryview) -> None:
+        self._hasher.update(data)
+        if self._seen is not None:
+            self._seen(data)
 
 
 class Body:

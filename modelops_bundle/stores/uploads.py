@@ -20,6 +20,7 @@ from urllib.parse import quote
 from modelops_bundle.errors import BundleError, Corrupt, Interrupted, Terminated, Unauthorized, Unavailable, Unsupported
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
+from modelops_bundle.model.ports import Watched
 from modelops_bundle.net.auth import pull_scope, push_scope
 from modelops_bundle.net.exchange import Reply, Request
 from modelops_bundle.net.retry import Transient
@@ -349,7 +350,8 @@ class OpenUpload:
             session.discard()
             return None
         try:
-            with opened(self._chunks) as chunks, Hashed(pieces_of(chunks)) as hashed:
+            seen = self._chunks.watcher() if isinstance(self._chunks, Watched) else None
+            with opened(self._chunks) as chunks, Hashed(pieces_of(chunks), seen) as hashed:
                 if not self._append(session, hashed):
                     return None
                 digest = hashed.digest()

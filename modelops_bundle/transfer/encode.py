@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 WINDOW = 24 * 1024 * 1024
 """Bytes of chunks that are read and not yet written."""
 
+_BLOCK = 256 * 1024
+
 Read = Callable[[str, int, int], bytes]
 """The bytes of the file at a path, from an offset on, as many as asked for."""
 
@@ -109,7 +111,8 @@ def encode(
     def one(what: Fresh) -> tuple[str, bytes]:
         run.check()
         raw = _read(what, read)
-        return codecs.choose(raw, what.dtype, base(*what.base) if what.base is not None else None)
+        codec, data = codecs.choose(raw, what.dtype, base(*what.base) if what.base is not None else None)
+        return codec, _compact(data)
 
     into: _Open | None = None
     number, key = 0, ""
@@ -127,6 +130,13 @@ def encode(
     if into is not None:
         run.emit(Finished(key, "copied"))
         yield into.sealed(), into.spool
+
+
+def _compact(data: bytes) -> bytes:
+    """A copy. Compressors cut their result off a piece of memory as large as the chunk, and what is left of that lies
+    about for as long as the result is kept.
+    """
+    return bytes(bytearray(data))
 
 
 def _read(what: Fresh, read: Read) -> bytes:
@@ -196,15 +206,35 @@ class ChunkPacks:
 
     def _made(self, pack: ChunkPack, start: int, stop: int) -> Iterator[bytes]:
         chunks, sources = pack.chunks, self._sources[pack.blob.digest]
-        at = 0
-        for number, room in enumerate(chunks.room):
-            if at + room > start and at < stop:
-                path, first = sources[number]
-                raw = _read(Fresh(path, first, chunks.sizes[number], chunks.digest(number)), self._read)
-                codec = CODECS[chunks.codec(number)]
-                other = self._base(*chunks.bases[number]) if number in chunks.bases else None
-                yield codecs.encode(raw, codec, other)[max(0, start - at) : stop - at]
-            at += room
+        offsets = chunks.offsets()
+        wanted = [n for n in range(len(chunks)) if offsets[n + 1] > start and offsets[n] < stop]
+        todo = [(n, Fresh(*sources[n], chunks.sizes[n], chunks.digest(n), base=chunks.bases.get(n))) for n in wanted]
+        numbers = {what.digest: number for number, what in todo}
+
+        def one(what: Fresh) -> tuple[str, bytes]:
+            codec = CODECS[chunks.codec(numbers[what.digest])]
+            other = self._base(*what.base) if what.base is not None else None
+            return codec, _compact(codecs.encode(_read(what, self._read), codec, other))
+
+        data = (stored for _, (_, stored) in _in_order((what for _, what in todo), one))
+        at = offsets[wanted[0]] if wanted else 0
+        for block in _blocks(data):
+            yield block[max(0, start - at) : stop - at]
+            at += len(block)
+
+
+def _blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Small pieces together: each that is handed on costs a call or more."""
+    held: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece)
+        if size >= _BLOCK:
+            yield b"".join(held)
+            held, size = [], 0
+    if held:
+        yield b"".join(held)
 
 
 def _sources(chunks: ChunkMap) -> dict[Digest, dict[int, tuple[str, int]]]:

@@ -35,7 +35,18 @@ MOST = 256 * 1024 * 1024
 _MAGIC = f"MOCHUNKS1{sys.byteorder[0]}\n".encode()
 _HEADER = struct.Struct("<BBI32s")
 _SEAL = 32
-_FAILURES = (BundleError, OSError, ImportError, MemoryError, ValueError, ArithmeticError, LookupError, StopIteration)
+_FAILURES = (
+    BundleError,
+    OSError,
+    ImportError,
+    MemoryError,
+    ValueError,
+    ArithmeticError,
+    LookupError,
+    RuntimeError,
+    StopIteration,
+    struct.error,
+)
 """What stands between a file and its chunk list, and is no reason not to hash it."""
 
 Listed = tuple[str, "ChunkList"]
@@ -71,10 +82,12 @@ class ChunkCache:
         return found[1]
 
     def put(self, digest: Digest, chunker: str, chunks: ChunkList, *, told: bool = False) -> None:
-        """Keep the list of the content `digest`, whose chunks lie in it as they are.
+        """Keep the list of the content `digest`. One whose chunks are stored in another way than they are is not kept.
 
         :param told: it is somebody's word, which does not replace what was found here.
         """
+        if chunks.stored is not None or any(chunks.codecs or b""):
+            return
         if self.get(digest, told=told) == (chunker, chunks) or (told and self.get(digest) is not None):
             return
         name = chunker.encode()
@@ -87,10 +100,12 @@ class ChunkCache:
     def _prune(self, fresh: str) -> None:
         left = self._most
         with suppress(OSError), os.scandir(self._folder) as listing:
-            found = [(entry.name == fresh, entry.stat(follow_symlinks=False).st_mtime_ns, entry) for entry in listing]
-            for is_fresh, _, entry in sorted(found, key=lambda item: item[:2], reverse=True):
+            lists = [entry for entry in listing if entry.is_file(follow_symlinks=False)]
+            # What is removed by somebody else at the same time is pruned by him.
+            aged = {entry: (entry.name == fresh, entry.stat(follow_symlinks=False).st_mtime_ns) for entry in lists}
+            for entry in sorted(lists, key=lambda entry: aged[entry], reverse=True):
                 left -= entry.stat(follow_symlinks=False).st_size
-                if left < 0 and not is_fresh and not entry.name.startswith(TEMPORARY_PREFIX):
+                if left < 0 and entry.name != fresh and not entry.name.startswith(TEMPORARY_PREFIX):
                     os.unlink(entry.path)
 
     def watch(self, path: str, size: int, read: Callable[[int, int], bytes]) -> Listing | None:

@@ -23,6 +23,7 @@ from modelops_bundle.operations.local_state import entries_at, keys_at
 from modelops_bundle.operations.session import Session
 from modelops_bundle.workspace import chunks
 from modelops_bundle.workspace.project import Project
+from tests.support import chunked
 from tests.support.bundle import FOLDER, Bundle
 
 LOW = 200_000
@@ -122,6 +123,37 @@ def test_a_clone_that_cannot_be_written_to_is_looked_at_all_the_same(bundle: Bun
     (bundle.root / FOLDER / "index").unlink(missing_ok=True)
     (bundle.root / FOLDER / "chunks").write_text("in the way")
     assert set(bundle.changes()) == {"rows.csv", "m.safetensors", "rows.csv.gz", "small.bin"}
+
+
+def test_a_pull_keeps_what_the_version_says_as_its_word(tmp_path: Path) -> None:
+    place = f"layout:{tmp_path / 'store'}:v1"
+    chunked.publish(place, chunked.plain({"rows.csv": chunked.cut(CSV, 50_000), "small.txt": b"small"}))
+    bundle = Bundle.clone(place, tmp_path / "b")
+    cache = Session(Project(bundle.root), Run(), cwd=bundle.root).chunks
+    assert cache.get(Digest.of(CSV)) is None
+    assert cache.get(Digest.of(CSV), told=True) == (FAST, chunked.listed(chunked.cut(CSV, 50_000)))
+    assert kept(bundle) == {Digest.of(CSV).hex}
+
+
+MODULES = ("blake3", "pyfastcdc", "modelops_bundle.formats.cuts", "modelops_bundle.formats.chunker")
+LOADED = f"""
+import atexit, sys
+atexit.register(lambda: print("loaded", *(name for name in {MODULES!r} if name in sys.modules), file=sys.stderr))
+"""
+
+
+@pytest.mark.parametrize(("size", "expected"), [(1 << 20, set()), (64 << 20, set(MODULES))])
+def test_only_a_large_file_loads_what_cuts_it(tmp_path: Path, size: int, expected: set[str]) -> None:
+    """The real size: mostly a hole, which is one chunk again and again."""
+    bundle = Bundle.create(tmp_path / "a", None, {"config.json": "{}"})
+    with open(bundle.path("large.bin"), "wb") as file:
+        file.write(CSV)
+        file.truncate(size)
+    bundle.run("add", ".")
+    done = bundle.spawn("status", before=LOADED)
+    [line] = [line for line in done.err.splitlines() if line.startswith("loaded")]
+    assert set(line.split()[1:]) == expected
+    assert len(kept(bundle)) == bool(expected)
 
 
 # --- asked for -------------------------------------------------------------------------------------------------------

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 
 from modelops_bundle.api.bundle import Bundle as Api
 from modelops_bundle.errors import WorkspaceChanged
@@ -13,7 +16,8 @@ from modelops_bundle.events import Advanced, Event, Run, Started
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.operations.push import OPEN
 from modelops_bundle.stores import learned, registries
-from tests.support.bundle import Bundle, Result
+from modelops_bundle.workspace import chunks
+from tests.support.bundle import FOLDER, Bundle, Result
 from tests.support.registry_process import Registry
 
 LARGE = os.urandom(OPEN + 12_345)
@@ -134,3 +138,23 @@ def test_large_new_files_that_must_be_packed_are_hashed_first(
     bundle = Bundle.create(tmp_path / "a", repo, files)
     assert hashed(push(bundle)) >= 4 * OPEN
     assert Bundle.clone(repo, tmp_path / "b").tree() == bundle.tree()
+
+
+def test_its_chunk_list_is_made_while_it_is_sent(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunks, "SMALLEST", OPEN)
+    assert hashed(push(bundle)) < 100
+    found = chunks.ChunkCache(bundle.root / FOLDER / "chunks").get(Digest.of(LARGE))
+    assert found is not None
+    name, listed = found
+    assert name == "fastcdc2020/64k"
+    digests = [blake3(LARGE[at:end]).digest() for at, end in pairwise(listed.offsets())]
+    assert sum(listed.sizes) == len(LARGE)
+    assert listed.digests == b"".join(digests)
+
+
+def test_a_failure_to_cut_it_does_not_stop_the_push(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunks, "SMALLEST", OPEN)
+    monkeypatch.setitem(sys.modules, "pyfastcdc", None)
+    push(bundle)
+    assert bundle.changes() == {}
+    assert not (bundle.root / FOLDER / "chunks").exists()

@@ -6,7 +6,7 @@ import hashlib
 import mmap
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -147,6 +147,85 @@ def test_links_and_pipes_are_never_read(tree: Tree, tmp_path: Path) -> None:
         hash_file(tree, "link", Run(), ignore)
     with pytest.raises(WouldOverwrite):
         hash_file(tree, "pipe", Run(), ignore)
+
+
+# --- watched ---------------------------------------------------------------------------------------------------------
+
+
+class Watcher:
+    """Notes what it sees of one reading."""
+
+    def __init__(self, path: str, size: int, read: Callable[[int, int], bytes]) -> None:
+        self.about = (path, size, read(0, 3), read(size - 2, 10))
+        self.data = bytearray()
+        self.digests: list[Digest] = []
+
+    def feed(self, data: bytes | memoryview) -> None:
+        self.data += data
+
+    def finish(self, digest: Digest) -> None:
+        self.digests.append(digest)
+
+
+class Watch:
+    """Watches all readings."""
+
+    def __init__(self) -> None:
+        self.made: list[Watcher] = []
+
+    def __call__(self, path: str, size: int, read: Callable[[int, int], bytes]) -> Watcher:
+        self.made.append(Watcher(path, size, read))
+        return self.made[-1]
+
+
+@pytest.mark.parametrize("size", [5, BLOCK, 3 * BLOCK + 7])
+def test_who_watches_sees_every_byte_and_the_digest(tree: Tree, tmp_path: Path, size: int) -> None:
+    data, watch = os.urandom(size), Watch()
+    (tmp_path / "f").write_bytes(data)
+    hash_file(tree, "f", Run(), ignore, watch)
+    [watcher] = watch.made
+    assert watcher.about == ("f", size, data[:3], data[-2:])
+    assert watcher.data == data
+    assert watcher.digests == [Digest.of(data)]
+
+
+def test_a_second_reading_is_watched_from_the_start(tree: Tree, tmp_path: Path) -> None:
+    watch, calls = Watch(), list[int]()
+    (tmp_path / "f").write_bytes(b"old")
+
+    def progress(count: int) -> None:
+        if not calls:
+            (tmp_path / "f").write_bytes(b"newer")
+        calls.append(count)
+
+    hash_file(tree, "f", Run(), progress, watch)
+    first, second = watch.made
+    assert first.digests == []
+    assert second.data == b"newer"
+    assert second.digests == [Digest.of(b"newer")]
+
+
+def test_a_file_that_does_not_hold_still_is_never_finished(tree: Tree, tmp_path: Path) -> None:
+    watch = Watch()
+    (tmp_path / "f").write_bytes(b"old")
+    with pytest.raises(WorkspaceChanged):
+        hash_file(tree, "f", Run(), lambda count: (tmp_path / "f").write_bytes(b"x" * (count + 1)), watch)
+    assert [watcher.digests for watcher in watch.made] == [[], []]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_of_several_each_large_one_is_watched(tree: Tree, tmp_path: Path, count: int) -> None:
+    watch, files = Watch(), plant(tmp_path)
+    for number in range(count):
+        files[f"big{number}"] = os.urandom(hashing.SMALL + 1 + number)
+        (tmp_path / f"big{number}").write_bytes(files[f"big{number}"])
+    found: dict[str, Digest] = {}
+    sized = [(path, len(content)) for path, content in files.items()]
+    hash_files(tree, sized, Run(), lambda path, one: found.__setitem__(path, one.digest), watch)
+    assert found == digests(files)
+    assert {watcher.about[0]: bytes(watcher.data) for watcher in watch.made} == {
+        path: content for path, content in files.items() if path.startswith("big")
+    }
 
 
 # --- several ---------------------------------------------------------------------------------------------------------

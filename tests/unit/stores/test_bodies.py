@@ -162,3 +162,13 @@ def test_what_can_be_had_again(tmp_path: Path) -> None:
     assert restartable([b"x"])
     assert restartable(InFile(tmp_path / "f", b"x"))
     assert not restartable(iter([b"x"]))
+
+
+@pytest.mark.parametrize("kind", ["file", "pieces"])
+def test_what_is_hashed_on_the_way_is_seen_in_order(tmp_path: Path, kind: str) -> None:
+    chunks = InFile(tmp_path / "f", DATA) if kind == "file" else Pieces(DATA, 1000)
+    seen = bytearray()
+    with opened(chunks) as content, Hashed(pieces_of(content), seen.extend) as hashed:
+        assert read(hashed) == DATA
+        assert hashed.digest() == Digest.of(DATA)
+    assert seen == DATA

@@ -625,3 +625,25 @@ def test_bytes_that_changed_between_sending_and_hashing_are_never_stored(
     registry.fault(puts, Refuse(400, "DIGEST_INVALID"))
     assert store.upload("f", len(BIG), InFile(tmp_path / "f", BIG)) == Digest.of(BIG)
     assert asked(registry) == ["POST 202", "PATCH 202", "PUT 400", "POST 202", "PATCH 202", "PUT 201"]
+
+
+class Watched(InFile):
+    """Content that somebody wants to see: what each attempt showed."""
+
+    def __init__(self, path: Path, data: bytes) -> None:
+        super().__init__(path, data)
+        self.seen: list[bytearray] = []
+
+    def watcher(self) -> Callable[[bytes | memoryview], object]:
+        self.seen.append(bytearray())
+        return self.seen[-1].extend
+
+
+def test_each_attempt_of_an_open_upload_is_seen_from_the_start(
+    registry: Registry, store: RegistryStore, tmp_path: Path
+) -> None:
+    content = Watched(tmp_path / "f", BIG)
+    registry.fault(patches, Reset(), times=2)
+    assert store.upload("f", len(BIG), content) == Digest.of(BIG)
+    assert len(content.seen) == 3
+    assert content.seen[-1] == BIG

@@ -67,3 +67,65 @@ def test_a_cancelled_run_stops(store: MemoryStore) -> None:
     run.cancel()
     with pytest.raises(Interrupted):
         send_open("big.bin", len(DATA), KIND, pieces, store, run)
+
+
+class Watcher:
+    """Notes what it saw, and the digest it was told at the end."""
+
+    def __init__(self) -> None:
+        self.data = bytearray()
+        self.digests: list[Digest] = []
+
+    def feed(self, data: bytes | memoryview) -> None:
+        self.data += data
+
+    def finish(self, digest: Digest) -> None:
+        self.digests.append(digest)
+
+
+class Watch:
+    """Makes a watcher for each reading."""
+
+    def __init__(self) -> None:
+        self.made: list[Watcher] = []
+
+    def __call__(self) -> Watcher:
+        self.made.append(Watcher())
+        return self.made[-1]
+
+
+@pytest.mark.parametrize("store", [MemoryStore(), DigestFirst()], ids=["open", "digest first"])
+def test_who_watches_sees_it_once(store: MemoryStore, tmp_path: Path) -> None:
+    watch = Watch()
+    send_open("big.bin", len(DATA), KIND, InFile(tmp_path / "f", DATA).open, store, Run(), watch)
+    [watcher] = watch.made
+    assert watcher.data == DATA
+    assert watcher.digests == [Digest.of(DATA)]
+
+
+class Stumbling(MemoryStore):
+    """Its first attempt ends in the middle."""
+
+    def upload(self, name: str, size: int, chunks: Iterable[bytes]) -> Digest | None:
+        next(iter(chunks))
+        return super().upload(name, size, chunks)
+
+
+def test_another_attempt_is_watched_from_the_start() -> None:
+    watch = Watch()
+    send_open("big.bin", len(DATA), KIND, pieces, Stumbling(), Run(), watch)
+    assert [bytes(watcher.data) for watcher in watch.made] == [DATA[:300_000], DATA]
+    assert [watcher.digests for watcher in watch.made] == [[], [Digest.of(DATA)]]
+
+
+@pytest.mark.parametrize("store", [MemoryStore(), DigestFirst()], ids=["open", "digest first"])
+def test_of_what_did_not_arrive_nothing_is_said(store: MemoryStore) -> None:
+    watch = Watch()
+    with pytest.raises(Corrupt):
+        send_open("big.bin", len(DATA) + 1, KIND, pieces, store, Run(), watch)
+    assert all(not watcher.digests for watcher in watch.made)
+
+
+def test_nobody_need_watch(tmp_path: Path) -> None:
+    what = send_open("big.bin", len(DATA), KIND, InFile(tmp_path / "f", DATA).open, MemoryStore(), Run(), lambda: None)
+    assert what.digest == Digest.of(DATA)

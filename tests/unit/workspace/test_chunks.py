@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import struct
 import subprocess
 import sys
 from array import array
@@ -98,6 +99,18 @@ def test_what_is_found_here_replaces_somebodys_word(cache: ChunkCache, seed: byt
     assert cache.get(ONE) == (FAST, made_up(3))
 
 
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        ChunkList(made_up(2).sizes, made_up(2).digests, codecs=b"\0\1"),
+        ChunkList(made_up(2).sizes, made_up(2).digests, made_up(2).sizes),
+    ],
+)
+def test_a_list_of_encoded_chunks_is_none_of_a_file(cache: ChunkCache, encoded: ChunkList) -> None:
+    cache.put(ONE, FAST, encoded)
+    assert cache.get(ONE) is None
+
+
 # --- damage ----------------------------------------------------------------------------------------------------------
 
 
@@ -189,6 +202,15 @@ def test_the_one_just_put_stays_however_large(tmp_path: Path) -> None:
     assert names(tmp_path / "chunks") == {OTHER.hex}
 
 
+def test_a_directory_among_them_is_nobodys_business(tmp_path: Path) -> None:
+    cache = ChunkCache(tmp_path / "chunks", most=100)
+    (tmp_path / "chunks" / "directory").mkdir(parents=True)
+    cache.put(ONE, FAST, made_up(100))
+    os.utime(tmp_path / "chunks" / ONE.hex, ns=(0, 0))
+    cache.put(OTHER, FAST, made_up(100))
+    assert names(tmp_path / "chunks") == {OTHER.hex, "directory"}
+
+
 def test_what_another_command_is_writing_stays(tmp_path: Path) -> None:
     cache = ChunkCache(tmp_path / "chunks", most=100)
     (tmp_path / "chunks").mkdir()
@@ -250,12 +272,13 @@ def test_a_file_that_changed_while_it_was_read_leaves_the_list_of_what_it_is(
 
 
 @pytest.mark.usefixtures("low")
+@pytest.mark.parametrize("error", [DiskError("no"), RecursionError, struct.error])
 @pytest.mark.parametrize("where", ["chunker_for", "feed", "finish", "import"])
 def test_a_failure_to_cut_is_no_failure_to_hash(
-    tree: Tree, tmp_path: Path, cache: ChunkCache, monkeypatch: pytest.MonkeyPatch, where: str
+    tree: Tree, tmp_path: Path, cache: ChunkCache, monkeypatch: pytest.MonkeyPatch, where: str, error: Exception
 ) -> None:
     def fail(*_: object, **__: object) -> None:
-        raise DiskError("no")
+        raise error
 
     if where == "import":
         monkeypatch.setitem(sys.modules, "pyfastcdc", None)

@@ -206,9 +206,10 @@ def test_settings_around_the_file(made: Project) -> None:
 
 
 def test_sweeping_removes_what_was_half_written(made: Project) -> None:
-    for folder in ("", "seen/abc", "journal", "other"):
+    for folder in ("", "seen/abc", "journal", "chunks", "other"):
         (made.folder / folder).mkdir(parents=True, exist_ok=True)
         (made.folder / folder / ".~bundle-1").touch()
     made.sweep()
     assert [p.parent.name for p in made.folder.rglob(".~bundle-1")] == ["other"]
-    assert sorted(os.listdir(made.folder)) == [".gitignore", "config.toml", "journal", "other", "seen", "version"]
+    left = [".gitignore", "chunks", "config.toml", "journal", "other", "seen", "version"]
+    assert sorted(os.listdir(made.folder)) == left
