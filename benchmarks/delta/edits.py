@@ -250,14 +250,18 @@ def _moment(moment: str, keeps: float, trained: bool, tensor: Tensor, row: int, 
 # Tables
 
 
-def write_csv(folder: Path, scale: Scale, *, appended: int = 0, inserted: int = 0) -> None:
-    """Rows of events; `appended` at the end, `inserted` in the middle."""
-    middle = scale.rows // 2
+def write_csv(folder: Path, scale: Scale, *, appended: int = 0, inserted: int = 0, places: int = 1) -> None:
+    """Rows of events; `appended` at the end, `inserted` at each of `places` that are equally far apart."""
     with (folder / CSV).open("w", newline="") as file:
         file.write("id,score,user,label\n")
-        file.writelines(_rows(0, middle))
-        file.writelines(_rows(10 * scale.rows, 10 * scale.rows + inserted))
-        file.writelines(_rows(middle, scale.rows + appended))
+        row = 0
+        for place in range(1, places + 1):
+            stop = scale.rows * place // (places + 1)
+            file.writelines(_rows(row, stop))
+            new = 10 * place * scale.rows
+            file.writelines(_rows(new, new + inserted))
+            row = stop
+        file.writelines(_rows(row, scale.rows + appended))
 
 
 def _rows(start: int, stop: int) -> Iterable[str]:

@@ -97,6 +97,13 @@ _EACH = (
     ),
     Scenario("csv-append", "csv: 10,000 rows appended", edits.write_csv, partial(edits.write_csv, appended=10_000)),
     Scenario("csv-insert", "csv: 100 rows inserted", edits.write_csv, partial(edits.write_csv, inserted=100)),
+    # What one place costs is the luck of where the content cuts around it, with every tool; 16 are their mean.
+    Scenario(
+        "csv-places",
+        "csv: 100 rows inserted at each of 16 places",
+        edits.write_csv,
+        partial(edits.write_csv, inserted=100, places=16),
+    ),
     Scenario(
         "checkpoint",
         "torch checkpoint: a step, half frozen",
