@@ -21,7 +21,7 @@ from modelops_bundle.formats.chunker import Chunker
 from modelops_bundle.formats.cuts import chunker_for
 
 LEAST = 1e9
-"""Bytes per second of one core that are wanted, digest and chunks together."""
+"""Bytes per second of one core that chunks have to be found at."""
 _ROUNDS = 3
 
 
@@ -43,7 +43,7 @@ class Rate:
 
     @property
     def met(self) -> bool | None:
-        return None if self.failure else self.together >= LEAST
+        return None if self.failure else self.chunks >= LEAST
 
 
 def rates(world: World, paths: list[Path]) -> Iterator[Rate]:

@@ -151,7 +151,10 @@ def tally(rows: Sequence[Row]) -> str:
 
 def rates(found: Sequence[Rate]) -> str:
     """The table of what chunks cost beside the digest."""
-    text = "| file | cut by | SHA-256 alone, GB/s | with chunks | chunks, by difference | at least | |\n|---|---|--:|--:|--:|--:|---|\n"
+    text = (
+        "| file | cut by | SHA-256 alone, GB/s per core | with chunks in the same pass | chunks, by difference | at least | |\n"
+        "|---|---|--:|--:|--:|--:|---|\n"
+    )
     for rate in found:
         numbers = (
             [f"{number / 1e9:.2f}" for number in (rate.alone, rate.together, rate.chunks)] if rate.chunker else [""] * 3

@@ -101,8 +101,9 @@ def test_json_holds_bytes() -> None:
     assert [each["met"] for each in plain["verdicts"]] == [False, False, None, None]  # type: ignore[attr-defined]
 
 
-def test_rates_are_judged_together() -> None:
-    fast, slow = Rate("a", "zip/1m", 2e9, 1.25e9), Rate("b", "zip/1m", 1.2e9, 0.9e9)
+def test_rates_are_judged_by_what_chunks_add() -> None:
+    fast, slow = Rate("a", "zip/1m", 2e9, 1.25e9), Rate("b", "zip/1m", 1.2e9, 0.5e9)
+    assert Rate("d", "zip/1m", 1e9, 1.01e9).met  # noise
     assert (fast.met, slow.met, Rate("c", failure="failed").met) == (True, False, None)
     assert "| a | zip/1m | 2.00 | 1.25 | 3.33 | 1.00 | met |" in rates([fast])
     assert "**missed**" in rates([slow])
