@@ -6,8 +6,8 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -105,20 +105,40 @@ def _hash_open(
     buffer = bytearray(min(BLOCK, max(before.size, 1)))
     view = memoryview(buffer)
     done = 0
-    # One that grows is not followed to its end, which may never come.
-    while done <= before.size and (count := os.readv(descriptor, [buffer])):
-        run.check()
-        hasher.update(view[:count])
-        if watcher is not None:
-            watcher.feed(view[:count])
-        done += count
-        progress(count)
+    with beside(watcher) as show:
+        # One that grows is not followed to its end, which may never come.
+        while done <= before.size and (count := os.readv(descriptor, [buffer])):
+            run.check()
+            shown = show(view[:count])
+            hasher.update(view[:count])
+            shown()
+            done += count
+            progress(count)
     if StatKey.of(os.fstat(descriptor)) != before:
         return None
     digest = Digest("sha256", hasher.hexdigest())
     if watcher is not None:
         watcher.finish(digest)
     return Hashed(digest, before, taken)
+
+
+@contextmanager
+def beside(watcher: Watcher | None) -> Iterator[Callable[[bytes | memoryview], Callable[[], None]]]:
+    """Show bytes to `watcher` in a second thread: call with them, hash them, then call what came back to wait.
+
+    Cutting takes about as long as hashing, and both let go of the interpreter.
+    """
+    if watcher is None:
+        yield lambda _data: _nothing
+        return
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  5 ms, and logging with it
+
+    with ThreadPoolExecutor(1, "watch") as pool:
+        yield lambda data: pool.submit(watcher.feed, data).result
+
+
+def _nothing() -> None:
+    pass
 
 
 def _write_back(descriptor: int) -> None:
@@ -190,7 +210,7 @@ def hash_files(
 
     A path that is gone by now is left out.
 
-    :param watch: who else wants to see their bytes, in any thread; many small files may be left out.
+    :param watch: who else wants to see the bytes of those above `SMALL`, in any thread.
     """
     run.emit(Started("hash", len(sized), sum(size for _, size in sized)))
     small = [path for path, size in sized if size <= SMALL]
@@ -224,8 +244,9 @@ def _tell(each: Callable[[str, Hashed], None], path: str, found: Hashed | None) 
 def _hash_one(tree: Tree, path: str, size: int | None, run: Run, watch: Watch | None = None) -> Hashed | None:
     run.check()
     run.emit(ItemStarted(path, path, size))
+    large = size is not None and size > SMALL
     try:
-        found = hash_file(tree, path, run, lambda count: run.emit(Advanced(path, count)), watch)
+        found = hash_file(tree, path, run, lambda count: run.emit(Advanced(path, count)), watch if large else None)
     except DiskError as error:
         if not isinstance(error.__cause__, FileNotFoundError):
             raise

@@ -88,12 +88,17 @@ class Plan:
         return self.runs[at][2]
 
 
+def is_compressed(path: str) -> bool:
+    """Whether a file's name says that its bytes are compressed."""
+    return path.lower().endswith(_SUFFIXES)
+
+
 def chunker_for(path: str, size: int, read: Read, *, smallest: int = SMALLEST) -> Plan | None:
     """How to cut a file of `size` bytes; None: not at all, it is small or compressed.
 
     Reads headers only, and a header that cannot be true means that content decides.
     """
-    if size < max(smallest, 1) or path.lower().endswith(_SUFFIXES):
+    if size < max(smallest, 1) or is_compressed(path):
         return None
     head = read(0, _HEAD)
     if head.startswith(_MAGICS) or any(head.startswith(magic, at) for at, magic in _MAGIC_AT):

@@ -223,6 +223,15 @@ class Recipe:
                 yield Piece(at, size, chunks.digest(number), pack, number)
                 at += size
 
+    def listed(self) -> ChunkList:
+        """The chunks of the file itself, in order."""
+        sizes, digests = array("I"), bytearray()
+        for pack, first, count in self.segments:
+            chunks = self.packs[pack].chunks
+            sizes += chunks.sizes[first : first + count]
+            digests += chunks.digests[first * DIGEST_SIZE : (first + count) * DIGEST_SIZE]
+        return ChunkList(sizes, bytes(digests))
+
     def named(self) -> frozenset[int]:
         """The numbers of the packs that the file needs, those of bases too."""
         found = {pack for pack, _, _ in self.segments}

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from modelops_bundle.disk.hashing import beside
 from modelops_bundle.errors import Corrupt
 from modelops_bundle.events import Advanced, Finished, ItemStarted, Started
 from modelops_bundle.model.chunkmap import ChunkList
@@ -48,7 +49,7 @@ def chunk_lists(
     tree = WorkTree(session.tree, snapshot, keys)
     for path in paths:
         entry = snapshot[path]
-        if entry.kind != "file" or entry.size < chunks.SMALLEST or entry.digest in found or entry.digest in wanted:
+        if entry.digest in found or entry.digest in wanted or not _may_be_cut(path, entry):
             continue
         known = session.chunks.get(entry.digest)
         if known is not None:
@@ -58,6 +59,15 @@ def chunk_lists(
     if wanted:
         _read(session, tree, sorted(wanted.values(), key=lambda each: -each.entry.size), found)
     return found
+
+
+def _may_be_cut(path: str, entry: Entry) -> bool:
+    """Whether the cache may be asked: what it knows may be from another name, and lists follow from the tree alone."""
+    if entry.kind != "file" or entry.size < chunks.SMALLEST:
+        return False
+    from modelops_bundle.formats.cuts import is_compressed
+
+    return not is_compressed(path)
 
 
 def _plan(tree: WorkTree, path: str, entry: Entry) -> Plan | None:
@@ -85,11 +95,12 @@ def _listed(session: Session, tree: WorkTree, each: _Wanted) -> tuple[str, Chunk
     run, hasher = session.run, hashlib.sha256()
     path, entry = each.path, each.entry
     listing = chunks.Listing(session.chunks, each.plan, entry.size)
-    with tree.open_path(path, 0, entry.size) as blocks:
+    with tree.open_path(path, 0, entry.size) as blocks, beside(listing) as show:
         for block in blocks:
             run.check()
+            shown = show(block)
             hasher.update(block)
-            listing.feed(block)
+            shown()
             run.emit(Advanced(path, len(block)))
     if hasher.hexdigest() != entry.digest.hex:
         raise Corrupt(

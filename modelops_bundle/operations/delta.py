@@ -14,7 +14,7 @@ from modelops_bundle.disk.tree import Tree
 from modelops_bundle.errors import BundleError, DiskError, UsageError
 from modelops_bundle.events import Started
 from modelops_bundle.formats import cuts
-from modelops_bundle.model.chunkmap import FIRST_XOR, ChunkList, ChunkMap, ChunkPack, Recipe
+from modelops_bundle.model.chunkmap import FIRST_XOR, ChunkList, ChunkMap, ChunkPack, Recipe, is_whole
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.ports import Reader
@@ -81,16 +81,35 @@ def plain(session: Session, tree: Sides) -> ChunkMap:
     return _plain(tree.here, _lists(session, tree))
 
 
-def _lists(session: Session, tree: Sides) -> Lists:
+def _lists(session: Session, tree: Sides, *, made: bool = False) -> Lists:
     large = [
         path
         for path, entry in tree.here.items()
         if entry.kind == "file" and entry.size >= cuts.SMALLEST and path not in tree.inside
     ]
-    if not large:
-        return {}
-    found = chunk_lists(session, tree.here, tree.keys, large)
-    return {path: found[tree.here[path].digest] for path in large if tree.here[path].digest in found}
+    known = _listed({tree.here[path].digest for path in large}, tree.bases, made=made)
+    unknown = [path for path in large if tree.here[path].digest not in known]
+    if unknown:
+        known |= chunk_lists(session, tree.here, tree.keys, unknown)
+    return {path: known[tree.here[path].digest] for path in large if tree.here[path].digest in known}
+
+
+def _listed(wanted: set[Digest], bases: Sequence[Remote], *, made: bool) -> dict[Digest, tuple[str, ChunkList]]:
+    """The lists that versions in the same repository have of these files: nothing needs to be read for them.
+
+    :param made: those of files that are made of chunks count too, however they are cut.
+    """
+    found: dict[Digest, tuple[str, ChunkList]] = {}
+    for remote in bases:
+        if wanted <= found.keys():
+            break
+        with suppress(BundleError):
+            contents = remote.contents
+            for path, recipe in contents.chunks.files.items():
+                digest = contents.snapshot[path].digest
+                if digest in wanted and digest not in found and (made or is_whole(recipe, digest)):
+                    found[digest] = recipe.chunker, recipe.listed()
+    return found
 
 
 def _plain(here: Snapshot, lists: Lists) -> ChunkMap:
@@ -112,11 +131,11 @@ def chunked(session: Session, tree: Sides, how: str, store: Reader, xor_base: st
     :param how: `delta` or `auto`. :param store: the repository.
     :raises WorkspaceChanged: a file changed since it was hashed.
     """
-    lists = _lists(session, tree)
+    lists = _lists(session, tree, made=True)
     look = _Look(session, tree, store, lists, xor_base)
     whole = sum(tree.here[path].size for path in look.files)
     if not look.files or (how == "auto" and not rules.is_worth(whole, look.expected())):
-        return Ways(_plain(tree.here, lists), {"plain": whole, "delta": look.expected()} if look.files else {})
+        return Ways(plain(session, tree), {"plain": whole, "delta": look.expected()} if look.files else {})
     chunks = look.encoded()
     sent = {pack.blob.digest: pack.blob.size for pack in look.made}
     return Ways(chunks, {"plain": whole, "delta": sum(sent.values())}, frozenset(sent), look.reused())
@@ -124,10 +143,9 @@ def chunked(session: Session, tree: Sides, how: str, store: Reader, xor_base: st
 
 def foreseen(session: Session, tree: Sides, store: Reader) -> Ways:
     """As `plain`, with about the bytes that a delta push would send."""
-    lists = _lists(session, tree)
-    look = _Look(session, tree, store, lists)
+    look = _Look(session, tree, store, _lists(session, tree, made=True))
     whole = sum(tree.here[path].size for path in look.files)
-    return Ways(_plain(tree.here, lists), {"plain": whole, "delta": look.expected()} if look.files else {})
+    return Ways(plain(session, tree), {"plain": whole, "delta": look.expected()} if look.files else {})
 
 
 def bases_of(session: Session, reference: Reference, found: Iterable[Remote]) -> list[Remote]:

@@ -101,7 +101,7 @@ class Scan:
             follow=project.config.follow_links(),
             strict=strict,
             leave=leave,
-            watch=session.chunks.watch,
+            watch=session.watch,
         )
         self._surveyor.begin(self._lines, want_ignored=ignored)
 
@@ -121,8 +121,8 @@ def local(session: Session, *, strict: bool, untracked: bool = False, ignored: b
 
 
 def _digester(session: Session, *, strict: bool) -> Digester:
-    roles, watch = session.project.config.roles(), session.chunks.watch
-    return Digester(session.tree, session.index, session.run, roles, strict=strict, watch=watch)
+    roles = session.project.config.roles()
+    return Digester(session.tree, session.index, session.run, roles, strict=strict, watch=session.watch)
 
 
 def entries_at(session: Session, paths: Iterable[str]) -> Snapshot:

@@ -29,6 +29,10 @@ class Options:
     offline: bool = False
     cache: Path | None = None
     """The folder of blobs that working trees share."""
+    seeds: tuple[Path, ...] = ()
+    """Files, and directories of files, that may have chunks of what is pulled."""
+    hub: Path | None = None
+    """The cache of Hugging Face's models, likewise."""
     platform: str | None = None
     """`OS/ARCHITECTURE[/VARIANT]`: what is read of image indexes, and what images are said to be for."""
     timeout: float = 30.0

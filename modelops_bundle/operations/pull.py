@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a pull really did: files and bytes that came over the wire, that were copied from elsewhere in the tree,
-    and the paths changed, deleted, adopted and kept.
+    """What a pull really did: blobs and bytes that came over the wire, blobs that were here, the bytes of files that had
+    not to come, and the paths changed, deleted, adopted and kept.
     """
 
     reference: str
@@ -46,6 +46,7 @@ class Result:
     kept: int = 0
     conflicts: tuple[str, ...] = ()
     changed: bool = True
+    reused_bytes: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -55,6 +56,7 @@ class Result:
             "fetched_blobs": self.fetched,
             "fetched_bytes": self.fetched_bytes,
             "reused_blobs": self.reused,
+            "reused_bytes": self.reused_bytes,
             "written_paths": self.written,
             "deleted_paths": self.deleted,
             "adopted_paths": self.adopted,
@@ -215,6 +217,7 @@ def _result(plan: PullPlan, counts: Counts, *, changed: bool = True) -> Result:
         len(plan.kept),
         unsettled,
         changed,
+        counts.reused_size,
     )
     if unsettled:
         raise PartialFailure(

@@ -265,7 +265,7 @@ class Look:
         session, request = self._session, self._request
         bases = delta.bases_of(session, self._reference, (remote for remote in self._found.values() if remote))
         if self._storage == "plain" and (request.direct or not bases):
-            return delta.Ways(delta.plain(session, delta.Sides(here, keys, inside)), {})
+            return delta.Ways(delta.plain(session, delta.Sides(here, keys, inside, bases)), {})
         others = sum(1 for path, entry in here.items() if entry.kind == "file" and path not in inside)
         held = frozenset().union(*(remote_state.blob_digests(each.manifest) for each in bases))
         profile = self._profile

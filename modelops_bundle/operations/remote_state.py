@@ -79,11 +79,9 @@ class Remote:
         return inline if inline is not None and Digest.of(inline) == what.digest else self._kept_index(what)
 
     def _kept_index(self, what: Descriptor) -> bytes:
-        kept = self._kept or b""
-        # With the indexes of earlier versions that it takes chunk lists from, each in a line of its own.
-        for index in (kept, *kept.split(b"\n")):
-            if Digest.of(index) == what.digest:
-                return index
+        index = _line(self._kept or b"", what.digest)
+        if index is not None:
+            return index
         raise Corrupt("the kept index does not match its manifest", hint="bundle remote seen reads it again")
 
 
@@ -208,12 +206,35 @@ def _parse(
         return None, foreign.of_index(session, store, data, platform).to_bytes()
     manifest = Manifest.from_bytes(data, media_type)
     if artifact.is_ours(manifest):
-        kept = [read_small(store, what, artifact.MAX_INDEX) for what in artifact.kept_indexes(manifest)]
+        kept = [
+            _known_index(session, what) or read_small(store, what, artifact.MAX_INDEX)
+            for what in artifact.kept_indexes(manifest)
+        ]
         return manifest, b"\n".join(kept) if kept else None
     from modelops_bundle.operations import foreign
 
     found = foreign.of_manifest(session, store, manifest)
     return manifest, None if found is None else found.to_bytes()
+
+
+def _known_index(session: Session, what: Descriptor) -> bytes | None:
+    """An index that this clone has kept with a version it saw: later versions take chunk lists from it."""
+    for sighting in session.seen.all() if session.has_project else ():
+        # One that another process replaces meanwhile is brought again.
+        with suppress(Corrupt, Unsupported):
+            if str(what.digest).encode() not in sighting.manifest:
+                continue
+            layers = Manifest.from_bytes(sighting.manifest).layers
+            inline = next((layer.data for layer in layers if layer.digest == what.digest and layer.data), None)
+            found = inline or _line(sighting.index or b"", what.digest)
+            if found is not None and Digest.of(found) == what.digest:
+                return found
+    return None
+
+
+def _line(kept: bytes, digest: Digest) -> bytes | None:
+    """The index with this digest among those that were kept with a manifest, each in a line of its own."""
+    return next((index for index in (kept, *kept.split(b"\n")) if Digest.of(index) == digest), None)
 
 
 def _is_meant(session: Session, sighting: Sighting) -> bool:

@@ -48,7 +48,7 @@ def send_files(session: Session, plan: PushPlan, store: Store) -> PushPlan:
         entry, taken = plan.snapshot[path], time.time_ns()
         write_back(session.tree, path)
         kind = media.layer_type(entry.role)
-        watch = partial(session.chunks.watch, path, entry.size, partial(tree.read, path))
+        watch = partial(session.watch, path, entry.size, partial(tree.read, path))
         sent = send_open(path, entry.size, kind, lambda: tree.open_path(path, 0, entry.size), store, run, watch)
         found[path] = sent.digest
         session.index.put(path, Hashed(sent.digest, StatKey(*plan.keys[path]), taken))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +25,7 @@ from modelops_bundle.workspace.project import Project
 from modelops_bundle.workspace.seen import Seen, Sighting
 
 if TYPE_CHECKING:
+    from modelops_bundle.disk.hashing import Watcher
     from modelops_bundle.disk.spool import Spool
     from modelops_bundle.model.artifact import Contents
     from modelops_bundle.net.client import Client
@@ -160,6 +161,10 @@ class Session:
         from modelops_bundle.workspace import chunks
 
         return chunks.ChunkCache(self.project.folder / layout.CHUNKS)
+
+    def watch(self, path: str, size: int, read: Callable[[int, int], bytes]) -> Watcher | None:
+        """Who wants to see a file of the tree that is hashed (`disk.hashing.Watch`): its chunk list is kept."""
+        return self.chunks.watch(path, size, read)
 
     @cached_property
     def staging(self) -> Staging:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from modelops_bundle.disk.files import free_bytes
 from modelops_bundle.disk.tree import StatKey
@@ -25,14 +28,24 @@ from modelops_bundle.transfer.staging import Staging
 from modelops_bundle.transfer.unpack import Member, fetch_members, take_out, take_out_of_archive, wants_whole
 from modelops_bundle.workspace.index import tick
 
+if TYPE_CHECKING:
+    from modelops_bundle.model.chunkmap import Recipe
+    from modelops_bundle.operations.seeding import Seeding
+
+_LARGE = 8 * 1024 * 1024
+"""Bytes of a file that another program may have brought as well."""
+
 
 @dataclass(slots=True)
 class Counts:
-    """Blobs and bytes that came over the wire, and files whose content was here already."""
+    """Blobs and bytes that came over the wire, files whose content was here already, and bytes of files that had not to
+    come.
+    """
 
     fetched: int = 0
     size: int = 0
     reused: int = 0
+    reused_size: int = 0
 
 
 @dataclass(slots=True)
@@ -44,6 +57,10 @@ class _Blob:
     is_file: bool = False
     is_archive: bool = False
     """Somebody else made it: it is read as a whole, from its beginning."""
+    recipe: Recipe | None = None
+    """The chunks that the file is made of."""
+    is_blob: bool = True
+    """The store has it under its digest, and not only its chunks."""
     members: list[Member] = field(default_factory=list)
 
     @property
@@ -74,7 +91,7 @@ def stage(session: Session, plan: PullPlan, staging: Staging) -> tuple[Counts, P
     run = session.run
     if blobs:
         run.emit(Started("download", len(blobs), sum(blob.size for blob in blobs)))
-        _fetch(session, session.store(parse(plan.reference)), staging, blobs, counts)
+        _fetch(session, plan, session.store(parse(plan.reference)), staging, blobs, counts)
         _let_settle(run, [blob.what for blob in blobs if blob.is_file], staging)
     packed = {
         member.digest: (blob.what.digest, member.offset)
@@ -101,12 +118,15 @@ def _wanted(session: Session, plan: PullPlan, staging: Staging, counts: Counts) 
         here = entry.digest.hex in staged and staging.has(member.content)
         if here or _copy_local(session, staging, member, known.get(entry.digest)):
             counts.reused += 1
+            counts.reused_size += entry.size
             _tell_reused(session.run, step.path, member)
             continue
-        assert place.blob is not None
-        blob = blobs.setdefault(place.blob.digest, _Blob(place.blob, step.path))
+        what = place.blob or entry.content
+        blob = blobs.setdefault(what.digest, _Blob(what, step.path))
         if place.offset is None:
             blob.is_file = True
+            blob.is_blob = place.blob is not None
+            blob.recipe = place.recipe
         else:
             blob.members.append(member)
             blob.is_archive = blob.is_archive or place.archive
@@ -164,10 +184,11 @@ def _copy_local(session: Session, staging: Staging, member: Member, path: str | 
         os.close(source)
 
 
-def _fetch(session: Session, store: Reader, staging: Staging, blobs: Iterable[_Blob], counts: Counts) -> None:
+def _fetch(
+    session: Session, plan: PullPlan, store: Reader, staging: Staging, blobs: Sequence[_Blob], counts: Counts
+) -> None:
     run, cache = session.run, session.cache
-    sizes: list[tuple[int, bool]] = []
-    """Bytes that came, and whether the blob was here."""
+    brought: list[_Brought] = []
 
     def one(blob: _Blob) -> None:
         key = str(blob.what.digest)
@@ -178,25 +199,61 @@ def _fetch(session: Session, store: Reader, staging: Staging, blobs: Iterable[_B
         run.emit(ItemStarted(key, blob.label, blob.size))
         here = blob.whole and (staging.has(blob.what) or _from_here(session, blob.what, staging))
         if not blob.whole:
-            size = fetch_members(blob.what, blob.members, store, staging, run, progress)
+            done = _Brought(fetch_members(blob.what, blob.members, store, staging, run, progress))
         elif here:
-            size = 0
+            done = _Brought(0, blob.what.size, here=True)
             progress(blob.what.size)
         else:
-            size = staging.fetch(blob.what, store, run, progress)
+            done = _bring(blob, store, staging, seeding, run, progress)
             if cache is not None:
                 cache.keep(blob.what, staging.path(blob.what.digest))
         if blob.is_archive:
             _empty(blob, staging, run)
         elif blob.whole:
             take_out(blob.what, blob.members, staging, run)
-        run.emit(Finished(key, "linked" if here else "copied"))
-        sizes.append((size, here))
+        run.emit(Finished(key, "linked" if done.here else "copied"))
+        brought.append(done)
 
-    engine.each(sorted(blobs, key=lambda blob: -blob.size), one, run)
-    counts.size = sum(size for size, _ in sizes)
-    counts.fetched = sum(1 for _, here in sizes if not here)
-    counts.reused += len(sizes) - counts.fetched
+    with _seeding(session, plan, staging, store, blobs) as seeding:
+        engine.each(sorted(blobs, key=lambda blob: -blob.size), one, run)
+    counts.size = sum(each.size for each in brought)
+    counts.fetched = sum(1 for each in brought if not each.here)
+    counts.reused += len(brought) - counts.fetched
+    counts.reused_size += sum(each.reused for each in brought)
+
+
+def _seeding(
+    session: Session, plan: PullPlan, staging: Staging, store: Reader, blobs: Iterable[_Blob]
+) -> AbstractContextManager[Seeding | None]:
+    """What brings files of chunks, where there are any."""
+    if not any(blob.recipe for blob in blobs):
+        return nullcontext()
+    from modelops_bundle.operations.seeding import Seeding
+
+    return Seeding(session, plan, staging, store)
+
+
+class _Brought(NamedTuple):
+    """Bytes that came for a blob, bytes of it that had not to come, and whether that was all of it."""
+
+    size: int
+    reused: int = 0
+    here: bool = False
+
+
+def _bring(
+    blob: _Blob, store: Reader, staging: Staging, seeding: Seeding | None, run: Run, progress: Callable[[int], None]
+) -> _Brought:
+    """Bring a whole blob, or a file that is made of chunks."""
+    made = None
+    if blob.recipe is not None and seeding is not None:
+        made = seeding.bring(blob.path, blob.what, blob.recipe, progress, plain=blob.is_blob)
+    if made is not None:
+        return _Brought(made.received, made.reused, here=not made.received)
+    received = staging.fetch(blob.what, store, run, progress)
+    if blob.recipe is not None and seeding is not None:
+        seeding.keep_list(blob.what, blob.recipe)
+    return _Brought(received)
 
 
 def _empty(blob: _Blob, staging: Staging, run: Run) -> None:
@@ -213,7 +270,22 @@ def _from_here(session: Session, what: Descriptor, staging: Staging) -> bool:
         os.lseek(kept.fileno(), 0, os.SEEK_SET)
         if staging.adopt(what, kept.fileno()):
             return True
-    return cache is not None and _from_cache(cache, what, staging)
+    if cache is not None and _from_cache(cache, what, staging):
+        return True
+    hub = session.options.hub
+    return hub is not None and what.size >= _LARGE and _from_hub(hub, what, staging)
+
+
+def _from_hub(hub: Path, what: Descriptor, staging: Staging) -> bool:
+    from modelops_bundle.operations import neighbours
+
+    source = neighbours.whole(hub, what.digest)
+    if source is None:
+        return False
+    try:
+        return staging.adopt(what, source)
+    finally:
+        os.close(source)
 
 
 def _from_cache(cache: Cache, what: Descriptor, staging: Staging) -> bool:

@@ -147,7 +147,11 @@ class _Download:
         elif answer.status == 200:
             expected, skip = self._what.size, self._at
         else:
-            raise wrong(f"{self._repository.host} has no bytes {self._at}-{self._end} of {self._key}", digest=self._key)
+            raise wrong(
+                f"{self._repository.host} has no bytes {self._at}-{self._end - 1} of {self._key}",
+                hint="the content there is shorter than its manifest says; push the version again",
+                digest=self._key,
+            )
         if answer.length not in (None, expected):
             if is_html(answer.headers, b""):
                 raise Transient(Unavailable(f"{self._repository.host} answered with HTML instead of a blob"))

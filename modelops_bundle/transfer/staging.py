@@ -7,23 +7,30 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from io import RawIOBase
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modelops_bundle.disk.allocate import reserve
 from modelops_bundle.disk.files import require_directory, write_all
 from modelops_bundle.disk.problems import translated
-from modelops_bundle.errors import Corrupt
+from modelops_bundle.errors import Corrupt, NotFound
 from modelops_bundle.events import Retrying, Run, checkpoint
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
-from modelops_bundle.model.ports import Parts, Reader
-from modelops_bundle.transfer.hosts import Hosts
+from modelops_bundle.model.ports import Chunks, Parts, Reader
+from modelops_bundle.transfer.hosts import Host, Hosts
 from modelops_bundle.transfer.journal import Journal
 from modelops_bundle.transfer.receive import Part, Reception
 from modelops_bundle.transfer.segments import Spans
 from modelops_bundle.transfer.verify import mismatch
+
+if TYPE_CHECKING:
+    from modelops_bundle.model.chunkmap import Recipe
+    from modelops_bundle.transfer.assemble import Brought, Where
+    from modelops_bundle.transfer.seeds import Seeds
 
 _BLOCK = 1024 * 1024
 SMALL = 8 * 1024 * 1024
@@ -75,10 +82,42 @@ class Staging:
         """How many bytes of disk the blob still needs: what an interrupted fetch reserved is its own."""
         if self.has(what):
             return 0
-        try:
-            return max(0, what.size - self._part(what).lstat().st_blocks * 512)
-        except OSError:
-            return what.size
+        kept = 0
+        for path in (self._part(what), self.assembly(what)):
+            with suppress(OSError):
+                kept = max(kept, path.lstat().st_blocks * 512)
+        return max(0, what.size - kept)
+
+    def assembly(self, what: Descriptor) -> Path:
+        """Where the blob is put together of chunks."""
+        return self._folder / f"{what.digest.hex}.assembly"
+
+    def assemble(
+        self,
+        what: Descriptor,
+        recipe: Recipe,
+        seeds: Seeds,
+        where: Where,
+        run: Run,
+        progress: Callable[[int], None],
+    ) -> Brought:
+        """Put the blob together here of chunks; see `transfer.assemble`."""
+        from modelops_bundle.transfer.assemble import assemble  # noqa: PLC0415  few pulls need it
+
+        path = self.assembly(what)
+        brought = assemble(path, what, recipe, seeds, where, run, progress)
+        with translated(f"write {path}"):
+            path.replace(self.path(what.digest))
+        checkpoint("part kept")
+        return brought
+
+    def reader(self) -> Reader:
+        """What is here whole, as a reader."""
+        return _Whole(self)
+
+    def host(self, name: str) -> Host:
+        """What is known of a host that blobs come from."""
+        return self._hosts.get(name)
 
     def _journal(self, what: Descriptor) -> Journal:
         return Journal(self._folder / f"{what.digest.hex}.journal", what)
@@ -199,6 +238,28 @@ class Staging:
             for name in os.listdir(self._folder):
                 with suppress(OSError):
                     (self._folder / name).unlink()
+
+
+class _Whole:
+    def __init__(self, staging: Staging) -> None:
+        self._staging = staging
+
+    def has(self, what: Descriptor) -> bool:
+        return self._staging.has(what)
+
+    @contextmanager
+    def open(self, what: Descriptor, start: int = 0, stop: int | None = None) -> Iterator[Chunks]:
+        if not self.has(what):
+            raise NotFound(f"{what.digest} is not here any more", digest=str(what.digest))
+        with translated("read a download"), open(self._staging.path(what.digest), "rb", buffering=0) as file:
+            file.seek(start)
+            yield _pieces(file, (what.size if stop is None else stop) - start)
+
+
+def _pieces(file: RawIOBase, count: int) -> Chunks:
+    while count > 0 and (piece := file.read(min(count, _BLOCK))):
+        count -= len(piece)
+        yield piece
 
 
 def _receive_small(

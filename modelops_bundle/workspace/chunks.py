@@ -33,6 +33,7 @@ MOST = 256 * 1024 * 1024
 """Bytes of all lists together: 36 for each chunk, so those of some terabytes of tensors."""
 
 _MAGIC = f"MOCHUNKS1{sys.byteorder[0]}\n".encode()
+"""Another number as soon as the same bytes are cut elsewhere: what a push makes must not depend on what is kept."""
 _HEADER = struct.Struct("<BBI32s")
 _SEAL = 32
 _FAILURES = (

@@ -26,7 +26,7 @@ from modelops_bundle.workspace.project import Project
 from tests.support import chunked
 from tests.support.bundle import FOLDER, Bundle
 
-LOW = 200_000
+LOW = 300_000
 """Bytes from which files are cut here."""
 FAST = "fastcdc2020/64k"
 TENSORS = "safetensors/1m"
@@ -204,6 +204,12 @@ def test_the_same_content_is_read_once(bundle: Bundle) -> None:
     forget(bundle)
     look.lists()
     assert look.events[0] == Started("chunk", 2, len(CSV) + len(MODEL))
+
+
+def test_a_name_that_says_compressed_has_no_list_whatever_is_kept(bundle: Bundle) -> None:
+    Look(bundle).lists()
+    bundle.path("rows.csv").rename(bundle.path("rows.zst"))
+    assert {digest.hex for digest in Look(bundle).lists()} == {Digest.of(MODEL).hex}
 
 
 def test_a_damaged_list_is_made_again(bundle: Bundle) -> None:

@@ -24,12 +24,17 @@ if TYPE_CHECKING:
     from modelops_bundle.operations import plans
 
 
-def options(context: Context) -> Options:
+def options(context: Context, seeds: Sequence[str] = ()) -> Options:
     """How to reach remotes: settings, and what the environment says about logins and proxies.
 
-    :raises UsageError: flags that exclude each other.
+    :param seeds: what the user says may have chunks of what is pulled.
+    :raises UsageError: flags that exclude each other, or a seed that is not there.
     """
     settings = context.settings
+    places = tuple(settings.resolve(seed) for seed in seeds)
+    for place in places:
+        if not place.exists():
+            raise UsageError(f"there is no {place} to take chunks from")
     logins = _login_files()
     given = _said(settings, settings.flags)
     if given.plain_http and (given.insecure or given.client_cert):
@@ -47,6 +52,8 @@ def options(context: Context) -> Options:
         offline=settings.offline,
         timeout=settings.timeout,
         cache=home.cache(),
+        hub=home.hub(os.environ),
+        seeds=places,
         docker_config=logins[0],
         auth_files=tuple(file for file in logins[1:] if file is not None),
         auth_config=os.environ.get("DOCKER_AUTH_CONFIG"),
@@ -110,11 +117,13 @@ def session(
     after: Session | None = None,
     progress: bool = True,
     configure: bool = True,
+    seeds: Sequence[str] = (),
 ) -> Iterator[Session]:
     """A session for one operation, with progress and signals. Print and ask outside of it.
 
     :param configure: False for commands that must work beside a setting nobody can use.
     :param progress: False for commands whose data goes to the terminal meanwhile.
+    :param seeds: what the user says may have chunks of what is pulled.
     :param after: the session that made the plan: what it read need not be fetched again.
     :raises NotABundle: there is none, and the command needs one.
     """
@@ -129,7 +138,7 @@ def session(
         if need_bundle:
             raise
     with context.run(progress=progress) as run:
-        here = Session(project, run, options(context), cwd=context.settings.directory, around=around)
+        here = Session(project, run, options(context, seeds), cwd=context.settings.directory, around=around)
         if after is not None:
             here.read.update(after.read)
             here.parsed.update(after.parsed)

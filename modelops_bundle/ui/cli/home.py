@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 _APP = "modelops-bundle"
@@ -25,6 +25,18 @@ def cache() -> Path | None:
     from platformdirs import user_cache_path
 
     return _unless_homeless(lambda: user_cache_path(_APP, appauthor=False))
+
+
+def hub(variables: Mapping[str, str]) -> Path | None:
+    """The folder in which Hugging Face's own tools keep models (huggingface_hub, "Environment variables")."""
+    if variables.get("HF_HUB_CACHE"):
+        return Path(variables["HF_HUB_CACHE"])
+    if variables.get("HF_HOME"):
+        return Path(variables["HF_HOME"]) / "hub"
+    cache_home = variables.get("XDG_CACHE_HOME")
+    found = home()
+    base = Path(cache_home) if cache_home else found and found / ".cache"
+    return base / "huggingface" / "hub" if base else None
 
 
 def expanded(path: str) -> Path:

@@ -15,6 +15,7 @@ from modelops_bundle.ui.text import Line, Paint
 
 if TYPE_CHECKING:
     # A pull of nothing new comes without.
+    from modelops_bundle.operations.seeding import Moving
     from modelops_bundle.operations.session import Session
     from modelops_bundle.plan.pull import Choices, PullPlan
 
@@ -27,6 +28,7 @@ _MOST = 50
 @click.option("--overwrite", is_flag=True, help="Make every tracked path and every remote path equal the remote.")
 @click.option("--ours", multiple=True, metavar="PATH", help="Settle a conflict by keeping the local version.")
 @click.option("--theirs", multiple=True, metavar="PATH", help="Settle a conflict by taking the remote version.")
+@click.option("--seed", "seeds", multiple=True, metavar="PATH", help="Take chunks from this file or directory as well.")
 @click.option("--dry-run", "-n", is_flag=True, help="Show the plan and do nothing.")
 @click.option("--plan-out", metavar="FILE", help="Save the plan (- is stdout) and do nothing else.")
 def pull(
@@ -37,6 +39,7 @@ def pull(
     overwrite: bool,
     ours: tuple[str, ...],
     theirs: tuple[str, ...],
+    seeds: tuple[str, ...],
     dry_run: bool,
     plan_out: str | None,
 ) -> None:
@@ -44,20 +47,21 @@ def pull(
 
     All or nothing: one path that both sides changed, or an untracked file in the way, stops it.
     """
-    with session(context) as here:
+    with session(context, seeds=seeds) as here:
         look = operation.Look(here, reference)
         plain = not (merge or overwrite or ours or theirs or dry_run or plan_out)
         plan = (look.unchanged() if plain else None) or look.plan(_choices(here, merge, overwrite, ours, theirs))
+        moving = None if plain or isinstance(plan, operation.Result) else _moving(here, plan)
     if isinstance(plan, operation.Result):
         context.out.result(plan.to_json(), result_lines(plan))
         return
-    shown = plan_lines(plan)
-    if only_shown(context, plan, document(plan), shown, dry_run=dry_run, plan_out=plan_out):
+    shown = plan_lines(plan, moving)
+    if only_shown(context, plan, document(plan, moving), shown, dry_run=dry_run, plan_out=plan_out):
         return
     plan.check()
     if plan.discards:
         context.out.confirm(f"discard local work in {text.count(len(plan.discards), 'path')}?", shown)
-    with session(context, after=here) as here:
+    with session(context, after=here, seeds=seeds) as here:
         done = operation.apply_pull(here, plan)
     context.out.result(done.to_json(), result_lines(done))
 
@@ -70,7 +74,16 @@ def _choices(here: Session, merge: bool, overwrite: bool, ours: Sequence[str], t
     return Choices(merge, overwrite, kept, taken)
 
 
-def document(plan: PullPlan) -> dict[str, object]:
+def _moving(here: Session, plan: PullPlan) -> Moving | None:
+    """What a plan would move, where there is more than one way to do that."""
+    if not any(place.recipe is not None for place in plan.places.values()):
+        return None
+    from modelops_bundle.operations.seeding import estimate
+
+    return estimate(here, plan)
+
+
+def document(plan: PullPlan, moving: Moving | None = None) -> dict[str, object]:
     """The plan for ``--json``."""
     return {
         "reference": plan.reference,
@@ -83,17 +96,26 @@ def document(plan: PullPlan) -> dict[str, object]:
         "discards": list(plan.discards),
         "refused": plan.refused,
         "write_bytes": plan.size,
+        "whole_bytes": moving.whole if moving else plan.size,
+        "fetch_bytes": moving.delta if moving else plan.size,
     }
 
 
-def plan_lines(plan: PullPlan) -> list[Line]:
+def plan_lines(plan: PullPlan, moving: Moving | None = None) -> list[Line]:
     """The plan for people."""
     lines: list[Line] = [f"Pull {plan.reference} ({plan.digest})"]
     rows = [f"  {'delete' if step.after is None else 'write':<9} {step.path}" for step in plan.steps]
     lines += rows[:_MOST]
     if len(rows) > _MOST:
         lines.append(f"  … and {len(rows) - _MOST:,} more")
-    lines.append(f"At most {text.size(plan.size)} to fetch" if plan.steps else "Nothing to change on disk")
+    if not plan.steps:
+        lines.append("Nothing to change on disk")
+    elif moving is not None and moving.delta < moving.whole:
+        lines.append(
+            f"At most {text.size(moving.delta)} to fetch of {text.size(moving.whole)}: the other chunks are here"
+        )
+    else:
+        lines.append(f"At most {text.size(plan.size)} to fetch")
     for title, listed in (
         ("Changed on both sides:", [change.path for change in plan.conflicts]),
         ("Not tracked, and in the way:", list(plan.collisions)),
@@ -112,7 +134,7 @@ def result_lines(done: operation.Result) -> list[str]:
         f"Pulled {done.reference} {done.digest}",
         (
             f"{text.count(done.written, 'path')} written, {done.deleted:,} deleted, {done.adopted:,} adopted, "
-            f"{done.kept:,} kept; {text.count(done.fetched, 'blob')} fetched ({text.size(done.fetched_bytes)}), "
-            f"{done.reused:,} reused"
+            f"{done.kept:,} kept; {text.count(done.fetched, 'blob')} fetched, {done.reused:,} reused"
         ),
+        f"{text.size(done.fetched_bytes)} fetched, {text.size(done.reused_bytes)} reused",
     ]

@@ -213,6 +213,39 @@ def test_a_file_that_does_not_hold_still_is_never_finished(tree: Tree, tmp_path:
     assert [watcher.digests for watcher in watch.made] == [[], []]
 
 
+class Refusing(Watcher):
+    """Has seen enough."""
+
+    def feed(self, data: bytes | memoryview) -> None:
+        raise Interrupted("enough")
+
+
+def test_what_a_watcher_raises_ends_the_hashing(tree: Tree, tmp_path: Path) -> None:
+    (tmp_path / "f").write_bytes(b"x" * (3 * BLOCK))
+    told: list[int] = []
+    with pytest.raises(Interrupted, match="enough"):
+        hash_file(tree, "f", Run(), told.append, Refusing)
+    assert told == []
+
+
+def test_nothing_is_read_over_what_a_watcher_is_looking_at(
+    tree: Tree, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "f").write_bytes(b"x" * (3 * BLOCK))
+    order: list[str] = []
+
+    class Slow(Watcher):
+        def feed(self, data: bytes | memoryview) -> None:
+            order.append("begin")
+            hashlib.sha512(data).digest()
+            order.append("end")
+
+    real = os.readv
+    monkeypatch.setattr(hashing.os, "readv", lambda *a: (order.append("read"), real(*a))[1])
+    hash_file(tree, "f", Run(), ignore, Slow)
+    assert order == ["read", "begin", "end"] * 3 + ["read"]
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_of_several_each_large_one_is_watched(tree: Tree, tmp_path: Path, count: int) -> None:
     watch, files = Watch(), plant(tmp_path)
@@ -223,6 +256,7 @@ def test_of_several_each_large_one_is_watched(tree: Tree, tmp_path: Path, count:
     sized = [(path, len(content)) for path, content in files.items()]
     hash_files(tree, sized, Run(), lambda path, one: found.__setitem__(path, one.digest), watch)
     assert found == digests(files)
+    # What is read in one piece is not worth a call.
     assert {watcher.about[0]: bytes(watcher.data) for watcher in watch.made} == {
         path: content for path, content in files.items() if path.startswith("big")
     }

@@ -1,0 +1,295 @@
+"""What this machine may hold of the chunks that a pull needs, and pulls that make use of it (facts: delta §4)."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Self
+
+from modelops_bundle.errors import BundleError, Corrupt
+from modelops_bundle.events import Retrying
+from modelops_bundle.model.artifact import Contents
+from modelops_bundle.model.chunkmap import FIRST_XOR, ChunkList, ChunkPack, Recipe
+from modelops_bundle.model.descriptor import Descriptor
+from modelops_bundle.model.digest import Digest
+from modelops_bundle.model.ports import Parts, Reader
+from modelops_bundle.model.reference import parse
+from modelops_bundle.model.snapshot import Entry
+from modelops_bundle.operations import neighbours, remote_state
+from modelops_bundle.operations.neighbours import Candidate
+from modelops_bundle.operations.session import Session
+from modelops_bundle.plan.pull import PullPlan, needs_bytes
+from modelops_bundle.transfer.assemble import Brought, Wanted
+from modelops_bundle.transfer.hosts import Host
+from modelops_bundle.transfer.ranges import NoRanges
+from modelops_bundle.transfer.seeds import Seeds, Source
+from modelops_bundle.transfer.staging import Staging
+from modelops_bundle.workspace.chunks import SMALLEST
+
+FURTHER = 64 * 1024 * 1024
+"""Bytes still missing that are worth reading files of which nothing is known."""
+WORTH = 0.05
+"""Share of a file that must be here for the rest to be asked for in parts."""
+
+
+def known_versions(session: Session) -> list[Contents]:
+    """The versions with chunks that this tree was last synced with, as far as they were kept."""
+    at = session.project.at()
+    found: list[Contents] = []
+    for sighting in session.seen.all():
+        if at.digest == sighting.digest or at.reference == sighting.reference:
+            # What cannot be read any more makes the pull slower, and nothing else.
+            with suppress(BundleError):
+                found.append(remote_state.from_sighting(session, parse(sighting.reference), sighting).contents)
+    return [contents for contents in found if contents.chunks.packs]
+
+
+def known_sources(session: Session, plan: PullPlan, listed: set[str] | None = None) -> Iterator[Source]:
+    """What can be told without reading anything: the files of the merge base, and blobs of the shared cache.
+
+    :param listed: is given the paths of those files.
+    """
+    recipes: dict[Digest, Recipe] = {}
+    packs: dict[Digest, ChunkPack] = {}
+    for contents in known_versions(session):
+        recipes.update((contents.snapshot[path].digest, recipe) for path, recipe in contents.chunks.files.items())
+        packs.update((pack.blob.digest, pack) for pack in contents.chunks.packs)
+    for path, entry in session.project.at().snapshot.items():
+        if entry.kind != "file":
+            continue
+        source = _of_file(session, path, entry, recipes)
+        if source is not None:
+            if listed is not None:
+                listed.add(path)
+            yield source
+    recipe = next((place.recipe for place in plan.places.values() if place.recipe is not None), None)
+    packs.update((pack.blob.digest, pack) for pack in (recipe.packs if recipe is not None else ()))
+    cache = session.cache
+    for pack in packs.values() if cache is not None else ():
+        if cache is not None and cache.has(pack.blob):
+            yield Source.of_list(pack.chunks, partial(_open, cache.blobs / pack.blob.digest.hex))
+
+
+def _of_file(session: Session, path: str, entry: Entry, recipes: Mapping[Digest, Recipe]) -> Source | None:
+    opened = partial(session.tree.open_read, path)
+    if entry.digest in recipes:
+        return Source.of_recipe(recipes[entry.digest], opened)
+    kept = session.chunks.get(entry.digest, told=True) if entry.size >= SMALLEST else None
+    return Source.of_list(kept[1], opened) if kept is not None else None
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK | getattr(os, "O_NOFOLLOW", 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Moving:
+    """Bytes that a pull moves: of whole files, and what is left of that with the chunks that are here."""
+
+    whole: int = 0
+    delta: int = 0
+
+
+def estimate(session: Session, plan: PullPlan) -> Moving:
+    """What a pull would move, told from lists alone."""
+    here = {entry.digest for entry in session.project.at().snapshot.values() if entry.kind == "file"}
+    whole = delta = 0
+    with Seeds(known_sources(session, plan)) as seeds:
+        for digest, step in {
+            step.after.digest: step for step in plan.steps if step.after and needs_bytes(step)
+        }.items():
+            assert step.after is not None
+            if digest in here:
+                continue
+            whole += step.after.size
+            recipe = plan.places[step.path].recipe
+            delta += step.after.size if recipe is None else min(step.after.size, _missing(recipe, seeds))
+    return Moving(whole, delta)
+
+
+def _missing(recipe: Recipe, seeds: Seeds) -> int:
+    """Bytes of the chunks that no seed has, as packs store them, and of those that these are differences to."""
+    wanted = Wanted(recipe)
+    named = {wanted.digest(at): (wanted.packs[at], wanted.numbers[at]) for at in wanted.missing(seeds)[1]}
+    places = set(named.values())
+    for pack, number in named.values():
+        chunks = recipe.packs[pack].chunks
+        if chunks.codec(number) >= FIRST_XOR:
+            other, base = chunks.bases[number]
+            if seeds.find(recipe.packs[other].chunks.digest(base)) is None:
+                places.add((other, base))
+    return sum(recipe.packs[pack].chunks.room[number] for pack, number in places)
+
+
+class Seeding:
+    """Brings files of chunks for one pull, with what is here. A context manager; thread-safe."""
+
+    def __init__(self, session: Session, plan: PullPlan, staging: Staging, store: Reader) -> None:
+        self._session = session
+        self._plan = plan
+        self._staging = staging
+        self._where = Packs(session, staging, store)
+        self._lock = threading.Lock()
+        self._seeds: Seeds | None = None
+        self._listed: set[str] = set()
+        """Paths of files in the tree whose chunks are known."""
+        self._looking = threading.Lock()
+        self._read: set[tuple[str, str]] = set()
+        """By chunker, what was read for it already."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._seeds is not None:
+            self._seeds.__exit__()
+
+    @property
+    def seeds(self) -> Seeds:
+        """What is here; found out when it is first asked for."""
+        with self._lock:
+            if self._seeds is None:
+                self._seeds = Seeds(known_sources(self._session, self._plan, self._listed))
+            return self._seeds
+
+    def bring(
+        self, path: str, what: Descriptor, recipe: Recipe, progress: Callable[[int], None], *, plain: bool
+    ) -> Brought | None:
+        """Put a file together of what is here and what is not.
+
+        :param path: of the file in the tree. :param plain: it is a blob of its own as well.
+        :returns: None where nothing is won over bringing that blob.
+        :raises Corrupt: it cannot be made of its chunks, and there is no blob.
+        """
+        self._look_further(path, what, recipe)
+        if plain and not self._is_worth_it(what, recipe):
+            return None
+        told = 0
+        lock = threading.Lock()
+
+        def tell(amount: int) -> None:
+            nonlocal told
+            with lock:
+                told += amount
+            progress(amount)
+
+        try:
+            made = self._staging.assemble(what, recipe, self.seeds, self._where, self._session.run, tell)
+            self.keep_list(what, recipe)
+            return made
+        except (NoRanges, Corrupt) as error:
+            if not plain:
+                raise
+            # The digest of the blob is all that counts: what the list says of it may be wrong, and it right.
+            why = error.message if isinstance(error, Corrupt) else "the host gives no parts of it"
+            self._session.run.emit(Retrying(str(what.digest), 1, 0.0, why))
+            progress(-told)
+            with suppress(OSError):
+                self._staging.assembly(what).unlink()
+            return None
+
+    def keep_list(self, what: Descriptor, recipe: Recipe) -> None:
+        """Remember what a file that was brought is made of: a seed for the next pull, whatever is seen until then."""
+        if what.size >= SMALLEST:
+            source = Source.of_recipe(recipe, partial(_open, self._staging.path(what.digest)))
+            chunks = ChunkList(source.sizes, source.digests)
+            self._session.chunks.put(what.digest, recipe.chunker, chunks, told=True)
+
+    def _look_further(self, path: str, what: Descriptor, recipe: Recipe) -> None:
+        """Read other files, one kind after another, as long as much is missing."""
+        wanted, known, missing = Wanted(recipe), -1, 0
+        for worth, candidates, most in self._neighbours(path, what):
+            if known != len(self.seeds):
+                known, missing = len(self.seeds), wanted.size(wanted.missing(self.seeds)[1])
+            if missing >= worth:
+                self._add(recipe.chunker, candidates(), most)
+
+    def _neighbours(self, path: str, what: Descriptor) -> Iterator[tuple[int, Callable[[], Iterable[Candidate]], int]]:
+        """What may be read: from how many missing bytes on, and how many files at most."""
+        options = self._session.options
+        if options.seeds:
+            yield 1, lambda: self._named, neighbours.MOST
+        yield FURTHER, lambda: self._old(path), 1
+        if options.hub is not None:
+            yield FURTHER, partial(neighbours.blobs, options.hub, what.size), neighbours.CANDIDATES
+
+    @cached_property
+    def _named(self) -> list[Candidate]:
+        return neighbours.named(self._session.options.seeds)
+
+    def _add(self, chunker: str, candidates: Iterable[Candidate], most: int) -> None:
+        # One file at a time: what is read for one may be what the next one wants.
+        with self._looking:
+            new = self._unread(chunker, candidates)
+            self.seeds.add(neighbours.listed(new, chunker, self._session.chunks, self._session.run, most))
+
+    def _unread(self, chunker: str, candidates: Iterable[Candidate]) -> Iterator[Candidate]:
+        for each in candidates:
+            if (chunker, each.name) not in self._read:
+                self._read.add((chunker, each.name))
+                yield each
+
+    def _old(self, path: str) -> Iterator[Candidate]:
+        """The file that is to be replaced, if it is none whose chunks are known."""
+        entry = self._session.project.at().snapshot.get(path)
+        if entry is not None and entry.kind == "file" and path not in self._listed:
+            opened = partial(self._session.tree.open_read, path)
+            with suppress(BundleError, OSError):
+                descriptor = opened()
+                try:
+                    size = os.fstat(descriptor).st_size
+                finally:
+                    os.close(descriptor)
+                if size >= neighbours.SMALLEST:
+                    yield Candidate(path, size, opened)
+
+    def _is_worth_it(self, what: Descriptor, recipe: Recipe) -> bool:
+        if os.path.lexists(self._staging.assembly(what)):
+            return True
+        wanted = Wanted(recipe)
+        here, away = wanted.missing(self.seeds)
+        missing = wanted.size(away)
+        # A part of the whole blob that came before may be the larger part of it.
+        return wanted.size(here) >= WORTH * what.size and missing < self._staging.missing_bytes(what)
+
+
+class Packs:
+    """Where the packs of one pull are: here if they were staged or are in the shared cache, else in the store."""
+
+    def __init__(self, session: Session, staging: Staging, store: Reader) -> None:
+        self._session = session
+        self._staging = staging
+        self._store = store
+        self._elsewhere = Host()
+        self._distrusted: set[Digest] = set()
+
+    def reader(self, pack: Descriptor) -> tuple[Reader, Host | None]:
+        """What brings a pack, and its host; None where that is this machine."""
+        if pack.digest not in self._distrusted:
+            if self._staging.has(pack):
+                return self._staging.reader(), None
+            cache = self._session.cache
+            if cache is not None and cache.has(pack):
+                return cache.layout, None
+        if isinstance(self._store, Parts):
+            return self._store, self._staging.host(self._store.host)
+        return self._store, self._elsewhere
+
+    def distrust(self, pack: Descriptor) -> bool:
+        """Bring it from elsewhere from now on; False when it was not from this machine."""
+        was_here = self.reader(pack)[1] is None
+        self._distrusted.add(pack.digest)
+        return was_here
+
+    def stage(self, pack: Descriptor) -> int:
+        """Bring a whole pack to this machine; how many bytes came."""
+        return self._staging.fetch(pack, self._store, self._session.run, _quietly)
+
+
+def _quietly(_amount: int) -> None:
+    """Nobody waits for a pack; what is made of it is told of."""

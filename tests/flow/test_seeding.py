@@ -1,0 +1,92 @@
+"""What a pull finds on this machine: files of the version before, blobs of the shared cache, and which of them count."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from modelops_bundle.testing.registry import Registry as Fake
+from tests.support import chunked
+from tests.support.bundle import FOLDER, Bundle, call
+from tests.support.chunked import cut
+
+KIB = 1024
+OLD = cut(Random(1).randbytes(200 * KIB), 4 * KIB)
+NEW = [Random(7).randbytes(4 * KIB), *OLD[1:]]
+V1 = chunked.plain({"a.txt": b"a\n", "model.bin": OLD})
+V2 = chunked.plain({"a.txt": b"a\n", "model.bin": NEW})
+
+
+@pytest.fixture
+def place(fake: Fake) -> str:
+    made = f"{fake.host}/team/model"
+    chunked.publish(f"{made}:v1", V1)
+    chunked.publish(f"{made}:v2", V2)
+    return made
+
+
+def test_blobs_of_the_shared_cache_are_seeds(place: str, tmp_path: Path) -> None:
+    """The file in the tree is gone; the blob that it came from is not."""
+    call("ensure", f"{place}:v1", "--dest", str(tmp_path / "served"))
+    clone = Bundle.clone(f"{place}:v1", tmp_path / "clone")
+    clone.path("model.bin").unlink()
+    assert clone.json("pull", f"{place}:v2", "--overwrite", "--yes")["fetched_bytes"] == 4 * KIB
+    assert clone.path("model.bin").read_bytes() == b"".join(NEW)
+
+
+def test_a_pack_in_the_shared_cache_is_not_fetched(place: str, tmp_path: Path) -> None:
+    delta = chunked.delta({"a.txt": b"a\n", "model.bin": NEW}, V1, codec="zstd")
+    chunked.publish(f"{place}:v3", delta)
+    call("ensure", f"{place}:v3", "--dest", str(tmp_path / "served"))
+    clone = Bundle.clone(f"{place}:v1", tmp_path / "clone")
+    assert clone.json("pull", f"{place}:v3")["fetched_bytes"] == 0
+    assert clone.path("model.bin").read_bytes() == b"".join(NEW)
+
+
+def test_a_damaged_cache_is_no_reason_to_fail(place: str, tmp_path: Path, home: Path) -> None:
+    delta = chunked.delta({"a.txt": b"a\n", "model.bin": NEW}, V1, codec="zstd")
+    chunked.publish(f"{place}:v3", delta)
+    call("ensure", f"{place}:v3", "--dest", str(tmp_path / "served"))
+    pack = delta.chunks.packs[-1].blob
+    [kept] = home.rglob(f"blobs/sha256/{pack.digest.hex}")
+    kept.chmod(0o600)
+    kept.write_bytes(bytes(pack.size))
+    clone = Bundle.clone(f"{place}:v1", tmp_path / "clone")
+    assert clone.json("pull", f"{place}:v3")["fetched_bytes"] == pack.size
+    assert clone.path("model.bin").read_bytes() == b"".join(NEW)
+
+
+def test_what_this_clone_does_not_remember_only_costs_bytes(place: str, tmp_path: Path) -> None:
+    clone = Bundle.clone(f"{place}:v1", tmp_path / "clone")
+    shutil.rmtree(clone.root / FOLDER / "seen")
+    clone.run("pull", f"{place}:v2")
+    assert clone.path("model.bin").read_bytes() == b"".join(NEW)
+
+
+def test_a_version_that_is_pushed_is_a_seed_for_the_next(place: str, tmp_path: Path) -> None:
+    """What `seen` says of a reference may be newer than the tree: then only what the tree really has counts."""
+    clone = Bundle.clone(f"{place}:v1", tmp_path / "clone")
+    clone.run("pull", f"{place}:v2")
+    assert clone.json("pull", f"{place}:v1")["fetched_bytes"] == 4 * KIB
+    assert clone.path("model.bin").read_bytes() == b"".join(OLD)
+
+
+def test_a_plan_counts_what_is_here_whole(place: str, tmp_path: Path) -> None:
+    clone = Bundle.clone(f"{place}:v1", tmp_path / "clone")
+    chunked.publish(f"{place}:v3", chunked.plain({"a.txt": b"a\n", "other.bin": OLD, "new.bin": NEW}))
+    plan = clone.json("pull", f"{place}:v3", "--dry-run")
+    assert (plan["whole_bytes"], plan["fetch_bytes"]) == (200 * KIB, 4 * KIB)
+
+
+def test_a_plan_counts_what_differences_are_to(place: str, tmp_path: Path) -> None:
+    xor = chunked.delta({"model.bin": NEW}, V1, codec="xor+bp2+zstd", xor={NEW[0]: OLD[0]})
+    chunked.publish(f"{place}:v3", xor)
+    pack = xor.chunks.packs[-1].blob.size
+    clone = Bundle.clone(f"{place}:v1", tmp_path / "clone")
+    assert clone.json("pull", f"{place}:v3", "--dry-run")["fetch_bytes"] == pack
+    other = Bundle.create(tmp_path / "other", place)
+    plan = other.json("pull", f"{place}:v3", "--dry-run")
+    assert (plan["whole_bytes"], plan["fetch_bytes"]) == (200 * KIB, 200 * KIB)
