@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from modelops_bundle.disk.files import free_bytes
 from modelops_bundle.disk.spool import Spool
 from modelops_bundle.disk.tree import Tree
-from modelops_bundle.errors import BundleError, DiskError, UsageError
+from modelops_bundle.errors import BundleError, DiskError, NotFound, UsageError
 from modelops_bundle.events import Started
 from modelops_bundle.formats import cuts
 from modelops_bundle.model.chunkmap import FIRST_XOR, ChunkList, ChunkMap, ChunkPack, Recipe, is_whole
@@ -22,6 +22,7 @@ from modelops_bundle.model.reference import Reference, parse
 from modelops_bundle.model.snapshot import Snapshot
 from modelops_bundle.operations import remote_state
 from modelops_bundle.operations.chunking import chunk_lists
+from modelops_bundle.operations.layouts import profile_of
 from modelops_bundle.operations.remote_state import Remote
 from modelops_bundle.operations.session import Session
 from modelops_bundle.plan import delta as rules
@@ -68,7 +69,7 @@ class Sides:
     held: frozenset[str] = frozenset()
     """Blobs that it holds."""
     layers: int = 0
-    """Other layers of the version."""
+    """Layers of the version that are no chunk packs, but for the indexes of earlier ones."""
     most_layers: int | None = None
     most_bytes: int | None = None
     """The most layers, and bytes of one, that the registry takes."""
@@ -131,6 +132,9 @@ def chunked(session: Session, tree: Sides, how: str, store: Reader, xor_base: st
     :param how: `delta` or `auto`. :param store: the repository.
     :raises WorkspaceChanged: a file changed since it was hashed.
     """
+    standing = _as_it_is(tree)
+    if standing is not None:
+        return standing
     lists = _lists(session, tree, made=True)
     look = _Look(session, tree, store, lists, xor_base)
     whole = sum(tree.here[path].size for path in look.files)
@@ -139,6 +143,20 @@ def chunked(session: Session, tree: Sides, how: str, store: Reader, xor_base: st
     chunks = look.encoded()
     sent = {pack.blob.digest: pack.blob.size for pack in look.made}
     return Ways(chunks, {"plain": whole, "delta": sum(sent.values())}, frozenset(sent), look.reused())
+
+
+def _as_it_is(tree: Sides) -> Ways | None:
+    """How the very same tree is stored in chunks already: a push that is run again, after a kill, is the same push."""
+    for remote in tree.bases:
+        with suppress(BundleError):
+            contents = remote.contents
+            chunks = contents.chunks
+            made = [path for path, place in contents.places.items() if place.blob is None]
+            gone = any(pack.blob.digest in tree.lost for pack in chunks.packs)
+            if made and not gone and contents.snapshot.content == tree.here.content and tree.inside.isdisjoint(made):
+                size = sum(tree.here[path].size for path in made)
+                return Ways(chunks, {"plain": size, "delta": 0}, reused=size)
+    return None
 
 
 def foreseen(session: Session, tree: Sides, store: Reader) -> Ways:
@@ -163,6 +181,25 @@ def bases_of(session: Session, reference: Reference, found: Iterable[Remote]) ->
     return bases[:_MOST_BASES]
 
 
+def _named(session: Session, tree: Sides, source: str) -> Remote:
+    """The version that differences are to be to.
+
+    :raises UsageError: it is not where this push goes. :raises NotFound: there is none.
+    """
+    remote = remote_state.require(session, session.reference(source))
+    if str(remote.reference.at()) not in {str(each.reference.at()) for each in tree.bases}:
+        raise UsageError(f"--xor-base {source} is in another repository", hint="bundle cp brings it to this one first")
+    return remote
+
+
+def _directory(session: Session, source: str) -> Tree:
+    """A directory with the version that differences are to be to. :raises UsageError: there is none."""
+    path = session.cwd / source
+    if not path.is_dir():
+        raise UsageError(f"--xor-base {source}: there is no directory", hint="it takes a directory or a reference")
+    return Tree(path)
+
+
 class _Look:
     """Large files against what the repository holds."""
 
@@ -174,6 +211,10 @@ class _Look:
         lists: Lists,
         xor_base: str | None = None,
     ) -> None:
+        local = xor_base is not None and xor_base.startswith((".", "/"))
+        if xor_base is not None and not local:
+            # Nobody here need have seen it before.
+            tree = replace(tree, bases=(_named(session, tree, xor_base), *tree.bases))
         self._session, self._tree, self._lists = session, tree, lists
         self.read = reader_of(WorkTree(session.tree, tree.here, tree.keys))
         self.known, self.earlier = _known(session, tree)
@@ -183,7 +224,9 @@ class _Look:
         self._types: dict[str, cuts.Plan | None] = {}
         self.files = {path: self._cut(path) for path in lists if str(tree.here[path].digest) not in tree.held}
         if xor_base is not None:
-            self._pair(xor_base)
+            if local:
+                self.bases.beside(_directory(session, xor_base))
+            self._pair(tree.bases if local else tree.bases[:1])
         self.files = {path: file for path, file in self.files.items() if self._is_worth(file)}
         self._fit()
 
@@ -211,28 +254,18 @@ class _Look:
         total = sum(file.size for file in self.files.values())
         has_base = any(file.fresh < file.size for file in self.files.values())
         self.target = rules.pack_size(total, has_base=has_base, most=self._tree.most_bytes)
-        budget = rules.BUDGET
-        if self._tree.most_layers is not None:
-            budget = max(1, min(budget, self._tree.most_layers - self._tree.layers - len(self.files)))
-        gone = rules.dropped(self.files.values(), budget, self.target)
+        tree = self._tree
+        self.room = None if tree.most_layers is None else tree.most_layers - tree.layers
+        budget = rules.BUDGET if self.room is None else max(1, min(rules.BUDGET, self.room))
+        bases = {pack for pairs in self._pairs.values() for pack, _ in pairs.values()}
+        gone = rules.dropped(self.files.values(), self.known, budget, self.target, bases)
         if gone:
             self.files = {path: rules.without(file, gone) for path, file in self.files.items()}
 
     # --- differences
 
-    def _pair(self, source: str) -> None:
+    def _pair(self, remotes: Sequence[Remote]) -> None:
         """Find for each new chunk the one of a version before that a difference would be to."""
-        local = source.startswith((".", "/"))
-        if local:
-            self.bases.beside(Tree(self._session.cwd / source))
-            remotes = self._tree.bases
-        else:
-            reference = self._session.reference(source)
-            remotes = [remote_state.require(self._session, reference)]
-            if str(remotes[0].reference.at()) not in {str(each.reference.at()) for each in self._tree.bases}:
-                raise UsageError(
-                    f"--xor-base {source} is in another repository", hint="bundle cp brings it to this one first"
-                )
         for path, file in self.files.items():
             recipe = next((found for each in remotes if (found := self._recipe(each, path)) is not None), None)
             if recipe is not None:
@@ -258,14 +291,13 @@ class _Look:
         found: dict[int, tuple[int, int]] = {}
         for one in file.cuts:
             piece = by_end.get((file.size - one.start, one.size)) if one.where is None else None
-            number = self.known.number(recipe.packs[piece.pack].blob.digest) if piece is not None else None
-            if piece is None or number is None:
+            where = self.known.same(recipe.packs[piece.pack], piece.number) if piece is not None else None
+            if piece is None or where is None:
                 continue
-            chunks = self.known.packs[number].chunks
-            place = (number, piece.number)
-            if chunks.codec(piece.number) >= FIRST_XOR:
+            place, chunks = (where.pack, where.number), self.known.packs[where.pack].chunks
+            if chunks.codec(where.number) >= FIRST_XOR:
                 # Never deeper: two differences to one chunk instead of a chain.
-                place = chunks.bases[piece.number]
+                place = chunks.bases[where.number]
             found[one.start] = place
             self.bases.at(place, path, piece.start)
         return found
@@ -274,7 +306,11 @@ class _Look:
         fresh = self._fresh(self.files.values())
         paired = [what for what in fresh if what.base is not None]
         alone = [Fresh(what.path, what.start, what.size, what.digest, what.dtype) for what in paired]
-        with_base = encode.sampled(paired, self.read, self.bases)
+        try:
+            with_base = encode.sampled(paired, self.read, self.bases)
+        except NotFound:
+            # It may be gone by now.
+            return False
         return with_base <= 0.5 * encode.sampled(alone, self.read, self.bases)
 
     # --- encoding
@@ -295,6 +331,7 @@ class _Look:
                 path,
                 self._tree.here[path].size,
                 lambda start, count: self.read(path, start, min(count, self._tree.here[path].size - start)),
+                smallest=cuts.SMALLEST,
             )
         return self._types[path]
 
@@ -321,7 +358,12 @@ class _Look:
                 session.spooled[pack.blob.digest] = kept
         whole = {path: found for path, found in self._lists.items() if path not in self.files}
         packs = {path: (chunker, self._whole(path, chunks)) for path, (chunker, chunks) in whole.items()}
-        return Draft(self.known, places, self.made).map(list(self.files.values()), packs, self.earlier)
+        files = list(self.files.values())
+        chunks = Draft(self.known, places, self.made).map(files, packs, self.earlier, self.room)
+        if all(is_whole(chunks.files[file.path], file.digest) for file in files):
+            # The same tree is the same plain version, whoever stores it.
+            return plain(self._session, self._tree)
+        return chunks
 
     def _whole(self, path: str, chunks: ChunkList) -> ChunkPack:
         number = self.known.number(self._tree.here[path].digest)
@@ -333,13 +375,34 @@ def rebuilt(session: Session, plan: PushPlan, store: Reader, lost: frozenset[Dig
 
     :raises WorkspaceChanged: a file changed since it was hashed.
     """
-    reference = parse(plan.place)
+    reference, here = parse(plan.place), plan.snapshot
     inside = frozenset(path for pack in plan.packed for path, _ in pack.members)
     known = frozenset(plan.known.difference(map(str, lost)))
     bases = bases_of(session, reference, ())
-    sides = Sides(plan.snapshot, plan.keys, inside, bases, known, lost=lost)
+    sides = replace(sides_of(session, reference, here, plan.keys, inside, len(plan.packed), bases), lost=lost)
+    sides.held = frozenset(sides.held.difference(map(str, lost)))
     ways = chunked(session, sides, "delta", store)
     return replace(plan, chunks=ways.chunks, fresh=ways.fresh, ways=ways.ways, reused=ways.reused, known=known)
+
+
+def sides_of(
+    session: Session,
+    reference: Reference,
+    here: Snapshot,
+    keys: Mapping[str, tuple[int, ...]],
+    inside: frozenset[str],
+    packs: int,
+    bases: Sequence[Remote],
+) -> Sides:
+    """The sides of a push to `reference`.
+
+    :param inside: paths in packs of small files. :param packs: how many of those. :param bases: see `bases_of`.
+    """
+    files = sum(1 for path, entry in here.items() if entry.kind == "file" and path not in inside)
+    held = frozenset().union(*(remote_state.blob_digests(each.manifest) for each in bases))
+    profile = profile_of(session, reference)
+    # One is the index.
+    return Sides(here, keys, inside, bases, held, files + packs + 1, profile.layers, profile.layer)
 
 
 def reader_of(work: WorkTree) -> encode.Read:

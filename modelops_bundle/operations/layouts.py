@@ -1,4 +1,4 @@
-"""In which layout a push stores the tree: what the words, the remote and the settings say."""
+"""In which layout a push stores the tree: what the words, the remote and the settings say, and what the registry takes."""
 
 from __future__ import annotations
 
@@ -13,6 +13,14 @@ from modelops_bundle.operations.session import Session
 if TYPE_CHECKING:
     # Most pushes make none.
     from modelops_bundle.model.image import Image
+    from modelops_bundle.stores.registries import Profile
+
+
+def profile_of(session: Session, reference: Reference) -> Profile:
+    """What is known of the registry of `reference`; of other stores, nothing special."""
+    from modelops_bundle.stores.registries import ORDINARY
+
+    return session.learned.profile(reference.host) if reference.scheme == "oci" else ORDINARY
 
 
 def image_of(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
@@ -11,15 +12,17 @@ from typing import TYPE_CHECKING, Any
 from modelops_bundle.disk.files import supports_links
 from modelops_bundle.disk.hashing import Hashed
 from modelops_bundle.disk.tree import StatKey
-from modelops_bundle.errors import NotFound, PartialFailure, Unsupported, WorkspaceChanged
+from modelops_bundle.errors import BundleError, NotFound, PartialFailure, Unsupported, WorkspaceChanged
 from modelops_bundle.events import checkpoint
 from modelops_bundle.model.chunkmap import is_whole
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.paths import display
 from modelops_bundle.model.reference import parse
+from modelops_bundle.model.snapshot import Snapshot
 from modelops_bundle.operations import losses, policy, remote_state
 from modelops_bundle.operations.local_state import Local, Scan, entries_at, keys_at, obstacles
 from modelops_bundle.operations.session import Session
+from modelops_bundle.workspace import chunks
 from modelops_bundle.workspace.index import tick
 from modelops_bundle.workspace.seen import Sighting
 
@@ -184,6 +187,7 @@ def apply_pull(session: Session, plan: PullPlan) -> Result:
         checkpoint("pull recorded")
         intent.forget_intent(journal)
         staging.clear()
+    _find_chunks(session, plan, placed)
     if left:
         raise WorkspaceChanged(
             f"changed while they were being replaced, and left alone: {', '.join(display(s.path) for s in left[:10])}",
@@ -266,6 +270,24 @@ def _remember_digests(session: Session, plan: PullPlan, placed: Mapping[str, Sta
             taken = max(time.time_ns(), key.ctime_ns + tick(key) + 1)
             session.index.put(path, Hashed(entry.digest, key, taken))
     session.index.save()
+
+
+def _find_chunks(session: Session, plan: PullPlan, placed: Mapping[str, StatKey]) -> None:
+    """Find the chunks of large files of which the version says none, as those of other tools: once such a file is
+    edited, nobody knows any more what a push could leave out.
+    """
+    after = {step.path: step.after for step in plan.steps if step.path in placed and step.path in plan.places}
+    large = {
+        path: entry
+        for path, entry in after.items()
+        if entry is not None and entry.size >= chunks.SMALLEST and plan.places[path].recipe is None
+    }
+    if large:
+        from modelops_bundle.operations.chunking import chunk_lists
+
+        # It saves bytes later, and no pull fails for it.
+        with suppress(BundleError):
+            chunk_lists(session, Snapshot(large), placed, large)
 
 
 def _remember_chunks(session: Session, plan: PullPlan, placed: Iterable[str]) -> None:

@@ -28,7 +28,7 @@ from modelops_bundle.model.ports import Store
 from modelops_bundle.model.reference import Reference, parse
 from modelops_bundle.model.snapshot import Snapshot
 from modelops_bundle.operations import losses, push_tags, recording, remote_state
-from modelops_bundle.operations.layouts import image_of, storage_of
+from modelops_bundle.operations.layouts import image_of, profile_of, storage_of
 from modelops_bundle.operations.local_state import Local, Scan, keys_at
 from modelops_bundle.operations.session import Session
 from modelops_bundle.workspace import layout
@@ -211,10 +211,10 @@ class Look:
         """Decide the push.
 
         :raises NoMatch: nothing is tracked. :raises UnsafePath: a path that nobody could pull.
-        :raises Unsupported: the registry takes no such blobs.
+        :raises Unsupported: the registry takes no such blobs. :raises IsPointer: a file is none, but stands for one.
         """
         from modelops_bundle.model import packs
-        from modelops_bundle.operations import packing
+        from modelops_bundle.operations import packing, pointers
         from modelops_bundle.plan.push import PushPlan
 
         session, here, reference = self._session, self._here.here, self._reference
@@ -222,6 +222,7 @@ class Look:
             raise NoMatch("nothing is tracked", hint="bundle add PATH")
         paths.validate_tree(here)
         _refuse_escaping_links(here)
+        pointers.refuse_new(session.tree, here, session.project.at().snapshot)
         keys = {path: tuple(key) for path, key in self._here.keys.items()}
         layers = self._profile.layers
         opened = self._here.open
@@ -266,10 +267,7 @@ class Look:
         bases = delta.bases_of(session, self._reference, (remote for remote in self._found.values() if remote))
         if self._storage == "plain" and (request.direct or not bases):
             return delta.Ways(delta.plain(session, delta.Sides(here, keys, inside, bases)), {})
-        others = sum(1 for path, entry in here.items() if entry.kind == "file" and path not in inside)
-        held = frozenset().union(*(remote_state.blob_digests(each.manifest) for each in bases))
-        profile = self._profile
-        sides = delta.Sides(here, keys, inside, bases, held, others + packs + 2, profile.layers, profile.layer)
+        sides = delta.sides_of(session, self._reference, here, keys, inside, packs, bases)
         store = session.store(self._reference, create=True)
         if self._storage == "plain":
             return delta.foreseen(session, sides, store)
@@ -304,9 +302,7 @@ class Look:
     @property
     def _profile(self) -> Profile:
         """What is known of where it goes."""
-        from modelops_bundle.stores.registries import ORDINARY
-
-        return self._session.learned.profile(self._host) if self._reference.scheme == "oci" else ORDINARY
+        return profile_of(self._session, self._reference)
 
     @cached_property
     def _known_sizes(self) -> frozenset[int]:
@@ -429,14 +425,21 @@ def _send(session: Session, plan: PushPlan, store: Store) -> tuple[PushPlan, Res
 
     opened = [plan.snapshot[path].size for path in plan.open]
     plan = send_files(session, plan, store)
-    try:
-        copied = send(session, plan, store)
-    except Lost as lost:
-        from modelops_bundle.operations import delta
+    copied, gone = None, frozenset[Digest]()
+    while copied is None:
+        try:
+            copied = send(session, plan, store)
+        except Lost as lost:
+            if lost.blobs <= gone:
+                raise
+            from modelops_bundle.operations import delta
 
-        session.run.notice("lost", f"{plan.place} lost blobs that this push counted on: their chunks are sent again")
-        plan = delta.rebuilt(session, plan, store, lost.blobs)
-        copied = send(session, plan, store)
+            if not gone:
+                told = f"{plan.place} lost blobs that this push counted on: their chunks are sent again"
+                session.run.notice("lost", told)
+            # Registries need not name all of them at once.
+            gone |= lost.blobs
+            plan = delta.rebuilt(session, plan, store, gone)
     sent, size = copied.blobs + len(opened), copied.size + sum(opened)
     tags, digest = tuple(move.tag for move in plan.tags), plan.artifact.digest
     return plan, Result(plan.place, tags, digest, sent, size, copied.existing, reused_bytes=plan.reused)

@@ -183,4 +183,4 @@ def _chunk_packs(plan: PushPlan, tree: WorkTree, store: Store, spooled: Spooled)
     from modelops_bundle.transfer.bases import Bases
     from modelops_bundle.transfer.encode import ChunkPacks
 
-    return ChunkPacks(plan.chunks, reader_of(tree), Bases(plan.chunks.packs, store), spooled)
+    return ChunkPacks(plan.chunks, plan.fresh, reader_of(tree), Bases(plan.chunks.packs, store), spooled)

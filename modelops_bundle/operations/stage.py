@@ -228,9 +228,9 @@ def _seeding(
     """What brings files of chunks, where there are any."""
     if not any(blob.recipe for blob in blobs):
         return nullcontext()
-    from modelops_bundle.operations.seeding import Seeding
+    from modelops_bundle.operations.seeding import PullSeeding
 
-    return Seeding(session, plan, staging, store)
+    return PullSeeding(session, plan, staging, store)
 
 
 class _Brought(NamedTuple):
@@ -252,7 +252,7 @@ def _bring(
         return _Brought(made.received, made.reused, here=not made.received)
     received = staging.fetch(blob.what, store, run, progress)
     if blob.recipe is not None and seeding is not None:
-        seeding.keep_list(blob.what, blob.recipe)
+        seeding.brought(blob.what, blob.recipe)
     return _Brought(received)
 
 

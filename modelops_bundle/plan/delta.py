@@ -68,26 +68,55 @@ class Known:
 
         :param lost: blobs that are not there, whatever it says.
         """
-        numbers = [self.number(pack.blob.digest) for pack in chunks.packs]
-        gone = {at for at, pack in enumerate(chunks.packs) if pack.blob.digest in lost}
-        gone |= {at for at, pack in enumerate(chunks.packs) if any(n in gone for n, _ in pack.chunks.bases.values())}
-        new = [at for at, number in enumerate(numbers) if number is None and at not in gone]
-        first = len(self.packs)
-        numbers = [first + new.index(at) if at in new else number for at, number in enumerate(numbers)]
-        for at in new:
-            pack = chunks.packs[at]
-            bases = {number: (numbers[other] or 0, base) for number, (other, base) in pack.chunks.bases.items()}
+        packs, unwanted = chunks.packs, {*lost, *self._numbers}
+        new = self._readable(packs, {at for at, pack in enumerate(packs) if pack.blob.digest not in unwanted})
+        places = {at: len(self.packs) + n for n, at in enumerate(sorted(new))}
+        for at in places:
+            pack = packs[at]
+            bases = {
+                number: (places[other] if other in places else self._numbers[packs[other].blob.digest], base)
+                for number, (other, base) in pack.chunks.bases.items()
+            }
             listed = chunks.borrowed.get(pack.blob.digest) or (Listed(index, at) if index is not None else None)
             self.add(ChunkPack(pack.blob, replace(pack.chunks, bases=bases)), None if bases else listed)
 
-    def find(self, digest: bytes, without: Collection[int] = ()) -> Where | None:
-        """Where a chunk is, None when nowhere, or in a pack that does not count."""
+    def _readable(self, packs: Sequence[ChunkPack], new: set[int]) -> set[int]:
+        """Those of `new` of which all that their differences are to is known, or new."""
+        while True:
+            left = {
+                at
+                for at in new
+                if all(other in new or self.same(packs[other], n) for other, n in packs[at].chunks.bases.values())
+            }
+            if left == new:
+                return left
+            new = left
+
+    def same(self, pack: ChunkPack, number: int) -> Where | None:
+        """Chunk `number` of a pack in the list that is known here of its blob; None where that has it not."""
+        known = self.number(pack.blob.digest)
+        if known is None or self.packs[known].chunks.digest(number) != pack.chunks.digest(number):
+            return None
+        return Where(known, number)
+
+    def find(self, digest: bytes, size: int) -> Where | None:
+        """Where a chunk of `size` bytes is, None when nowhere."""
         found = self._chunks.get(digest)
-        return None if found is None or found.pack in without else found
+        # Whoever made the list may have lied: then a file of ours would have another size.
+        return found if found is not None and self.packs[found.pack].chunks.sizes[found.number] == size else None
 
     def number(self, digest: Digest) -> int | None:
         """The number of the pack that is this blob."""
         return self._numbers.get(digest)
+
+    def needed(self, numbers: Iterable[int]) -> set[int]:
+        """These packs, and those that must be listed with them because something in them is a difference to those."""
+        found, waiting = set[int](), set(numbers)
+        while waiting:
+            found |= waiting
+            bases = (base for number in waiting for base in self.packs[number].chunks.bases.values())
+            waiting = {pack for pack, _ in bases} - found
+        return found
 
     def beside(self, where: Where, step: int) -> tuple[Where, int, bytes] | None:
         """The chunk after or before another one in its pack, with its size and digest."""
@@ -121,7 +150,7 @@ def cut(path: str, digest: Digest, chunker: str, chunks: ChunkList, known: Known
     cuts, at = [], 0
     for number, size in enumerate(chunks.sizes):
         found = chunks.digest(number)
-        cuts.append(Cut(at, size, found, known.find(found)))
+        cuts.append(Cut(at, size, found, known.find(found, size)))
         at += size
     return Large(path, at, digest, chunker, _grown(cuts, known, hash_at))
 
@@ -160,7 +189,7 @@ def _followed(
         for one, two in pairwise(edges):
             same = untouched.get((one, two - one))
             digest = same.digest if same else hash_at(one, two - one)
-            yield same or Cut(one, two - one, digest, known.find(digest))
+            yield same or Cut(one, two - one, digest, known.find(digest, two - one))
     yield from reversed(last)
 
 
@@ -190,25 +219,28 @@ def pack_size(total: int, *, has_base: bool, most: int | None = None) -> int:
     return min(size, most) if most is not None else size
 
 
-def dropped(files: Iterable[Large], budget: int, target: int) -> frozenset[int]:
+def dropped(
+    files: Iterable[Large], known: Known, budget: int, target: int, bases: Iterable[int] = ()
+) -> frozenset[int]:
     """The packs to give up so that what is left, and what takes their place, fits the budget; none when it does.
 
     Those of which least is in use, as then their chunks are sent again.
 
-    :param target: bytes of a new pack.
+    :param target: bytes of a new pack. :param bases: packs that new chunks are differences to.
     """
     live: dict[int, int] = {}
     fresh = 0
+    always = frozenset(bases)
     for file in files:
         fresh += file.fresh
         for one in file.cuts:
             if one.where is not None:
                 live[one.where.pack] = live.get(one.where.pack, 0) + one.size
 
-    def count(gone: Collection[int], moved: int) -> int:
-        return len(live) - len(gone) + -(-(fresh + moved) // target)
+    def count(gone: frozenset[int] | set[int], moved: int) -> int:
+        return len(known.needed(always.union(live.keys() - gone))) + -(-(fresh + moved) // target)
 
-    if count((), 0) <= budget:
+    if count(frozenset(), 0) <= budget:
         return frozenset()
     gone: set[int] = set()
     moved = 0
@@ -250,20 +282,27 @@ class Draft:
         return self._numbers[digest]
 
     def map(
-        self, files: Sequence[Large], whole: Mapping[str, tuple[str, ChunkPack]], earlier: Mapping[Digest, bytes]
+        self,
+        files: Sequence[Large],
+        whole: Mapping[str, tuple[str, ChunkPack]],
+        earlier: Mapping[Digest, bytes],
+        most: int | None = None,
     ) -> ChunkMap:
         """The map of a version.
 
         :param files: those made of chunks. :param whole: chunker and pack of those that are blobs of their own.
-        :param earlier: the indexes that lists can be taken from.
+        :param earlier: the indexes that lists can be taken from. :param most: packs and earlier indexes together.
         """
         segments = {file.path: (file.chunker, self._segments(file)) for file in files}
         for path, (chunker, pack) in whole.items():
-            segments[path] = chunker, ((self._number(pack), 0, len(pack.chunks)),)
+            number = self._number(pack)
+            # A new pack may be that very blob, in a list of its own.
+            segments[path] = chunker, ((number, 0, len(self._packs[number].chunks)),)
         self._name_bases()
         packs = tuple(self._renumbered())
         recipes = {path: Recipe(chunker, found, packs) for path, (chunker, found) in segments.items()}
-        borrowed = self._borrowed(earlier) if files else {}
+        left = MOST_EARLIER if most is None else max(0, min(MOST_EARLIER, most - len(packs)))
+        borrowed = self._borrowed(earlier, left) if files else {}
         used = {listed.index.digest for listed in borrowed.values()}
         return ChunkMap(packs, recipes, {digest: earlier[digest] for digest in sorted(used)}, borrowed)
 
@@ -278,8 +317,9 @@ class Draft:
         return joined(pieces)
 
     def _name_bases(self) -> None:
-        """Packs that differences are to are named too; what is in them is no difference itself."""
-        for pack in tuple(self._packs):
+        """Packs that differences are to are named too, and those that others in these are to, as lists are whole."""
+        # It grows meanwhile.
+        for pack in self._packs:
             for other in sorted({base[0] for base in pack.chunks.bases.values()}):
                 self._number(self.known.packs[other])
 
@@ -295,7 +335,7 @@ class Draft:
                 chunks = replace(chunks, bases=bases)
             yield ChunkPack(pack.blob, chunks)
 
-    def _borrowed(self, earlier: Mapping[Digest, bytes]) -> dict[Digest, Listed]:
+    def _borrowed(self, earlier: Mapping[Digest, bytes], most: int) -> dict[Digest, Listed]:
         """Lists that need not be sent again: those in the indexes that have most of them."""
         found: dict[Digest, dict[Digest, Listed]] = {}
         for pack in self._packs:
@@ -303,5 +343,5 @@ class Draft:
             listed = self.known.listed[number] if number is not None else None
             if listed is not None and not pack.chunks.bases and listed.index.digest in earlier:
                 found.setdefault(listed.index.digest, {})[pack.blob.digest] = listed
-        chosen = sorted(found.values(), key=lambda group: -len(group))[:MOST_EARLIER]
+        chosen = sorted(found.values(), key=lambda group: -len(group))[:most]
         return {digest: listed for group in chosen for digest, listed in group.items()}

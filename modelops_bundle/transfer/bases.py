@@ -9,10 +9,13 @@ from contextlib import suppress
 
 from modelops_bundle.disk.problems import translated
 from modelops_bundle.disk.tree import Tree
-from modelops_bundle.errors import BundleError
+from modelops_bundle.errors import BundleError, Corrupt
 from modelops_bundle.model.chunkmap import ChunkPack
 from modelops_bundle.model.ports import Reader
 from modelops_bundle.transfer.chunks import SPAN, decoded, matches
+
+_NEAR = 8
+"""Chunks."""
 
 
 class Bases:
@@ -26,6 +29,8 @@ class Bases:
         self._tree: Tree | None = None
         self._at: dict[tuple[int, int], tuple[str, int]] = {}
         self._lock = threading.Lock()
+        self._offsets: dict[int, list[int]] = {}
+        self._last: tuple[int, int] | None = None
         self._ahead: dict[tuple[int, int], bytes] = {}
 
     def beside(self, tree: Tree) -> None:
@@ -56,22 +61,36 @@ class Bases:
             stored = self._ahead.pop((pack, number), None)
             if stored is None:
                 stored = self._bring(pack, number)
+            self._last = pack, number
         return decoded(self._packs[pack], number, stored, self)
 
     def _bring(self, pack: int, number: int) -> bytes:
-        """A chunk, and those behind it, which are likely to be asked for next."""
+        """A chunk, and where chunks are asked for in order those behind it."""
         blob, chunks = self._packs[pack]
-        offsets = chunks.offsets()
-        stop = number + 1
-        while stop < len(chunks) and offsets[stop + 1] - offsets[number] <= SPAN:
-            stop += 1
-        with self._store.open(blob, offsets[number], offsets[stop]) as pieces:
+        if pack not in self._offsets:
+            self._offsets[pack] = chunks.offsets()
+        offsets, first, stop = self._offsets[pack], self._offsets[pack][number], number + 1
+        if self._follows(pack, number):
+            while stop < len(chunks) and offsets[stop + 1] - first <= SPAN and (pack, stop) not in self._ahead:
+                stop += 1
+        with self._store.open(blob, first, offsets[stop]) as pieces:
             data = b"".join(pieces)
-        first = offsets[number]
-        self._ahead = {
-            (pack, at): data[offsets[at] - first : offsets[at + 1] - first] for at in range(number + 1, stop)
-        }
+        if len(data) != offsets[stop] - first:
+            raise Corrupt(f"{blob.digest} ended early", digest=str(blob.digest))
+        for at in range(number + 1, stop):
+            self._ahead[pack, at] = data[offsets[at] - first : offsets[at + 1] - first]
+        self._forget()
         return data[: offsets[number + 1] - first]
+
+    def _follows(self, pack: int, number: int) -> bool:
+        """Whether those who ask go through the pack: several at a time, so not quite in order."""
+        return self._last is not None and self._last[0] == pack and abs(number - self._last[1]) <= _NEAR
+
+    def _forget(self) -> None:
+        """What came first and nobody asked for goes first."""
+        size = sum(map(len, self._ahead.values()))
+        while size > 2 * SPAN:
+            size -= len(self._ahead.pop(next(iter(self._ahead))))
 
 
 def _read_at(tree: Tree, path: str, start: int, size: int) -> bytes:

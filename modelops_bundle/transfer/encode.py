@@ -9,7 +9,7 @@ import hashlib
 import os
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -104,7 +104,7 @@ def encode(
     """The packs of the chunks `todo`, each with a file that holds it where there is room for one.
 
     :param base: the bytes of a chunk that others are differences to.
-    :param target: bytes from which on a pack is full.
+    :param target: most bytes of a pack, but for a chunk that has more.
     :raises WorkspaceChanged: a file changed since it was cut.
     """
 
@@ -117,16 +117,16 @@ def encode(
     into: _Open | None = None
     number, key = 0, ""
     for what, (codec, data) in _in_order(todo, one):
+        if into is not None and into.size + len(data) > target:
+            run.emit(Finished(key, "copied"))
+            yield into.sealed(), into.spool
+            into = None
         if into is None:
             into, number = _Open(spool()), number + 1
             key = f"chunks {number}"
             run.emit(ItemStarted(key, f"{what.path} …", None))
         into.add(what, codec, data)
         run.emit(Advanced(key, what.size))
-        if into.size >= target:
-            run.emit(Finished(key, "copied"))
-            yield into.sealed(), into.spool
-            into = None
     if into is not None:
         run.emit(Finished(key, "copied"))
         yield into.sealed(), into.spool
@@ -172,23 +172,27 @@ def _in_order(
 
 
 class ChunkPacks:
-    """The chunk packs of a version that can be made of the files of the tree, as a `Reader`.
+    """The new chunk packs of a version, as a `Reader` that makes them of the files of the tree.
 
-    :param base: the bytes of a chunk that others are differences to.
+    Older ones were made by whoever pushed them: the same chunks need not be the same bytes here (another zstd).
+
+    :param fresh: those that are new. :param base: the bytes of a chunk that others are differences to.
     :param spooled: files that hold some of them whole.
     """
 
-    def __init__(self, chunks: ChunkMap, read: Read, base: Base, spooled: Spooled) -> None:
+    def __init__(self, chunks: ChunkMap, fresh: Collection[Digest], read: Read, base: Base, spooled: Spooled) -> None:
         self._read, self._base, self._spooled = read, base, spooled
-        self._packs: Mapping[Digest, ChunkPack] = {pack.blob.digest: pack for pack in chunks.packs}
-        self._sources = _sources(chunks)
+        self._packs: Mapping[Digest, ChunkPack] = {
+            pack.blob.digest: pack for pack in chunks.packs if pack.blob.digest in fresh
+        }
+        self._sources = _sources(chunks, self._packs)
 
     def has(self, what: Descriptor) -> bool:
-        """Whether it can be made: every chunk of it is in some file."""
+        """Whether it is one of them, and every chunk of it is in some file."""
         pack = self._packs.get(what.digest)
         if pack is None:
             return False
-        return what.digest in self._spooled or len(self._sources.get(what.digest, ())) == len(pack.chunks)
+        return what.digest in self._spooled or len(self._sources[what.digest]) == len(pack.chunks)
 
     @contextmanager
     def open(self, what: Descriptor, start: int = 0, stop: int | None = None) -> Iterator[Chunks]:
@@ -237,12 +241,14 @@ def _blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
         yield b"".join(held)
 
 
-def _sources(chunks: ChunkMap) -> dict[Digest, dict[int, tuple[str, int]]]:
-    """By pack, a file and an offset in it for each chunk that some file has."""
-    found: dict[Digest, dict[int, tuple[str, int]]] = {}
+def _sources(chunks: ChunkMap, wanted: Collection[Digest]) -> dict[Digest, dict[int, tuple[str, int]]]:
+    """By pack, a file and an offset in it for each chunk."""
+    found: dict[Digest, dict[int, tuple[str, int]]] = {digest: {} for digest in wanted}
     for path, recipe in chunks.files.items():
         for piece in recipe.pieces():
-            found.setdefault(recipe.packs[piece.pack].blob.digest, {}).setdefault(piece.number, (path, piece.start))
+            digest = recipe.packs[piece.pack].blob.digest
+            if digest in found:
+                found[digest].setdefault(piece.number, (path, piece.start))
     return found
 
 

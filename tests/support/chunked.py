@@ -131,9 +131,13 @@ def _pack(
     bases: dict[int, tuple[int, int]] = {}
     for number, (digest, chunk) in enumerate(members):
         name = codec if CODECS.index(codec) < FIRST_XOR or chunk in xor else "none"
+        made = _encoded(chunk, name, xor.get(chunk))
+        if len(made) > len(chunk):
+            # No list may say that encoding made it longer.
+            name, made = "none", chunk
         if CODECS.index(name) >= FIRST_XOR:
             bases[number] = known[blake3(xor[chunk]).digest()]
-        stored.append(_encoded(chunk, name, xor.get(chunk)))
+        stored.append(made)
         codecs.append(CODECS.index(name))
         sizes.append(len(chunk))
         digests += digest
@@ -176,6 +180,26 @@ def _version(
     held = {what.digest: data for what, data in made.generated()} | dict(packs)
     held |= {what.digest: by_digest[what.digest] for what in made.manifest.layers if what.digest in by_digest}
     return Version(made, chunks, held)
+
+
+def lying(version: Version, path: str, chunks: Sequence[bytes], *, swapped: bool = False) -> Version:
+    """`version` with a list for the plain file at `path` that is of other chunks, as large; or, `swapped`, with the first
+    two chunks of the file the other way round.
+    """
+    recipe, packs = version.recipe(path), list(version.chunks.packs)
+    if swapped:
+        (pack, first, count), *others = recipe.segments
+        turned = ((pack, first + 1, 1), (pack, first, 1), (pack, first + 2, count - 2), *others)
+        recipe = Recipe(recipe.chunker, turned, recipe.packs)
+    else:
+        number = recipe.segments[0][0]
+        packs[number] = ChunkPack(packs[number].blob, listed(chunks))
+        recipe = Recipe(recipe.chunker, recipe.segments, tuple(packs))
+    lie = ChunkMap(
+        tuple(packs), {**version.chunks.files, path: recipe}, version.chunks.earlier, version.chunks.borrowed
+    )
+    made = artifact.build(version.artifact.snapshot, chunks=lie)
+    return Version(made, lie, {**version.blobs, **{what.digest: data for what, data in made.generated()}})
 
 
 def publish(place: str, version: Version) -> str:
