@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from importlib import metadata
 from pathlib import Path
 
 from benchmarks import trees
@@ -20,6 +21,7 @@ from benchmarks.delta.edits import FULL, QUICK, Scale
 from benchmarks.delta.journeys import Journeys, Version, version
 from benchmarks.delta.scenarios import ALL, Scenario, Write
 from benchmarks.delta.table import Row
+from benchmarks.delta.weights import SEED
 from benchmarks.machine import describe
 from benchmarks.measure import Cost, Failed
 from benchmarks.world import ROOT, World
@@ -52,6 +54,8 @@ def _run(asked: argparse.Namespace, scratch: Path) -> int:
         print("benchmarks: another modelops_bundle than the one beside would be measured", file=sys.stderr)
         return 2
     head = describe(world, *places[:2])
+    head["Peers"] += f", hf-xet {metadata.version('hf-xet')}"
+    head["Generator"] = f"numpy {metadata.version('numpy')}, seed {SEED}"
     scale = QUICK if asked.quick else FULL
     chosen = [ALL[name] for name in asked.names or ALL if name in ALL]
     rows: list[Row] = []
