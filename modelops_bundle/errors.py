@@ -4,7 +4,8 @@
     ├── UsageError, ConfigError                              2
     ├── PartialFailure                                       3
     ├── NotABundle, AlreadyABundle, NoMatch, IgnoredPath,
-    │   Conflict, WouldOverwrite, Locked, NeedsConfirmation   4
+    │   Conflict, WouldOverwrite, Locked, NeedsConfirmation,
+    │   IsPointer                                             4
     ├── TagMoved, WorkspaceChanged, VerifyFailed              5
     ├── NotFound                                             6
     ├── Unauthorized                                         7
@@ -118,6 +119,13 @@ class Locked(BundleError):
     """Another process is writing."""
 
     code = "locked"
+    exit_code = 4
+
+
+class IsPointer(BundleError):
+    """A file stands for another one whose bytes are in chunk packs; it is no content."""
+
+    code = "is-pointer"
     exit_code = 4
 
 

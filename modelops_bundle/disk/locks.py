@@ -50,3 +50,19 @@ def _try(flock: object, descriptor: int, operation: int) -> bool:
     except OSError as error:
         raise Unsupported(f"this file system has no locks ({error.strerror})") from error
     return True
+
+
+def hold(descriptor: int, what: str) -> None:
+    """Lock an open file until it is closed; where there are no locks this does nothing.
+
+    :param what: what it stands for, for people.
+    :raises Locked: somebody else has it.
+    """
+    try:
+        import fcntl  # noqa: PLC0415  (absent on Windows)
+
+        taken = _try(fcntl.flock, descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, Unsupported):
+        return
+    if not taken:
+        raise Locked(f"another process is writing to {what}", hint="wait for it to end, then run the command again")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from modelops_bundle.errors import Corrupt
-from modelops_bundle.formats.cuts import Plan
+from modelops_bundle.formats.cuts import Plan, fastcdc
 
 _BUFFER = 1 << 20
 """Bytes that content-defined cuts are looked for in at once, at least: what stays in a processor's cache is read once."""
@@ -90,7 +90,7 @@ class _Listed:
 
 
 class _Defined:
-    """Cuts that follow from the content: FastCDC (Xia et al. 2020) by pyfastcdc.
+    """Cuts that follow from the content.
 
     A cut depends on nothing before its chunk and on at most the longest chunk's bytes behind its start, so it is final as
     soon as those are there.
@@ -98,13 +98,12 @@ class _Defined:
 
     def __init__(self, parameters: tuple[int, int, int]) -> None:
         from blake3 import blake3  # noqa: PLC0415  few runs need it
-        from pyfastcdc import FastCDC  # noqa: PLC0415  few runs need it
 
-        smallest, average, self._longest = parameters
-        self._cdc = FastCDC(average, min_size=smallest, max_size=self._longest, normalized_chunking=1, seed=0)
+        self._cdc = fastcdc(parameters)
+        self._longest = parameters[2]
         self._hash = blake3
         self._sizes = array("I")
-        self._digests = bytearray()
+        self._digests: list[bytes] = []
         self._buffer = memoryview(bytearray(max(_BUFFER, 2 * self._longest)))
         self._held = 0
 
@@ -120,16 +119,19 @@ class _Defined:
 
     def finish(self) -> Columns:
         self._cut(1)
-        return Columns(self._sizes, bytes(self._digests))
+        return Columns(self._sizes, b"".join(self._digests))
 
     def _cut(self, ahead: int) -> None:
         """Cut while at least `ahead` bytes are behind the last cut, and keep the rest."""
         at, held = 0, self._held
+        last = held - ahead
+        new, sizes, digests = self._hash, self._sizes.append, self._digests.append
         chunks = self._cdc.cut_buf(self._buffer[:held])
-        while held - at >= ahead:
+        while at <= last:
             chunk = next(chunks)
-            self._sizes.append(chunk.length)
-            self._digests += self._hash(chunk.data).digest()
-            at += chunk.length
+            length = chunk.length
+            sizes(length)
+            digests(new(chunk.data).digest())
+            at += length
         self._buffer[: held - at] = self._buffer[at:held]
         self._held = held - at

@@ -32,21 +32,25 @@ _STEPS: Mapping[str, tuple[bool, int]] = {
 }
 """Whether there is a difference, and how many planes."""
 
-_Way = tuple[str, bool]
-"""A codec, and whether repeats are looked for: texts have some, numbers none."""
-_TEXT: _Way = ("zstd", True)
-_NUMBERS: tuple[_Way, ...] = (("zstd", False), ("bp2+zstd", False), ("bp4+zstd", False))
-"""Of one byte, of two, of four and more."""
-_BY_TYPE: Mapping[str, _Way] = {
-    **dict.fromkeys("BOOL I8 U8 F8_E4M3 F8_E5M2 F8_E8M0 F8_E4M3FNUZ F8_E5M2FNUZ".split(), _NUMBERS[0]),
-    **dict.fromkeys("BF16 F16 I16 U16".split(), _NUMBERS[1]),
-    **dict.fromkeys("F32 I32 U32 F64 I64 U64 C64".split(), _NUMBERS[2]),
+_ALONE = ("zstd", "bp2+zstd", "bp4+zstd")
+"""What needs no base: for numbers of one byte, of two, of four and more."""
+_BY_TYPE: Mapping[str, str] = {
+    **dict.fromkeys("BOOL I8 U8 F8_E4M3 F8_E5M2 F8_E8M0 F8_E4M3FNUZ F8_E5M2FNUZ".split(), "zstd"),
+    **dict.fromkeys("BF16 F16 I16 U16".split(), "bp2+zstd"),
+    **dict.fromkeys("F32 I32 U32 F64 I64 U64 C64".split(), "bp4+zstd"),
 }
 _WORTH = 0.95
 """Of the raw length: what shrinks less is stored as it is."""
 _DIFFERENCE = 0.5
 """Of the raw length: a difference that shrinks less is not worth that its base has to be there."""
-_PROBE = 64 << 10
+_LEAST, _GLANCE, _PROBE = 4 << 10, 64 << 10, 512 << 10
+"""Bytes of a chunk that are looked at first, at least and at most a quarter of it; and where that leaves a doubt."""
+_HOPELESS = 0.98
+"""Of the bytes looked at first: what shrinks less is not looked at again."""
+_DOUBT = 0.03
+"""Of the bytes looked at first: codecs that are closer than this may turn out the other way round."""
+_PARTS, _ALIGNMENT = 4, 8
+"""How many parts are looked at, and what the beginning of each is a multiple of: planes stay planes."""
 _BLOCK = 128 << 10
 """Bytes of the longest block of a frame (RFC 8878 §3.1.1.2.4); each block has statistics of its own."""
 _SMALLEST_WINDOW = 1 << 10
@@ -56,12 +60,24 @@ _HASH_LOG, _MIN_MATCH = 8, 7
 
 
 def encode(raw: Data, codec: str, base: Data | None = None) -> bytes:
-    """`raw` as a pack stores it. The same bytes each time that the same zstd library is used.
+    """`raw` as a pack stores it. The same bytes each time that the same zstd library is used: they follow from the
+    arguments alone, so that a pack can be made again by those who know its list and nothing of its tensors.
 
     :param base: as many bytes of another version as `raw` has; for the codecs that begin with ``xor``.
     :raises ValueError: no such codec, or no such base.
     """
-    return _encoded(raw, (codec, codec == "zstd"), base)
+    if codec == "none":
+        return bytes(raw)
+    if codec not in _STEPS:
+        raise ValueError(f"no codec {codec!r}")
+    if codec == "zstd":
+        return _searched(raw)
+    differs, planes = _STEPS[codec]
+    if differs:
+        if base is None or len(base) != len(raw):
+            raise ValueError("a difference needs a base of the same length")
+        raw = _xor(raw, base)
+    return _compressed(list(_split(raw, planes)), len(raw))
 
 
 def decode(stored: Data, codec: str, size: int, base: Data | None = None) -> bytes:
@@ -91,50 +107,74 @@ def choose(raw: Data, dtype: str | None, base: Data | None = None) -> tuple[str,
     :param dtype: of the tensor that `raw` is part of, as its format names it; None or a packed type is probed.
     :param base: bytes of another version, to be tried when there are as many.
     """
-    way = _BY_TYPE.get(dtype or "") or _probed(raw)
+    codec, stored = _BY_TYPE.get(dtype or ""), None
+    if codec is None:
+        codec, stored = _probed(raw)
     if base is not None and len(base) == len(raw) > 0:
-        differing = "xor+bp4+zstd" if way == _NUMBERS[2] else "xor+bp2+zstd"
-        stored = encode(raw, differing, base)
+        differing = "xor+bp4+zstd" if codec == "bp4+zstd" else "xor+bp2+zstd"
+        difference = encode(raw, differing, base)
         # A chunk that shrinks as well by itself should not need another one.
-        if len(stored) <= _DIFFERENCE * len(raw) and len(stored) < _expected(raw, way):
-            return differing, stored
-    stored = _encoded(raw, way)
-    return (way[0], stored) if len(stored) <= _WORTH * len(raw) else ("none", bytes(raw))
+        if len(difference) <= _DIFFERENCE * len(raw) and len(difference) < _expected(raw, codec):
+            return differing, difference
+    if stored is None:
+        stored = encode(raw, codec)
+    return (codec, stored) if len(stored) <= _WORTH * len(raw) else ("none", bytes(raw))
 
 
-def _probed(raw: Data) -> _Way:
-    sample = _sample(raw)
-    sizes = {way: len(_encoded(sample, way)) for way in (_TEXT, *_NUMBERS)}
-    best = min(sizes, key=lambda way: sizes[way])
-    return best if sizes[best] <= _WORTH * len(sample) else ("none", False)
+def _probed(raw: Data) -> tuple[str, bytes | None]:
+    """The codec that makes the least of `raw` or of parts of it, and what it makes of `raw` if that was looked at."""
+    close: Sequence[str] = _ALONE
+    if (glance := _glance(raw)) < len(raw):
+        sizes = _looked(raw, glance, close)
+        least = min(sizes.values())
+        if least > _HOPELESS * glance:
+            return "none", None
+        close = [codec for codec in close if sizes[codec] <= least + _DOUBT * glance]
+    if len(close) > 1 and len(raw) > _PROBE:
+        sizes = _looked(raw, _PROBE, close)
+        return min(close, key=lambda codec: sizes[codec]), None
+    made = [(codec, encode(raw, codec)) for codec in close]
+    return min(made, key=lambda each: len(each[1]))
 
 
-def _expected(raw: Data, way: _Way) -> float:
-    """The bytes that `raw` takes, going by a part of it."""
-    sample = _sample(raw)
-    return len(_encoded(sample, way)) * len(raw) / len(sample)
+def _glance(raw: Data) -> int:
+    return len(raw) if len(raw) <= 2 * _LEAST else min(_GLANCE, max(_LEAST, len(raw) // 4))
 
 
-def _sample(raw: Data) -> Data:
-    """The middle of it: headers and padding are at the ends."""
-    start = max(0, len(raw) - _PROBE) // 2
-    return memoryview(raw)[start : start + _PROBE]
+def _looked(raw: Data, most: int, tried: Sequence[str]) -> dict[str, int]:
+    """What each codec makes of parts of `raw`, in bytes."""
+    parts = _parts(raw, most)
+    return {codec: sum(len(encode(part, codec)) for part in parts) for codec in tried}
 
 
-def _encoded(raw: Data, way: _Way, base: Data | None = None) -> bytes:
-    codec, repeats = way
-    if codec == "none":
-        return bytes(raw)
-    if codec not in _STEPS:
-        raise ValueError(f"no codec {codec!r}")
-    differs, planes = _STEPS[codec]
-    if differs:
-        if base is None or len(base) != len(raw):
-            raise ValueError("a difference needs a base of the same length")
-        raw = _xor(raw, base)
-    if repeats:
-        return _text_compressor().compress(raw)
-    return _compressed([raw] if planes == 1 else list(_split(raw, planes)), len(raw))
+def _expected(raw: Data, codec: str) -> float:
+    """The bytes that `raw` takes, going by parts of it."""
+    glance = _glance(raw)
+    return _looked(raw, glance, [codec])[codec] * len(raw) / glance
+
+
+def _parts(raw: Data, most: int) -> Sequence[Data]:
+    """All of it, or parts of equal length at equal distances, `most` bytes together.
+
+    They are not joined: what is in one block has one statistic.
+    """
+    if len(raw) <= most:
+        return [raw]
+    count = _PARTS if most >= _GLANCE else 1
+    view, size, distance = memoryview(raw), most // count, len(raw) // count
+    first = (distance - size) // 2
+    starts = [(first + part * distance) // _ALIGNMENT * _ALIGNMENT for part in range(count)]
+    return [view[start : start + size] for start in starts]
+
+
+def _searched(raw: Data) -> bytes:
+    """One frame, with a search for repeats if parts of `raw` have some: texts do, numbers do not."""
+    texts, numbers = _text_compressor(), _number_compressor()
+    if len(raw) <= _GLANCE:
+        return min(numbers.compress(raw), texts.compress(raw), key=len)
+    parts = _parts(raw, _GLANCE)
+    searched, coded = (sum(len(each.compress(part)) for part in parts) for each in (texts, numbers))
+    return (texts if searched < coded else numbers).compress(raw)
 
 
 def _split(raw: Data, count: int) -> Iterator[Data]:

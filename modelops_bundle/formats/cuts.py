@@ -11,11 +11,15 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from modelops_bundle.errors import Corrupt, Unsupported
 from modelops_bundle.formats import gguf, safetensors, zips
 from modelops_bundle.formats.codec import LARGEST
 from modelops_bundle.formats.tensors import Header, Read
+
+if TYPE_CHECKING:
+    from pyfastcdc import FastCDC
 
 SMALLEST = 64 << 20
 """Bytes of the smallest file that is cut."""
@@ -25,16 +29,25 @@ STEP = 1 << 20
 """Bytes of a chunk of a tensor."""
 TAIL = 256 << 10
 """Bytes of the shortest last chunk of a longer tensor."""
+SHORT = 64 << 10
+"""Bytes of the longest header that is one chunk. Vocabularies take megabytes, and an edit changes little of them."""
 
 Parameters = tuple[int, int, int]
 """Of FastCDC: the shortest chunk, the average, the longest."""
 FASTCDC: Mapping[str, Parameters] = {
+    "fastcdc2020/16k": (4 << 10, 16 << 10, 64 << 10),
     "fastcdc2020/64k": (16 << 10, 64 << 10, 256 << 10),
     "fastcdc2020/256k": (64 << 10, 256 << 10, 1 << 20),
     "fastcdc2020/1m": (256 << 10, 1 << 20, 4 << 20),
 }
-_BY_SIZE = ((64 << 30, "fastcdc2020/1m"), (4 << 30, "fastcdc2020/256k"), (0, "fastcdc2020/64k"))
+_BY_SIZE = (
+    (64 << 30, "fastcdc2020/1m"),
+    (8 << 30, "fastcdc2020/256k"),
+    (1 << 30, "fastcdc2020/64k"),
+    (0, "fastcdc2020/16k"),
+)
 """From more bytes than these on."""
+_HEADER = FASTCDC["fastcdc2020/16k"]
 
 _SUFFIXES = tuple(
     ".gz .tgz .zst .tzst .xz .txz .lzma .bz2 .tbz2 .7z .rar .br .lz4 .lz .lzo .z "
@@ -107,9 +120,11 @@ def chunker_for(path: str, size: int, read: Read, *, smallest: int = SMALLEST) -
         if head.startswith(zips.MAGIC):
             return _zip(read, size)
         if head.startswith(gguf.MAGIC):
-            return _tensors(gguf.read_header(_limited(read, _LONGEST_GGUF), size), "gguf/1m", size)
+            some = _limited(read, _LONGEST_GGUF)
+            return _tensors(gguf.read_header(some, size), "gguf/1m", some, size)
         if head[8:9] == b"{":
-            return _tensors(safetensors.read_header(_limited(read, _LONGEST_JSON), size), "safetensors/1m", size)
+            some = _limited(read, _LONGEST_JSON)
+            return _tensors(safetensors.read_header(some, size), "safetensors/1m", some, size)
     except (Corrupt, Unsupported, _TooMuch):
         pass  # It is not what it looks like, or nobody knows how to read it yet.
     return by_content(size)
@@ -119,6 +134,14 @@ def by_content(size: int) -> Plan:
     """How to cut a file of `size` bytes of which nothing is known."""
     chunker = next(name for above, name in _BY_SIZE if size > above or not above)
     return Plan(chunker, parameters=FASTCDC[chunker])
+
+
+def fastcdc(parameters: Parameters) -> FastCDC:
+    """What cuts by content: FastCDC (Xia et al. 2020) with normalization 1, as pyfastcdc has it."""
+    from pyfastcdc import FastCDC  # noqa: PLC0415  few runs need it
+
+    smallest, average, longest = parameters
+    return FastCDC(average, min_size=smallest, max_size=longest, normalized_chunking=1, seed=0)
 
 
 def _start(run: Run) -> int:
@@ -159,6 +182,11 @@ class _Cuts:
         while (left := stop - self.at) > 0:
             self._chunk(left if left < STEP + TAIL else STEP)
 
+    def content(self, data: bytes) -> None:
+        """Chunks where `data`, the next bytes, says."""
+        for chunk in fastcdc(_HEADER).cut_buf(data):
+            self._chunk(chunk.length)
+
     def _chunk(self, size: int) -> None:
         if len(self.sizes) >= MOST:
             raise _TooMuch
@@ -166,12 +194,14 @@ class _Cuts:
         self.at += size
 
 
-def _tensors(header: Header, chunker: str, size: int) -> Plan:
+def _tensors(header: Header, chunker: str, read: Read, size: int) -> Plan:
     cuts, runs = _Cuts(), _Runs()
+    if header.size > SHORT:
+        cuts.content(read(0, min(header.size, size)))
     for tensor in header.tensors:
         # Tensors without numbers are in no order.
         if tensor.start < tensor.stop:
-            # The header, or what aligns this tensor.
+            # A short header, or what aligns this tensor.
             cuts.whole(tensor.start)
             cuts.steps(tensor.stop)
             runs.add(tensor.start, tensor.stop, tensor.dtype)

@@ -231,7 +231,7 @@ def index_bytes(
     inside = {
         path_of(path): (str(pack.digest), offset)
         for pack in packed
-        for path, offset in packs.offsets(pack.members).items()
+        for path, offset in (packs.offsets(pack.members) if pack.offsets is None else pack.offsets).items()
     }
     files = {path: entry for path, entry in snapshot.items() if entry.kind == "file"}
     made = {path for path, recipe in chunks.files.items() if not chunkmap.is_whole(recipe, snapshot[path].digest)}
@@ -386,6 +386,32 @@ def snapshot_of(index: bytes) -> Snapshot:
     snapshot = distinct(_entry(row) for row in _list(value, "files"))
     paths.validate_tree(snapshot)
     return snapshot
+
+
+def recipes_of(index: bytes, fetch: Callable[[Digest], bytes]) -> tuple[Snapshot, Mapping[str, Recipe]]:
+    """What a bundle's index alone says that the tree holds, and how its files in delta storage are put together.
+
+    The sizes of chunk packs are those that their lists make: nothing but a manifest says them.
+
+    :param fetch: brings the verified bytes of the index of an earlier version.
+    :raises Corrupt: it contradicts itself. :raises UnsafePath: a path or link that must not be created.
+    :raises Unsupported: a newer format.
+    """
+    value = canonical.loads(index, "the bundle index", limit=MAX_INDEX)
+    if str(value.get("schemaVersion")) not in READABLE_VERSIONS:
+        raise Unsupported("the bundle index is of a newer format than this tool reads", hint="upgrade modelops-bundle")
+    blobs = [Descriptor(_INDEX_TYPE, Digest.parse(str(text)), 0) for text in _list(value, "blobs")]
+    rows = [(_entry(row), row) for row in _list(value, "files")]
+    snapshot = distinct(entry for entry, _ in rows)
+    checked(Contents(snapshot, {}, None))
+    delta = {path: row for (path, entry), row in rows if entry.kind == "file" and "at" not in row}
+    chunks = ChunkMap()
+    if delta:
+        found = value.get("chunks")
+        chunks = chunkmap.read(found, blobs, delta.items(), lambda what: fetch(what.digest), sized=False)
+    for path, row in delta.items():
+        _place(path, row, snapshot[path], blobs, chunks.files.get(path))
+    return snapshot, chunks.files
 
 
 def _list(value: Mapping[str, Any], key: str) -> Sequence[Any]:

@@ -11,7 +11,7 @@ import binascii
 import sys
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Any, NamedTuple
 
@@ -24,12 +24,17 @@ CODECS = ("none", "zstd", "bp2+zstd", "bp4+zstd", "xor+bp2+zstd", "xor+bp4+zstd"
 """How a chunk is stored, by number."""
 FIRST_XOR = 4
 """The number of the first codec that needs the bytes of another chunk."""
-CHUNKERS = frozenset(["safetensors/1m", "gguf/1m", "zip/1m", "fastcdc2020/64k", "fastcdc2020/256k", "fastcdc2020/1m"])
+CHUNKERS = frozenset(
+    "safetensors/1m gguf/1m zip/1m fastcdc2020/16k fastcdc2020/64k fastcdc2020/256k fastcdc2020/1m".split()
+)
 MAX_CHUNK = 16 * 1024 * 1024
 """Most bytes of a chunk, before it is encoded."""
+MOST_STORED = MAX_CHUNK + (MAX_CHUNK >> 8) + 128
+"""Most bytes that a chunk takes in a blob: encoding lengthens nothing by more than zstd's own bound."""
 MOST_CHUNKS = 4_194_304
 """Most chunks in a blob, and in a file."""
 MOST_IN_ALL = 4 * MOST_CHUNKS
+"""Most chunks in all blobs of a version, and in all its files."""
 MOST_EARLIER = 8
 """Most indexes of earlier versions that one takes chunk lists from."""
 MAX_INDEX = 256 * 1024 * 1024
@@ -115,10 +120,10 @@ def _bytes(text: object, what: str) -> bytes:
         raise Corrupt(f"the column {what!r} of a chunk list cannot be read") from error
 
 
-def list_from_json(value: Mapping[str, Any], size: int) -> ChunkList:
+def list_from_json(value: Mapping[str, Any], size: int | None) -> ChunkList:
     """Read what `ChunkList.to_json` made; the bases are looked at by `check_bases`.
 
-    :param size: bytes of the blob.
+    :param size: bytes of the blob; None where only the list says so.
     :raises Corrupt: it does not describe a blob of that size.
     """
     sizes, digests = _numbers(value.get("raw"), "raw"), _bytes(value.get("digests"), "digests")
@@ -130,7 +135,7 @@ def list_from_json(value: Mapping[str, Any], size: int) -> ChunkList:
     if min(sizes) < 1 or max(sizes) > MAX_CHUNK:
         raise Corrupt(f"a chunk list has a chunk of {max(sizes)} bytes")
     room = sizes if stored is None else stored
-    if len(room) != count or sum(room) != size or min(room) < 1:
+    if len(room) != count or sum(room) != (sum(room) if size is None else size) or min(room) < 1:
         raise Corrupt("a chunk list does not describe the blob that it is of")
     found = ChunkList(sizes, digests, stored, codecs, _bases(value.get("base", {}), count))
     if not _is_possible(found):
@@ -139,16 +144,14 @@ def list_from_json(value: Mapping[str, Any], size: int) -> ChunkList:
 
 
 def _is_possible(found: ChunkList) -> bool:
-    """Whether differences have bases, and nothing else has, and what is not encoded has its size.
-
-    What is encoded takes no more than that: whoever reads a chunk holds what is stored of it in memory.
-    """
+    """Whether differences have bases, and nothing else has; what is not encoded has its size, the rest hardly more."""
     if found.codecs is None:
         return not found.bases and (found.stored is None or found.stored == found.sizes)
     if {number for number, codec in enumerate(found.codecs) if codec >= FIRST_XOR} != found.bases.keys():
         return False
     rows = zip(found.codecs, found.sizes, found.room, strict=True)
-    return all(room <= size if codec else room == size for codec, size, room in rows)
+    # ZSTD_compressBound: what is longer would have a reader hold more than any chunk needs.
+    return all(size == room or (codec and room <= size + (size >> 8) + 128) for codec, size, room in rows)
 
 
 def _codecs(value: object, count: int) -> bytes:
@@ -333,9 +336,10 @@ def joined(pieces: Sequence[tuple[int, int]]) -> tuple[Segment, ...]:
 class _Reader:
     """Reads the chunk lists of one index."""
 
-    def __init__(self, blobs: Sequence[Descriptor], fetch: Callable[[Descriptor], bytes]) -> None:
+    def __init__(self, blobs: Sequence[Descriptor], fetch: Callable[[Descriptor], bytes], sized: bool = True) -> None:
         self._blobs = blobs
         self._fetch = fetch
+        self._sized = sized
         self._parsed: dict[Digest, Mapping[str, Any]] = {}
         self.earlier: dict[Digest, bytes] = {}
         self.borrowed: dict[Digest, Listed] = {}
@@ -346,7 +350,8 @@ class _Reader:
             raise Corrupt("a chunk list of the bundle index names no blob")
         blob = self._blobs[number]
         literal = self._borrowed(row["list"], blob) if "list" in row else row
-        return ChunkPack(blob, list_from_json(literal, blob.size))
+        chunks = list_from_json(literal, blob.size if self._sized else None)
+        return ChunkPack(blob if self._sized else replace(blob, size=sum(chunks.room)), chunks)
 
     def _borrowed(self, place: object, blob: Descriptor) -> Mapping[str, Any]:
         if not _are_counts(place, 2) or not isinstance(place, list) or place[0] >= len(self._blobs):
@@ -379,49 +384,67 @@ class _Reader:
 
 
 def read(
-    value: object, blobs: Sequence[Descriptor], rows: Iterable[tuple[str, object]], fetch: Callable[[Descriptor], bytes]
+    value: object,
+    blobs: Sequence[Descriptor],
+    rows: Iterable[tuple[str, object]],
+    fetch: Callable[[Descriptor], bytes],
+    *,
+    sized: bool = True,
 ) -> ChunkMap:
     """What an index says of chunks.
 
     :param value: its part ``chunks``. :param blobs: what its numbers of blobs stand for.
     :param rows: the rows of its files, by path. :param fetch: brings an earlier index, verified.
+    :param sized: whether the sizes of `blobs` are known; else those are taken that their lists make.
     :raises Corrupt: it contradicts itself. :raises Unsupported: digests or codecs of a later version.
     """
     if not isinstance(value, dict) or not isinstance(value.get("packs"), list):
         raise Corrupt("the chunk lists of the bundle index cannot be read")
     # The numbers of codecs are those of this list: a later version may append to it.
-    if value.get("hash") != "blake3" or list(CODECS) != (value.get("codecs") or [])[: len(CODECS)]:
+    codecs = value.get("codecs")
+    known = isinstance(codecs, list) and codecs[: len(CODECS)] == list(CODECS)
+    if value.get("hash") != "blake3" or not known:
         raise Unsupported(
             "the bundle index has chunks of a kind that this version cannot read", hint="upgrade modelops-bundle"
         )
-    reader, packs, count = _Reader(blobs, fetch), list[ChunkPack](), 0
-    listed = set[Digest]()
+    reader, packs, count = _Reader(blobs, fetch, sized), dict[Digest, ChunkPack](), 0
     for row in value["packs"]:
-        packs.append(reader.pack(row))
-        listed.add(packs[-1].blob.digest)
-        if len(listed) < len(packs):
-            raise Corrupt("the bundle index lists the chunks of a blob twice")
-        count += len(packs[-1].chunks)
+        pack = reader.pack(row)
+        # Borrowed lists cost the index a few bytes each: one of many chunks, again and again, would take any memory.
+        if packs.setdefault(pack.blob.digest, pack) is not pack:
+            raise Corrupt(f"the bundle index lists the chunks of {pack.blob.digest} twice")
+        count += len(pack.chunks)
         if count > MOST_IN_ALL:
             raise Corrupt("the bundle index lists too many chunks")
-    shared = tuple(packs)
+    shared = tuple(packs.values())
     check_bases(shared)
-    files = {path: _recipe(row, shared) for path, row in rows if isinstance(row, dict) and "chunker" in row}
-    return ChunkMap(shared, files, reader.earlier, reader.borrowed)
+    return ChunkMap(shared, _recipes(rows, shared), reader.earlier, reader.borrowed)
 
 
-def _recipe(row: Mapping[str, Any], packs: tuple[ChunkPack, ...]) -> Recipe:
-    chunker, size = row["chunker"], row.get("size")
+def _recipes(rows: Iterable[tuple[str, object]], packs: tuple[ChunkPack, ...]) -> dict[str, Recipe]:
+    own = {str(pack.blob.digest): number for number, pack in enumerate(packs)}
+    found: dict[str, Recipe] = {}
+    count = 0
+    for path, row in rows:
+        if isinstance(row, dict) and "chunker" in row:
+            found[path] = recipe = _recipe(row, packs, own)
+            # Before anything is added up: a row of a few bytes may name millions of chunks.
+            count += recipe.count
+            if count > MOST_IN_ALL:
+                raise Corrupt("the files in the bundle index have too many chunks")
+            if recipe.size != row.get("size"):
+                raise Corrupt("the chunks of a file in the bundle index do not make its size")
+    return found
+
+
+def _recipe(row: Mapping[str, Any], packs: tuple[ChunkPack, ...], own: Mapping[str, int]) -> Recipe:
+    """:param own: the number of each pack by the digest of its blob."""
+    chunker = row["chunker"]
     if not isinstance(chunker, str) or len(chunker) > 40:
         raise Corrupt("a file in the bundle index has a chunker without a name")
     if "segments" in row:
-        recipe = Recipe(chunker, check_segments(row["segments"], packs), packs)
-    else:
-        digest = f"sha256:{row.get('sha256')}"
-        own = next((n for n, pack in enumerate(packs) if str(pack.blob.digest) == digest), None)
-        if own is None:
-            raise Corrupt("a file in the bundle index has no chunk list, and a chunker")
-        recipe = Recipe(chunker, ((own, 0, len(packs[own].chunks)),), packs)
-    if recipe.size != size:
-        raise Corrupt("the chunks of a file in the bundle index do not make its size")
-    return recipe
+        return Recipe(chunker, check_segments(row["segments"], packs), packs)
+    number = own.get(f"sha256:{row.get('sha256')}")
+    if number is None:
+        raise Corrupt("a file in the bundle index has no chunk list, and a chunker")
+    return Recipe(chunker, ((number, 0, len(packs[number].chunks)),), packs)

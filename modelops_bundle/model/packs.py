@@ -57,12 +57,15 @@ class Pack:
     """A pack's members, and the digest and size in bytes of the blob that holds them.
 
     :param tar: the digest of what the gzip holds, where somebody asked for it.
+    :param offsets: where its files begin in the tar, of a pack that is in a version already: then `members` need not
+        name its links and directories.
     """
 
     members: tuple[Member, ...]
     digest: Digest
     size: int
     tar: Digest | None = None
+    offsets: Mapping[str, int] | None = None
 
 
 def listing(members: Sequence[Member]) -> Digest:

@@ -8,6 +8,7 @@ from typing import Any
 
 from modelops_bundle.errors import IgnoredPath, NoMatch, PartialFailure, UnsafePath
 from modelops_bundle.model import paths
+from modelops_bundle.operations import pointers
 from modelops_bundle.operations.local_state import nothing_ignored
 from modelops_bundle.operations.recover import recover
 from modelops_bundle.operations.select import is_pattern, matching, relative
@@ -44,6 +45,7 @@ def add(
         content.
     :raises NoMatch: a word names nothing; nothing is changed then. :raises IgnoredPath: all of them are ignored.
     :raises PartialFailure: some are ignored, the others were added. :raises UnsafePath: a path nobody could pull.
+    :raises IsPointer: a file stands for one in delta storage; nothing is changed.
     """
     project = session.project
     with project.locked():
@@ -56,6 +58,7 @@ def add(
         refuse_special(found)
         _check_links(session, found, follow_links)
         new = sorted(path for path in found if path not in tracked)
+        pointers.refuse(session.tree, ((path, found[path].key.size) for path in new if found[path].kind == "file"))
         kept = tracked - _implied(found) - _replaced(session, tracked, found)
         kept = _compatible(session, kept, new)
         result = Result(new, sorted(path for path in found if path in kept), chooser.ignored, dry_run)

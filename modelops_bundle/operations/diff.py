@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from modelops_bundle.disk.tree import StatKey
 from modelops_bundle.errors import NotFound
 from modelops_bundle.model.snapshot import Snapshot
 from modelops_bundle.operations import losses, remote_state
@@ -13,6 +15,20 @@ from modelops_bundle.operations.recover import recover_if_free
 from modelops_bundle.operations.session import Session
 from modelops_bundle.operations.status import ask
 from modelops_bundle.plan.changes import Change, Rename, difference, renames
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What is compared.
+
+    :param name: for people. :param remote: the stored version; None for the tree, and for what it was last synced with.
+    :param keys: the stat key of each file of the tree at the moment its digest held; None: it is a version.
+    """
+
+    name: str
+    snapshot: Snapshot
+    remote: remote_state.Remote | None = None
+    keys: Mapping[str, StatKey] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,26 +65,36 @@ def diff(session: Session, old: str | None = None, new: str | None = None) -> Di
     :param new: a reference; None is the working tree.
     :raises NotFound: a reference is absent.
     """
+    before, after = sides(session, old, new)
+    return difference_of(before, after)
+
+
+def difference_of(before: Side, after: Side) -> Diff:
+    """What turns one side into the other."""
+    changes = difference(before.snapshot, after.snapshot)
+    return Diff(before.name, after.name, changes, renames(changes))
+
+
+def sides(session: Session, old: str | None, new: str | None) -> tuple[Side, Side]:
+    """What `diff` compares. :raises NotFound: a reference is absent."""
     if session.has_project:
         recover_if_free(session)
     if old is None:
         at = session.project.at()
-        before, name = at.snapshot, at.reference or "(nothing)"
+        before = Side(at.reference or "(nothing)", at.snapshot)
     else:
-        before, name = _version(session, old)
-    if new is None:
-        after, other = local(session, strict=False).here, "working tree"
-    else:
-        after, other = _version(session, new)
-    changes = difference(before, after)
-    return Diff(name, other, changes, renames(changes))
+        before = _version(session, old)
+    if new is not None:
+        return before, _version(session, new)
+    here = local(session, strict=False)
+    return before, Side("working tree", here.here, keys=here.keys)
 
 
-def _version(session: Session, text: str) -> tuple[Snapshot, str]:
+def _version(session: Session, text: str) -> Side:
     reference = session.reference(text)
     remote = ask(session, reference)[0] if session.has_project else remote_state.look_up(session, reference)
     if remote is None:
         raise NotFound(f"{reference} does not exist", hint="bundle tags lists what there is")
     if session.has_project:
         losses.report(session, remote)
-    return remote.contents.snapshot, str(reference)
+    return Side(str(reference), remote.contents.snapshot, remote)

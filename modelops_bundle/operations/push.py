@@ -211,10 +211,10 @@ class Look:
         """Decide the push.
 
         :raises NoMatch: nothing is tracked. :raises UnsafePath: a path that nobody could pull.
-        :raises Unsupported: the registry takes no such blobs.
+        :raises Unsupported: the registry takes no such blobs. :raises IsPointer: a file is none, but stands for one.
         """
         from modelops_bundle.model import packs
-        from modelops_bundle.operations import packing
+        from modelops_bundle.operations import packing, pointers
         from modelops_bundle.plan.push import PushPlan
 
         session, here, reference = self._session, self._here.here, self._reference
@@ -222,6 +222,7 @@ class Look:
             raise NoMatch("nothing is tracked", hint="bundle add PATH")
         paths.validate_tree(here)
         _refuse_escaping_links(here)
+        pointers.refuse_new(session.tree, here, session.project.at().snapshot)
         keys = {path: tuple(key) for path, key in self._here.keys.items()}
         layers = self._profile.layers
         opened = self._here.open

@@ -12,18 +12,19 @@ from pathlib import Path
 from typing import Self
 
 from modelops_bundle.errors import BundleError, Corrupt
-from modelops_bundle.events import Retrying
+from modelops_bundle.events import Retrying, Run
 from modelops_bundle.model.artifact import Contents
 from modelops_bundle.model.chunkmap import FIRST_XOR, ChunkList, ChunkPack, Recipe
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.ports import Parts, Reader
-from modelops_bundle.model.reference import parse
+from modelops_bundle.model.reference import Reference, parse
 from modelops_bundle.model.snapshot import Entry
 from modelops_bundle.operations import neighbours, remote_state
 from modelops_bundle.operations.neighbours import Candidate
 from modelops_bundle.operations.session import Session
 from modelops_bundle.plan.pull import PullPlan, needs_bytes
+from modelops_bundle.stores.cache import Cache
 from modelops_bundle.transfer.assemble import Brought, Wanted
 from modelops_bundle.transfer.hosts import Host
 from modelops_bundle.transfer.ranges import NoRanges
@@ -33,6 +34,8 @@ from modelops_bundle.workspace.chunks import SMALLEST
 
 FURTHER = 64 * 1024 * 1024
 """Bytes still missing that are worth reading files of which nothing is known."""
+RECENT = 8
+"""Versions of the shared cache that are looked into."""
 WORTH = 0.05
 """Share of a file that must be here for the rest to be asked for in parts."""
 
@@ -69,10 +72,27 @@ def known_sources(session: Session, plan: PullPlan, listed: set[str] | None = No
             yield source
     recipe = next((place.recipe for place in plan.places.values() if place.recipe is not None), None)
     packs.update((pack.blob.digest, pack) for pack in (recipe.packs if recipe is not None else ()))
-    cache = session.cache
-    for pack in packs.values() if cache is not None else ():
-        if cache is not None and cache.has(pack.blob):
+    if session.cache is not None:
+        yield from _in_cache(session.cache, packs.values())
+
+
+def _in_cache(cache: Cache, packs: Iterable[ChunkPack]) -> Iterator[Source]:
+    for pack in packs:
+        if cache.has(pack.blob):
             yield Source.of_list(pack.chunks, partial(_open, cache.blobs / pack.blob.digest.hex))
+
+
+def cached_sources(session: Session, cache: Cache, reference: Reference) -> Iterator[Source]:
+    """What the versions that were used last in the shared cache have, told without reading it."""
+    used = {what.digest: use.at for what in cache.versions() if (use := cache.uses.get(what.digest)) is not None}
+    for digest in sorted(used, key=lambda each: -used[each])[:RECENT]:
+        manifest = cache.manifest(digest)
+        if manifest is None:
+            continue
+        # What cannot be read only makes it slower.
+        with suppress(BundleError):
+            read = remote_state.read(session, reference.at(None, digest), manifest, cache.layout)
+            yield from _in_cache(cache, read.contents.chunks.packs)
 
 
 def _of_file(session: Session, path: str, entry: Entry, recipes: Mapping[Digest, Recipe]) -> Source | None:
@@ -127,20 +147,25 @@ def _missing(recipe: Recipe, seeds: Seeds) -> int:
 
 
 class Seeding:
-    """Brings files of chunks for one pull, with what is here. A context manager; thread-safe."""
+    """Brings files of chunks with what is here. A context manager; thread-safe.
 
-    def __init__(self, session: Session, plan: PullPlan, staging: Staging, store: Reader) -> None:
+    :param sources: finds what is here, when it is first asked for.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        staging: Staging,
+        store: Reader,
+        cache: Cache | None,
+        sources: Callable[[], Iterable[Source]],
+    ) -> None:
         self._session = session
-        self._plan = plan
         self._staging = staging
-        self._where = Packs(session, staging, store)
+        self._where = Packs(session.run, staging, store, cache)
+        self._sources = sources
         self._lock = threading.Lock()
         self._seeds: Seeds | None = None
-        self._listed: set[str] = set()
-        """Paths of files in the tree whose chunks are known."""
-        self._looking = threading.Lock()
-        self._read: set[tuple[str, str]] = set()
-        """By chunker, what was read for it already."""
 
     def __enter__(self) -> Self:
         return self
@@ -151,10 +176,10 @@ class Seeding:
 
     @property
     def seeds(self) -> Seeds:
-        """What is here; found out when it is first asked for."""
+        """What is here."""
         with self._lock:
             if self._seeds is None:
-                self._seeds = Seeds(known_sources(self._session, self._plan, self._listed))
+                self._seeds = Seeds(self._sources())
             return self._seeds
 
     def bring(
@@ -166,7 +191,7 @@ class Seeding:
         :returns: None where nothing is won over bringing that blob.
         :raises Corrupt: it cannot be made of its chunks, and there is no blob.
         """
-        self._look_further(path, what, recipe)
+        self.look_further(path, what, recipe)
         if plain and not self._is_worth_it(what, recipe):
             return None
         told = 0
@@ -194,13 +219,40 @@ class Seeding:
             return None
 
     def keep_list(self, what: Descriptor, recipe: Recipe) -> None:
+        """Remember what a file that was brought is made of, where that serves later."""
+
+    def look_further(self, path: str, what: Descriptor, recipe: Recipe) -> None:
+        """Find more where much is missing, if there is a way to."""
+
+    def _is_worth_it(self, what: Descriptor, recipe: Recipe) -> bool:
+        if os.path.lexists(self._staging.assembly(what)):
+            return True
+        wanted = Wanted(recipe)
+        here, away = wanted.missing(self.seeds)
+        missing = wanted.size(away)
+        # A part of the whole blob that came before may be the larger part of it.
+        return wanted.size(here) >= WORTH * what.size and missing < self._staging.missing_bytes(what)
+
+
+class PullSeeding(Seeding):
+    """That of a pull into a tree, which also reads files of which nothing is known."""
+
+    def __init__(self, session: Session, plan: PullPlan, staging: Staging, store: Reader) -> None:
+        self._listed: set[str] = set()
+        """Paths of files in the tree whose chunks are known."""
+        self._looking = threading.Lock()
+        self._read: set[tuple[str, str]] = set()
+        """By chunker, what was read for it already."""
+        super().__init__(session, staging, store, session.cache, lambda: known_sources(session, plan, self._listed))
+
+    def keep_list(self, what: Descriptor, recipe: Recipe) -> None:
         """Remember what a file that was brought is made of: a seed for the next pull, whatever is seen until then."""
         if what.size >= SMALLEST:
             source = Source.of_recipe(recipe, partial(_open, self._staging.path(what.digest)))
             chunks = ChunkList(source.sizes, source.digests)
             self._session.chunks.put(what.digest, recipe.chunker, chunks, told=True)
 
-    def _look_further(self, path: str, what: Descriptor, recipe: Recipe) -> None:
+    def look_further(self, path: str, what: Descriptor, recipe: Recipe) -> None:
         """Read other files, one kind after another, as long as much is missing."""
         wanted, known, missing = Wanted(recipe), -1, 0
         for worth, candidates, most in self._neighbours(path, what):
@@ -248,24 +300,17 @@ class Seeding:
                 if size >= neighbours.SMALLEST:
                     yield Candidate(path, size, opened)
 
-    def _is_worth_it(self, what: Descriptor, recipe: Recipe) -> bool:
-        if os.path.lexists(self._staging.assembly(what)):
-            return True
-        wanted = Wanted(recipe)
-        here, away = wanted.missing(self.seeds)
-        missing = wanted.size(away)
-        # A part of the whole blob that came before may be the larger part of it.
-        return wanted.size(here) >= WORTH * what.size and missing < self._staging.missing_bytes(what)
-
 
 class Packs:
     """Where the packs of one pull are: here if they were staged or are in the shared cache, else in the store."""
 
-    def __init__(self, session: Session, staging: Staging, store: Reader) -> None:
-        self._session = session
+    def __init__(self, run: Run, staging: Staging, store: Reader, cache: Cache | None) -> None:
+        self._run = run
         self._staging = staging
         self._store = store
+        self._cache = cache
         self._elsewhere = Host()
+        self.lanes = threading.Semaphore(max(1, run.limits.connections))
         self._distrusted: set[Digest] = set()
 
     def reader(self, pack: Descriptor) -> tuple[Reader, Host | None]:
@@ -273,9 +318,8 @@ class Packs:
         if pack.digest not in self._distrusted:
             if self._staging.has(pack):
                 return self._staging.reader(), None
-            cache = self._session.cache
-            if cache is not None and cache.has(pack):
-                return cache.layout, None
+            if self._cache is not None and self._cache.has(pack):
+                return self._cache.layout, None
         if isinstance(self._store, Parts):
             return self._store, self._staging.host(self._store.host)
         return self._store, self._elsewhere
@@ -288,7 +332,7 @@ class Packs:
 
     def stage(self, pack: Descriptor) -> int:
         """Bring a whole pack to this machine; how many bytes came."""
-        return self._staging.fetch(pack, self._store, self._session.run, _quietly)
+        return self._staging.fetch(pack, self._store, self._run, _quietly)
 
 
 def _quietly(_amount: int) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
 
 from modelops_bundle.disk.files import free_bytes, require_directory, write_file
 from modelops_bundle.disk.filesystems import tick_of
@@ -30,6 +32,11 @@ from modelops_bundle.transfer import engine
 from modelops_bundle.transfer.hosts import Hosts
 from modelops_bundle.transfer.staging import Staging
 from modelops_bundle.workspace.index import Index
+
+if TYPE_CHECKING:
+    # Files of chunks are rare.
+    from modelops_bundle.model.chunkmap import Recipe
+    from modelops_bundle.operations.seeding import Seeding
 
 POLL = 0.1
 """Seconds between two looks at what somebody else is bringing."""
@@ -113,6 +120,7 @@ class _Shelf:
         self._contents: Contents | None = None
         self._manifest: Descriptor | None = None
         self._lock = threading.Lock()
+        self._seeds: Seeding | None = None
 
     def result(self) -> Shelved:
         assert self._contents is not None
@@ -220,7 +228,10 @@ class _Shelf:
         missing = [what for what in _needs(found) if not cache.has(what)]
         check_room(cache, missing, staging)
         session.run.emit(Started("download", len(missing), sum(what.size for what in missing)))
-        engine.each(sorted(missing, key=lambda what: -what.size), lambda what: self._one(what, staging), session.run)
+        with self._seeding(missing, staging) as self._seeds:
+            engine.each(
+                sorted(missing, key=lambda what: -what.size), lambda what: self._one(what, staging), session.run
+            )
         self._settle(missing)
         if self._contents is None:
             self._contents = self._parse(found)
@@ -278,7 +289,28 @@ class _Shelf:
         if what.data is not None and Digest.of(what.data) == what.digest:
             write_file(staging.path(what.digest), what.data)
             return None
+        recipe = self._recipes().get(what.digest)
+        if self._seeds is not None and recipe is not None:
+            made = self._seeds.bring(self._name(what), what, recipe, progress, plain=True)
+            if made is not None:
+                return made.received
         return staging.fetch(what, self._session.store(self._reference), self._session.run, progress)
+
+    def _recipes(self) -> dict[Digest, Recipe]:
+        """The chunks of files that are blobs of their own."""
+        places = self._contents.places.values() if self._contents else ()
+        return {place.blob.digest: place.recipe for place in places if place.blob and place.recipe}
+
+    def _seeding(self, missing: list[Descriptor], staging: Staging) -> AbstractContextManager[Seeding | None]:
+        """What takes chunks from other versions in the cache, where that may serve."""
+        recipes = self._recipes()
+        if not any(what.digest in recipes for what in missing):
+            return nullcontext()
+        from modelops_bundle.operations.seeding import Seeding, cached_sources
+
+        session, cache = self._session, self._cache
+        sources = partial(cached_sources, session, cache, self._reference)
+        return Seeding(session, staging, session.store(self._reference), cache, sources)
 
     def _name(self, what: Descriptor) -> str:
         places = self._contents.places if self._contents else {}

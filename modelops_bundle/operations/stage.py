@@ -228,9 +228,9 @@ def _seeding(
     """What brings files of chunks, where there are any."""
     if not any(blob.recipe for blob in blobs):
         return nullcontext()
-    from modelops_bundle.operations.seeding import Seeding
+    from modelops_bundle.operations.seeding import PullSeeding
 
-    return Seeding(session, plan, staging, store)
+    return PullSeeding(session, plan, staging, store)
 
 
 class _Brought(NamedTuple):

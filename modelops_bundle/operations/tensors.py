@@ -7,9 +7,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-from modelops_bundle.errors import BundleError, Corrupt
+from modelops_bundle.errors import BundleError, Corrupt, Unsupported
 from modelops_bundle.formats import gguf, safetensors
-from modelops_bundle.formats.tensors import Header
+from modelops_bundle.formats.tensors import Header, Read
 from modelops_bundle.model.artifact import Place
 from modelops_bundle.model.ports import Reader
 from modelops_bundle.model.snapshot import Entry
@@ -65,12 +65,13 @@ def tensors(session: Session, text: str | None) -> tuple[str, list[Weights]]:
     reference = session.reference(text)
     remote = remote_state.require(session, reference)
     store = session.store(reference)
-    chosen = {path: entry for path, entry in remote.contents.snapshot.items() if _reader(path, entry) is not None}
+    chosen = {path: entry for path, entry in remote.contents.snapshot.items() if is_weights(path, entry)}
     found: dict[str, Weights] = {}
     lock = threading.Lock()
 
     def one(path: str) -> None:
-        weights = _read(store, path, chosen[path], remote.contents.places[path])
+        entry = chosen[path]
+        weights = weights_in(path, entry, stored(store, remote.contents.places[path], entry.size))
         with lock:
             found[path] = weights
 
@@ -78,19 +79,24 @@ def tensors(session: Session, text: str | None) -> tuple[str, list[Weights]]:
     return str(reference), [found[path] for path in sorted(found)]
 
 
-def _reader(path: str, entry: Entry) -> Any:
-    if entry.kind != "file":
-        return None
-    return next((read for fits, read in _READERS if fits(path)), None)
+def is_weights(path: str, entry: Entry) -> bool:
+    """Whether a file of this name is said to hold tensors."""
+    return entry.kind == "file" and any(fits(path) for fits, _ in _READERS)
 
 
-def _read(store: Reader, path: str, entry: Entry, place: Place) -> Weights:
-    read_header = _reader(path, entry)
+def weights_in(path: str, entry: Entry, read: Read) -> Weights:
+    """What the header of a file says, for which `is_weights` holds."""
+    read_header = next(reader for fits, reader in _READERS if fits(path))
     try:
-        return Weights(path, entry.size, read_header(_Parts(store, place, entry.size).read, entry.size))
-    except Corrupt as error:
+        return Weights(path, entry.size, read_header(read, entry.size))
+    except (Corrupt, Unsupported) as error:
         # One file that is none does not hide the others.
         return Weights(path, entry.size, None, error)
+
+
+def stored(store: Reader, place: Place, size: int) -> Read:
+    """A reader of the beginning of a stored file of `size` bytes, which fetches as little as it can."""
+    return _Parts(store, place, size).read
 
 
 class _Parts:

@@ -14,16 +14,18 @@ from modelops_bundle.disk.tree import Tree
 from modelops_bundle.errors import BundleError, Corrupt, NotFound, UnsafePath, UsageError, VerifyFailed
 from modelops_bundle.events import Run, Started
 from modelops_bundle.model import artifact, media
+from modelops_bundle.model.artifact import Contents
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.manifest import Manifest
 from modelops_bundle.model.paths import display
 from modelops_bundle.model.ports import Lister, Rooted, Store
 from modelops_bundle.model.reference import Reference
-from modelops_bundle.model.snapshot import Snapshot
+from modelops_bundle.model.snapshot import Entry, Snapshot
 from modelops_bundle.operations import remote_state
 from modelops_bundle.operations.recover import recover_if_free
 from modelops_bundle.operations.session import Session
+from modelops_bundle.operations.verify_chunks import ChunkCheck
 from modelops_bundle.transfer import engine
 from modelops_bundle.transfer.closure import Node, blobs_of, closure
 from modelops_bundle.transfer.unpack import Member, others
@@ -38,7 +40,7 @@ class Report:
     """Files, or blobs, looked at, and what was wrong.
 
     :param deep: whether every byte was read. :param corrupt: bytes that nobody changed, and that are others.
-    :param extra: what is there and should not be.
+    :param extra: what is there and should not be. :param broken: by file that is made of chunks, the blobs to blame.
     """
 
     what: str
@@ -51,6 +53,9 @@ class Report:
     corrupt: tuple[str, ...] = ()
     hint: str = "bundle status"
     stored: bool = False
+    broken: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    pointers: tuple[str, ...] = ()
+    """Files that stand for others in delta storage, as other tools leave them."""
 
     def to_json(self) -> dict[str, Any]:
         """For ``--json``."""
@@ -63,6 +68,8 @@ class Report:
             "missing": list(self.missing),
             "extra": list(self.extra),
             "corrupt": list(self.corrupt),
+            "broken": {path: list(blobs) for path, blobs in self.broken.items()},
+            "pointers": list(self.pointers),
         }
 
     @property
@@ -73,13 +80,23 @@ class Report:
     def check(self) -> None:
         """:raises Corrupt: bytes rotted. :raises VerifyFailed: edits, missing or extra files."""
         if self.corrupt:
-            shown = ", ".join(display(path) for path in self.corrupt[:10])
+            shown = ", ".join(self._shown(path) for path in self.corrupt[:10])
             hint = "bundle verify --repair brings them anew" if self.hint == "bundle status" else self.hint
             raise Corrupt(f"damaged in {self.what}: {shown}", hint=hint, **self.to_json())
-        kinds = (("modified", self.modified), ("missing", self.missing), ("extra", self.extra))
-        told = [f"{display(path)} ({kind})" for kind, paths in kinds for path in paths]
+        kinds = (
+            ("pointer: run bundle materialize", self.pointers),
+            ("modified", self.modified),
+            ("missing", self.missing),
+            ("extra", self.extra),
+        )
+        told = [f"{self._shown(path)} ({kind})" for kind, paths in kinds for path in paths]
         if told:
-            raise VerifyFailed(f"not as in {self.what}: {', '.join(told[:10])}", hint=self.hint, **self.to_json())
+            hint = "bundle materialize DIR puts the files together" if self.pointers else self.hint
+            raise VerifyFailed(f"not as in {self.what}: {', '.join(told[:10])}", hint=hint, **self.to_json())
+
+    def _shown(self, path: str) -> str:
+        blamed = self.broken.get(path, ())
+        return f"{display(path)}, for {' and '.join(blamed[:3])}" if blamed else display(path)
 
 
 @dataclass(slots=True)
@@ -181,6 +198,7 @@ def verify_directory(session: Session, tree: Tree, wanted: Snapshot, what: str) 
     )
     size = sum(size for _, size in done.files)
     hint = "pull it again; bundle ensure REF --dest DIR --verify repairs what it wrote"
+    left = {path for path in done.modified if found[path].kind == "file" and _is_pointer(tree, path, wanted[path])}
     return Report(
         what,
         len(done.files),
@@ -189,9 +207,16 @@ def verify_directory(session: Session, tree: Tree, wanted: Snapshot, what: str) 
         (),
         tuple(sorted(done.missing)),
         tuple(extra),
-        tuple(sorted(done.modified)),
+        tuple(sorted(left.symmetric_difference(done.modified))),
         hint,
+        pointers=tuple(sorted(left)),
     )
+
+
+def _is_pointer(tree: Tree, path: str, entry: Entry) -> bool:
+    from modelops_bundle.operations import pointers
+
+    return pointers.stands_for(tree, path, entry)
 
 
 def _everything(tree: Tree) -> Iterator[str]:
@@ -265,19 +290,24 @@ def verify_stored(session: Session, reference: Reference, *, everything: bool = 
     nodes = closure(store, _roots(store, reference, everything=everything), session.run, referrers=everything)
     blobs = blobs_of(nodes)
     corrupt: list[str] = []
-    packed = _packed(store, nodes, corrupt) if deep else {}
     missing: list[str] = []
-    session.run.emit(Started("verify", len(blobs), sum(what.size for what in blobs)))
+    held = list(_contents(store, nodes, corrupt)) if deep else []
+    packed, chunks = _packed(held), ChunkCheck(store, session.run)
+    for contents in held:
+        chunks.add(contents)
+    session.run.emit(Started("verify", len(blobs) + chunks.files, sum(what.size for what in blobs) + chunks.size))
+    names = {what.digest: _name(what) for what in blobs}
 
     def one(what: Descriptor) -> None:
-        name = what.annotations.get(media.FILEPATH) or what.annotations.get(media.TITLE, str(what.digest))
+        name = names[what.digest]
         try:
             if not deep:
                 missing.extend([] if store.has(what) else [name])
                 return
-            with store.open(what) as chunks:
+            with store.open(what) as stream:
                 inside = packed.get(what.digest, {})
-                lies = others(_watched(verified(what, chunks), session.run), inside)
+                passing = chunks.passing(what.digest, verified(what, stream))
+                lies = others(_watched(passing, session.run), inside)
             corrupt.extend(inside[member] for member in lies)
         except NotFound:
             missing.append(name)
@@ -285,18 +315,22 @@ def verify_stored(session: Session, reference: Reference, *, everything: bool = 
             corrupt.append(name)
 
     engine.each(blobs, one, session.run)
-    size = sum(what.size for what in blobs)
-    what = reference.place if everything else str(reference)
+    broken = {each.path: each for each in chunks.put_together()}
     return Report(
-        what,
+        reference.place if everything else str(reference),
         len(blobs),
-        size,
+        sum(what.size for what in blobs),
         deep,
-        missing=tuple(sorted(missing)),
-        corrupt=tuple(sorted(corrupt)),
+        missing=tuple(sorted({*missing, *(path for path, each in broken.items() if each.missing)})),
+        corrupt=tuple(sorted({*corrupt, *(path for path, each in broken.items() if not each.missing)})),
         hint="push or copy it there again from a place that has it",
         stored=True,
+        broken={path: tuple(names.get(blob, str(blob)) for blob in each.blobs) for path, each in broken.items()},
     )
+
+
+def _name(what: Descriptor) -> str:
+    return what.annotations.get(media.FILEPATH) or what.annotations.get(media.TITLE, str(what.digest))
 
 
 def _roots(store: Store, reference: Reference, *, everything: bool) -> list[Descriptor]:
@@ -311,31 +345,33 @@ def _roots(store: Store, reference: Reference, *, everything: bool) -> list[Desc
     return [found]
 
 
-def _packed(store: Store, nodes: Iterable[Node], corrupt: list[str]) -> dict[Digest, dict[Member, str]]:
-    """By pack, the members that the indexes of bundles put there, with their paths.
+def _contents(store: Store, nodes: Iterable[Node], corrupt: list[str]) -> Iterator[Contents]:
+    """What the bundles among manifests hold.
 
     :param corrupt: gets the manifests of bundles whose index nobody can believe.
     """
-    found: dict[Digest, dict[Member, str]] = {}
+    fetch = partial(read_small, store, limit=artifact.MAX_INDEX)
     for node in nodes:
         try:
             manifest = Manifest.from_bytes(node.data, node.what.media_type)
-            fetch = partial(read_small, store, limit=artifact.MAX_INDEX)
-            if not artifact.is_ours(manifest):
-                continue
-            contents = artifact.read(manifest, fetch)
+            if artifact.is_ours(manifest):
+                yield artifact.read(manifest, fetch)
         except (Corrupt, UnsafePath):
             corrupt.append(str(node.what.digest))
-            continue
         except BundleError:
             # Of no kind that we read, or its index is what is not there: all of it is read as blobs.
             continue
+
+
+def _packed(held: Iterable[Contents]) -> dict[Digest, dict[Member, str]]:
+    """By pack, the members that the indexes of bundles put there, with their paths."""
+    found: dict[Digest, dict[Member, str]] = {}
+    for contents in held:
         for path, place in contents.places.items():
             if place.blob is not None and place.offset is not None:
                 entry = contents.snapshot[path]
-                found.setdefault(place.blob.digest, {})[
-                    Member(entry.digest, entry.size, place.offset, place.archive)
-                ] = path
+                member = Member(entry.digest, entry.size, place.offset, place.archive)
+                found.setdefault(place.blob.digest, {})[member] = path
     return found
 
 

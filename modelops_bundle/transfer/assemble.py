@@ -21,7 +21,7 @@ from itertools import accumulate, repeat
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from modelops_bundle.disk.allocate import reserve, write_at
+from modelops_bundle.disk.allocate import reserve, sync_data, write_at
 from modelops_bundle.disk.files import require_directory
 from modelops_bundle.disk.problems import translated
 from modelops_bundle.disk.reflink import reflink
@@ -34,6 +34,10 @@ from modelops_bundle.transfer.chunks import matches
 from modelops_bundle.transfer.seeds import Seeds
 from modelops_bundle.transfer.verify import mismatch
 
+BATCH = 64 * 1024 * 1024
+"""Bytes after which what is in place is synced."""
+_SHARED = 4
+"""One of how many chunks must be where the file has them for all blocks to be shared first."""
 _BLOCK = 256 * 1024
 _STRIDE = 1024 * 1024
 """Bytes that are worth waking the hashing thread for."""
@@ -139,6 +143,8 @@ class _Assembly:
         self._run = run
         self._progress = progress
         self._wanted = Wanted(recipe)
+        if self._wanted.starts[-1] != what.size:
+            raise mismatch(what, f"the chunks that it is said to be made of have {self._wanted.starts[-1]} bytes")
         self._done = bytearray(len(self._wanted))
         self._front = 0
         """How many chunks from the beginning on are in place."""
@@ -203,9 +209,8 @@ class _Assembly:
             same.update(
                 held.source for held in self._seeds.places(wanted.digest(at)) if held.offset == wanted.starts[at]
             )
-        for source, _ in same.most_common(1):
-            return self._seeds.descriptor(source)
-        return None
+        source, count = next(iter(same.most_common(1)), (0, 0))
+        return self._seeds.descriptor(source) if count * _SHARED >= len(wanted) else None
 
     def _recognise(self) -> None:
         """Find the chunks that are in place; nobody looks into holes, in which an interrupted run put nothing."""
@@ -313,8 +318,10 @@ class _Assembly:
     # --- behind it
 
     def _hash(self) -> str | None:
-        """The digest of the file; None when it will not get whole."""
-        hasher, at = hashlib.sha256(), 0
+        """The digest of the file; None when it will not get whole. What was hashed is synced now and then, so that
+        little is left for the end.
+        """
+        hasher, at, synced = hashlib.sha256(), 0, 0
         with translated("read a download"):
             while at < self._what.size:
                 top = self._await(min(self._what.size, at + _STRIDE))
@@ -326,6 +333,9 @@ class _Assembly:
                     at += len(data)
                 if self._failure is not None:
                     return None
+                if at - synced >= BATCH:
+                    sync_data(self._out)
+                    synced = at
         return hasher.hexdigest()
 
     def _await(self, wanted: int) -> int:

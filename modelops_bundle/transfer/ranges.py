@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from itertools import chain, islice
 from typing import NamedTuple, Protocol
 
@@ -48,7 +48,12 @@ class Span(NamedTuple):
 
 
 class Where(Protocol):
-    """Where packs are."""
+    """Where packs are.
+
+    `lanes` are the connections of all that ask it together.
+    """
+
+    lanes: threading.Semaphore
 
     def reader(self, pack: Descriptor) -> tuple[Reader, Host | None]:
         """What brings a pack, and its host; None where that is this machine."""
@@ -203,14 +208,20 @@ class Ranges:
                 found.update(((pack, number), data) for number, data in self._decoded(part, {}))
         return found
 
-    def _decoded(self, span: Span, bases: Mapping[tuple[int, int], bytes]) -> Iterator[tuple[int, bytes]]:
+    def _decoded(
+        self, span: Span, bases: Mapping[tuple[int, int], bytes], *, within: bool = False
+    ) -> Iterator[tuple[int, bytes]]:
+        """The chunks of one request.
+
+        :param within: while another request is under way, whose lane it shares: waiting for one could last for ever.
+        """
         pack, offsets = self._packs[span.pack], self._places(span.pack)
 
         def base(other: int, number: int) -> bytes:
             data = bases.get((other, number))
             return data if data is not None else self._base(other, number)
 
-        with self._opened(pack.blob, span.start, span.stop) as chunks:
+        with self._opened(pack.blob, span.start, span.stop, within=within) as chunks:
             stream = _Stream(pack.blob, chunks, span.start)
             for number in span.numbers:
                 stored = stream.bytes(offsets[number], offsets[number + 1])
@@ -223,15 +234,25 @@ class Ranges:
         if data is None:
             offsets = self._places(pack)
             span = Span(pack, offsets[number], offsets[number + 1], [number])
-            data = next(self._decoded(span, {}))[1]
+            data = next(self._decoded(span, {}, within=True))[1]
         return data
 
     @contextmanager
-    def _opened(self, blob: Descriptor, start: int, stop: int) -> Iterator[Chunks]:
+    def _opened(self, blob: Descriptor, start: int, stop: int, *, within: bool) -> Iterator[Chunks]:
         reader, host = self._where.reader(blob)
-        if host is None or not isinstance(reader, Parts):
+        if host is None:
             with reader.open(blob, start, stop) as chunks:
-                yield self._counted(chunks) if host is not None else chunks
+                yield chunks
+            return
+        with nullcontext() if within else self._where.lanes, self._asked(reader, host, blob, start, stop) as chunks:
+            yield self._counted(chunks)
+
+    @staticmethod
+    @contextmanager
+    def _asked(reader: Reader, host: Host, blob: Descriptor, start: int, stop: int) -> Iterator[Chunks]:
+        if not isinstance(reader, Parts):
+            with reader.open(blob, start, stop) as chunks:
+                yield chunks
             return
         if not host.ranges and (start, stop) != (0, blob.size):
             raise NoRanges
@@ -241,7 +262,7 @@ class Ranges:
                 if found is None:
                     host.ranges = False
                     raise NoRanges
-                yield self._counted(found)
+                yield found
         finally:
             host.leave()
 

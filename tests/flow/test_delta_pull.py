@@ -229,6 +229,24 @@ def test_one_that_always_comes_damaged_changes_nothing(
     assert clone.changes() == {}
 
 
+def test_a_list_that_lies_about_a_plain_file_costs_bytes_and_no_more(place: str, fake: Fake, tmp_path: Path) -> None:
+    """Every chunk is what its digest says, and together they are another file: the digest of the blob decides."""
+    clone = told(place, tmp_path)
+    chunked.publish(f"{place}:v2", chunked.lying(V2, "model.bin", [NEW[1], NEW[0], *NEW[2:]]))
+    blobs_asked(fake)
+    assert clone.json("pull", f"{place}:v2")["fetched_bytes"] >= 400 * KIB
+    assert blobs_asked(fake)[-1] == "all"
+    assert clone.path("model.bin").read_bytes() == b"".join(NEW)
+
+
+def test_a_list_that_lies_about_a_delta_file_is_corrupt(place: str, tmp_path: Path) -> None:
+    clone = told(place, tmp_path)
+    chunked.publish(f"{place}:v2", chunked.lying(DELTA, "model.bin", NEW, swapped=True))
+    assert clone.refused(9, "pull", f"{place}:v2")["code"] == "corrupt"
+    assert clone.path("model.bin").read_bytes() == b"".join(OLD)
+    assert clone.changes() == {}
+
+
 # --- interrupted -----------------------------------------------------------------------------------------------------
 
 

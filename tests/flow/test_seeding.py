@@ -90,3 +90,24 @@ def test_a_plan_counts_what_differences_are_to(place: str, tmp_path: Path) -> No
     other = Bundle.create(tmp_path / "other", place)
     plan = other.json("pull", f"{place}:v3", "--dry-run")
     assert (plan["whole_bytes"], plan["fetch_bytes"]) == (200 * KIB, 200 * KIB)
+
+
+# --- ensure ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_brings_only_what_changed(place: str, tmp_path: Path) -> None:
+    dest = tmp_path / "served"
+    call("ensure", f"{place}:v1", "--dest", str(dest))
+    done = call("--json", "ensure", f"{place}:v2", "--dest", str(dest)).json
+    assert done["fetched_bytes"] < 4 * KIB + 2000
+    assert (dest / "model.bin").read_bytes() == b"".join(NEW)
+
+
+def test_a_damaged_version_in_its_cache_is_no_seed(place: str, tmp_path: Path, home: Path) -> None:
+    dest = tmp_path / "served"
+    call("ensure", f"{place}:v1", "--dest", str(dest))
+    [kept] = home.rglob(f"blobs/sha256/{V1.artifact.snapshot['model.bin'].digest.hex}")
+    kept.chmod(0o600)
+    kept.write_bytes(bytes(200 * KIB))
+    call("ensure", f"{place}:v2", "--dest", str(dest))
+    assert (dest / "model.bin").read_bytes() == b"".join(NEW)

@@ -146,7 +146,7 @@ def test_its_chunk_list_is_made_while_it_is_sent(bundle: Bundle, monkeypatch: py
     found = chunks.ChunkCache(bundle.root / FOLDER / "chunks").get(Digest.of(LARGE))
     assert found is not None
     name, listed = found
-    assert name == "fastcdc2020/64k"
+    assert name == "fastcdc2020/16k"
     digests = [blake3(LARGE[at:end]).digest() for at, end in pairwise(listed.offsets())]
     assert sum(listed.sizes) == len(LARGE)
     assert listed.digests == b"".join(digests)

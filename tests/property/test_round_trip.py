@@ -156,6 +156,8 @@ def test_what_ls_says_is_what_is_there(tree: dict[str, Node]) -> None:
         plant(where / "a", tree)
         made = push_all(where / "a", f"layout:{where / 'remote'}")
         here, there = made.json("ls"), call("--json", "ls", f"layout:{where / 'remote'}:latest").json
+        assert there.pop("storage")["size"] == here["size"]
+        assert here.pop("storage") is None
         assert here == there
         assert set(here["files"]) == set(composed(tree))
         assert here["size"] == sum(len(node.content) for node in tree.values() if node.kind == "file")

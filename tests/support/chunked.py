@@ -178,6 +178,26 @@ def _version(
     return Version(made, chunks, held)
 
 
+def lying(version: Version, path: str, chunks: Sequence[bytes], *, swapped: bool = False) -> Version:
+    """`version` with a list for the plain file at `path` that is of other chunks, as large; or, `swapped`, with the first
+    two chunks of the file the other way round.
+    """
+    recipe, packs = version.recipe(path), list(version.chunks.packs)
+    if swapped:
+        (pack, first, count), *others = recipe.segments
+        turned = ((pack, first + 1, 1), (pack, first, 1), (pack, first + 2, count - 2), *others)
+        recipe = Recipe(recipe.chunker, turned, recipe.packs)
+    else:
+        number = recipe.segments[0][0]
+        packs[number] = ChunkPack(packs[number].blob, listed(chunks))
+        recipe = Recipe(recipe.chunker, recipe.segments, tuple(packs))
+    lie = ChunkMap(
+        tuple(packs), {**version.chunks.files, path: recipe}, version.chunks.earlier, version.chunks.borrowed
+    )
+    made = artifact.build(version.artifact.snapshot, chunks=lie)
+    return Version(made, lie, {**version.blobs, **{what.digest: data for what, data in made.generated()}})
+
+
 def publish(place: str, version: Version) -> str:
     """Put a version into the store that `place` names, which has a tag; its digest."""
     reference = parse(place)

@@ -7,6 +7,7 @@ import json
 import click
 
 from modelops_bundle.operations import listing
+from modelops_bundle.operations.storage import Chunked, Storage
 from modelops_bundle.ui import text
 from modelops_bundle.ui.cli.bundle import session
 from modelops_bundle.ui.cli.command import Context, command
@@ -39,13 +40,30 @@ def inspect(context: Context, reference: str | None, files: bool, manifest: bool
     ]
     if found.contents is not None:
         lines.append(f"content    {text.count(len(found.contents), 'path')}, {text.size(found.contents.size)}")
+        if found.storage is not None:
+            lines.append(f"storage    {_stored(found.storage)}")
         if files:
+            chunked = found.storage.files if found.storage is not None else {}
             lines += [
-                f"  {text.size(entry.size):>10}  {entry.role:<8} {path}" for path, entry in found.contents.items()
+                f"  {text.size(entry.size):>10}  {entry.role:<8} {path}{_where(chunked.get(path))}"
+                for path, entry in found.contents.items()
             ]
     if found.why_unread:
         lines.append(f"unread     {found.why_unread}")
     context.out.result(document, lines)
+
+
+def _stored(storage: Storage) -> str:
+    if storage.mode != "delta":
+        return f"{storage.mode}, {text.size(storage.stored)}"
+    return f"delta, {text.size(storage.stored)}, {text.count(storage.packs, 'chunk pack')}"
+
+
+def _where(chunked: Chunked | None) -> str:
+    """Where the bytes of a file are that is no blob of its own."""
+    if chunked is None or chunked.whole:
+        return ""
+    return f"  ({text.count(chunked.segments, 'segment')} of {text.count(len(chunked.packs), 'chunk pack')})"
 
 
 def _tensors(context: Context, reference: str | None) -> None:

@@ -16,7 +16,8 @@ from modelops_bundle.ui.cli.command import Context, command
 def ls(context: Context, reference: str | None, digests: bool) -> None:
     """List the tracked files, or what a version holds, with sizes, roles and digests. Nothing is pulled."""
     with session(context, need_bundle=reference is None) as here:
-        snapshot = listing.ls(here, reference)
+        found = listing.ls(here, reference)
+    snapshot = found.snapshot
     rows = []
     for path, entry in snapshot.items():
         name = f"{path} -> {entry.target}" if entry.kind == "link" else f"{path}/" if entry.kind == "dir" else path
@@ -25,7 +26,9 @@ def ls(context: Context, reference: str | None, digests: bool) -> None:
         mark = "*" if entry.executable else ""
         rows.append((size, entry.role or entry.kind, digest, name + mark))
     total = f"{text.count(len(snapshot), 'path')}, {text.size(snapshot.size)}"
+    if found.storage is not None and found.storage.mode == "delta":
+        total += f" (delta storage: {text.size(found.storage.stored)})"
     context.out.result(
-        {"files": snapshot.to_json(), "size": snapshot.size, "content": str(snapshot.content)},
+        found.to_json(),
         [*text.table(rows, head=("SIZE", "ROLE", "DIGEST", "PATH"), right=(0,)), total],
     )

@@ -30,7 +30,7 @@ def tags(context: Context, repository: str | None, everything: bool, names: bool
             text.size(tag.size) if tag.size is not None else "-",
             str(tag.files) if tag.files is not None else "-",
             tag.created or "-",
-            tag.kind,
+            _kind(tag),
         )
         for tag in found
     ]
@@ -38,3 +38,9 @@ def tags(context: Context, repository: str | None, everything: bool, names: bool
         {"repository": str(place), "tags": [tag.to_json() for tag in found]},
         text.table(rows, head=("TAG", "DIGEST", "SIZE", "FILES", "CREATED", "KIND"), right=(2, 3)),
     )
+
+
+def _kind(tag: listing.Tag) -> str:
+    if tag.storage != "delta" or tag.stored is None:
+        return tag.kind
+    return f"{tag.kind} (delta storage: {text.size(tag.stored)})"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from modelops_bundle.disk import locks
-from modelops_bundle.disk.locks import exclusive
+from modelops_bundle.disk.locks import exclusive, hold
 from modelops_bundle.errors import DiskError, Locked, Unsupported
 
 
@@ -98,3 +98,26 @@ def test_a_lock_that_cannot_be_opened_is_a_disk_error(tmp_path: Path) -> None:
     (tmp_path / "lock").mkdir()
     with pytest.raises(DiskError), exclusive(tmp_path / "lock"):
         pytest.fail("not locked")
+
+
+def test_an_open_file_is_locked_until_it_is_closed(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    one, two = (os.open(tmp_path / "file", os.O_RDONLY) for _ in range(2))
+    try:
+        hold(one, "the tree")
+        with pytest.raises(Locked, match="another process is writing to the tree"):
+            hold(two, "the tree")
+    finally:
+        os.close(one)
+    hold(two, "the tree")
+    os.close(two)
+
+
+def test_where_there_are_no_locks_an_open_file_is_not_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_descriptor: int, _operation: int) -> None:
+        raise OSError(errno.ENOLCK, "no locks")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    hold(descriptor, "the tree")
+    os.close(descriptor)

@@ -6,13 +6,16 @@ import random
 import struct
 import threading
 import tracemalloc
+from array import array
+from collections.abc import Callable
 
 import pytest
 import zstandard
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelops_bundle.errors import Corrupt
+from modelops_bundle.formats import codec as codec_module
 from modelops_bundle.formats.codec import CODECS, LARGEST, choose, decode, encode
 
 FRAME = b"\x28\xb5\x2f\xfd"
@@ -289,10 +292,30 @@ def test_the_codec_that_suits(raw: bytes, dtype: str | None, codec: str) -> None
 
 
 def test_texts_are_searched_for_repeats_and_numbers_are_not() -> None:
-    same = choose(TEXT, None)[1] == encode(TEXT, "zstd")
-    assert same
-    exponents = WEIGHTS[1::2]
-    assert len(choose(exponents, "F8_E5M2")[1]) < len(encode(exponents, "zstd"))
+    level = zstandard.ZstdCompressor(level=3)
+    assert encode(TEXT, "zstd") == level.compress(TEXT)
+    exponents = b"".join(bf16(seed, 30_000)[1::2] for seed in range(3))
+    for numbers in (exponents, exponents[:50_000]):
+        assert len(encode(numbers, "zstd")) < len(level.compress(numbers))
+
+
+INGREDIENTS = [WEIGHTS, NOISE, TEXT, FLOATS, WEIGHTS[1::2], bytes(70_000)]
+TYPES = [None, "BF16", "F32", "I8", "U8", "F8_E4M3", "I64", "BOOL", "Q4_K", "a type of tomorrow"]
+PARTS = st.tuples(st.sampled_from(INGREDIENTS), st.integers(0, 60_000), st.integers(1, 90_000))
+
+
+@settings(max_examples=40)
+@given(st.lists(PARTS, min_size=1, max_size=6), st.sampled_from(TYPES), st.booleans())
+def test_a_chunk_is_encoded_again_without_its_type(
+    parts: list[tuple[bytes, int, int]], dtype: str | None, similar: bool
+) -> None:
+    raw = b"".join(what[start : start + size] for what, start, size in parts)
+    base = bytes(byte ^ (at % 50 == 0) for at, byte in enumerate(raw)) if similar else None
+    codec, stored = choose(raw, dtype, base)
+    assert encode(raw, codec, base) == stored
+    # Each codec makes one thing of it, whoever asks.
+    found = {choose(raw, other) for other in TYPES}
+    assert len(dict(found)) == len(found)
 
 
 def test_what_hardly_shrinks_is_kept() -> None:
@@ -303,10 +326,76 @@ def test_what_hardly_shrinks_is_kept() -> None:
 
 
 def test_a_probe_that_promised_too_much() -> None:
-    """The middle is all zeros, the rest is noise."""
+    """A place where it looks is all zeros, the rest is noise."""
     raw = random.Random(7).randbytes(2 << 20)
-    raw = raw[: 1 << 20] + bytes(64 << 10) + raw[1 << 20 :]
+    raw = raw[: 225 << 10] + bytes(64 << 10) + raw[225 << 10 :]
     assert choose(raw, None) == ("none", raw)
+
+
+class Costs:
+    """The bytes that are encoded."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.bytes = 0
+        monkeypatch.setattr(codec_module, "encode", self._encode)
+
+    def _encode(self, raw: bytes, codec: str, base: bytes | None = None) -> bytes:
+        self.bytes += len(raw) if codec != "none" else 0
+        return encode(raw, codec, base)
+
+
+def gaussians(size: int) -> bytes:
+    chance = random.Random(11)
+    numbers = array("f", (chance.gauss(0, 0.02) for _ in range(1 << 14)))
+    # The same exponents again and again, and other mantissas.
+    found = bytearray(numbers.tobytes() * (size // 65536 + 1))
+    for plane in range(3):
+        found[plane::4] = chance.randbytes(len(found) // 4)
+    return bytes(found[:size])
+
+
+MADE: dict[str, Callable[[int], bytes]] = {
+    "floats": gaussians,
+    "weights": lambda size: bytes(byte for at, byte in enumerate(gaussians(2 * size)) if at % 4 > 1),
+    "text": lambda size: (TEXT * 9)[:size],
+    "half": lambda size: random.Random(11).randbytes(size // 2) + bytes(size - size // 2),
+    "a little of floats": lambda size: random.Random(11).randbytes(size * 2 // 3) + gaussians(size // 3),
+    "as bytes or as words": lambda size: bytes(random.Random(11).choices(range(40), k=size)),
+}
+
+
+@pytest.mark.parametrize("size", [1 << 20, (1 << 20) + (200 << 10) + 4])
+@pytest.mark.parametrize("numbers", MADE)
+def test_a_probe_finds_what_is_least(monkeypatch: pytest.MonkeyPatch, numbers: str, size: int) -> None:
+    raw = MADE[numbers](size)
+    costs = Costs(monkeypatch)
+    stored = choose(raw, None)[1]
+    assert costs.bytes <= 3 * (64 << 10) + 3 * (512 << 10) + size
+    assert len(stored) <= 1.01 * min(len(encode(raw, codec)) for codec in CODECS[:4])
+
+
+def test_noise_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    costs = Costs(monkeypatch)
+    assert choose(random.Random(12).randbytes(1 << 20), None)[0] == "none"
+    assert costs.bytes == 3 * (64 << 10)
+
+
+@pytest.mark.parametrize("size", [20 << 10, 64 << 10, 70 << 10, 300_000])
+@pytest.mark.parametrize(("numbers", "encodes"), [("floats", 1), ("weights", 2), ("text", 1), ("noise", 0)])
+def test_short_chunks_take_no_more(monkeypatch: pytest.MonkeyPatch, numbers: str, encodes: int, size: int) -> None:
+    """A quarter in each way, and all of it in those that are as good."""
+    costs = Costs(monkeypatch)
+    raw = random.Random(13).randbytes(size) if numbers == "noise" else MADE[numbers](size)
+    codec, stored = choose(raw, None)
+    assert costs.bytes <= 3 * (size // 4) + encodes * size
+    assert len(stored) <= 1.01 * min(len(encode(raw, codec)) for codec in CODECS[:4])
+    assert encode(raw, codec) == stored
+
+
+def test_the_shortest_chunks_are_tried_in_each_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    costs = Costs(monkeypatch)
+    choose(FLOATS[: 8 << 10], None)
+    assert costs.bytes == 3 * (8 << 10)
 
 
 def test_a_small_difference_is_stored() -> None:

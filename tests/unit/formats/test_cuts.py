@@ -10,16 +10,18 @@ import struct
 import zipfile
 from array import array
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from blake3 import blake3
 from hypothesis import given
 from hypothesis import strategies as st
 
 from modelops_bundle.formats import cuts
 from modelops_bundle.formats.chunker import Chunker
 from modelops_bundle.formats.codec import LARGEST
-from modelops_bundle.formats.cuts import FASTCDC, STEP, TAIL, Plan, by_content, chunker_for
+from modelops_bundle.formats.cuts import FASTCDC, SHORT, STEP, TAIL, Plan, by_content, chunker_for
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 WIDTH = {"F32": 4, "BF16": 2, "U8": 1}
@@ -38,8 +40,8 @@ def safetensors(tensors: list[tuple[str, str, int]], pad: int = 0, *, backwards:
     return len(text).to_bytes(8, "little") + text + bytes(at)
 
 
-def gguf(tensors: list[tuple[int, int, int]], size: int, key: int = 0) -> bytes:
-    """Types, offsets and numbers of tensors, as a file with `size` bytes of data and a key of `key` bytes."""
+def gguf(tensors: list[tuple[int, int, int]], size: int, key: int | bytes = 0) -> bytes:
+    """Types, offsets and numbers of tensors, as a file with `size` bytes of data and a key, which may be zeros."""
 
     def text(value: bytes) -> bytes:
         return struct.pack("<Q", len(value)) + value
@@ -122,12 +124,85 @@ def test_types_of_chunks() -> None:
     assert by_content(5).dtype_at(0) is None
 
 
-def test_a_long_header_is_one_chunk_and_a_longer_one_is_not() -> None:
-    fits = safetensors([("a", "U8", 1)], pad=LARGEST - 1000)
-    assert sizes(fits) == [len(fits) - 1, 1]
-    longer = gguf([(24, 0, 1)], 1, key=LARGEST)
-    assert sizes(longer)[:15] == [MIB] * 15
-    assert planned(longer).chunker == "gguf/1m"
+# ------------------------------------------------------------------------------------------------------------- headers
+
+
+def headed(make: str, size: int) -> bytes:
+    """A file with a header of `size` bytes, and one tensor of one byte."""
+    if make == "gguf":
+        return gguf([(24, 0, 1)], 1, key=size - len(gguf([(24, 0, 1)], 0)))
+    return safetensors([("a", "U8", 1)], pad=size - len(safetensors([("a", "U8", 0)])))
+
+
+@pytest.mark.parametrize("make", ["gguf", "safetensors"])
+def test_a_short_header_is_one_chunk_and_a_longer_one_is_not(make: str) -> None:
+    longest = FASTCDC["fastcdc2020/16k"][2]
+    assert sizes(headed(make, SHORT)) == [SHORT, 1]
+    for size in (SHORT + 32, 1_000_000):
+        *header, tensor = sizes(headed(make, size))
+        assert (sum(header), tensor) == (size, 1)
+        assert len(header) > 1
+        assert max(header) <= longest
+        assert planned(headed(make, size)).chunker == f"{make}/1m"
+
+
+def vocabulary(count: int) -> bytes:
+    return b"".join(f'"{random.Random(word).randrange(1 << 40):x}":{word},'.encode() for word in range(count))
+
+
+def chunks(data: bytes) -> set[bytes]:
+    return {blake3(data[start:stop]).digest() for start, stop in pairwise(itertools.accumulate(sizes(data), initial=0))}
+
+
+@pytest.mark.parametrize("make", ["gguf", "safetensors"])
+def test_an_insertion_into_a_long_header_leaves_most_of_its_chunks(make: str) -> None:
+    def made(words: bytes) -> bytes:
+        if make == "gguf":
+            return gguf([(24, 0, 3 * MIB)], 3 * MIB, key=words)
+        header = json.dumps(
+            {"__metadata__": {"v": words.decode()}, "a": {"dtype": "U8", "shape": [5], "data_offsets": [0, 5]}}
+        )
+        return len(header).to_bytes(8, "little") + header.encode() + bytes(5)
+
+    words = vocabulary(40_000)
+    before, after = made(words), made(words[:700] + b"a template" * 9 + words[700:])
+    new = chunks(after) - chunks(before)
+    assert len(words) > 600_000
+    assert len(chunks(before)) > 30
+    # Where it is, and what says how long the header is.
+    assert len(new) <= 3
+
+
+def test_a_header_is_cut_as_a_file_of_it_would_be() -> None:
+    """Whoever has to cut it elsewhere needs nothing but its bytes and the name of a chunker."""
+    data = gguf([(24, 0, 1)], 1, key=vocabulary(20_000))
+    head = data[:-1]
+    chunker = Chunker(Plan("fastcdc2020/16k", parameters=FASTCDC["fastcdc2020/16k"]), len(head))
+    chunker.feed(head)
+    assert [*chunker.finish().sizes, 1] == sizes(data)
+
+
+def test_a_header_without_tensors() -> None:
+    data = safetensors([], pad=200_000)
+    assert len(sizes(data)) > 3
+    unaligned = gguf([], 0, key=200_001)[: 200_001 + 24 + 9 + 12]
+    assert len(unaligned) % 32
+    assert len(sizes(unaligned)) > 3
+
+
+def test_an_alignment_that_makes_a_header_endless() -> None:
+    def text(value: bytes) -> bytes:
+        return struct.pack("<Q", len(value)) + value
+
+    data = b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + text(b"general.alignment") + struct.pack("<II", 4, 1 << 31)
+    read: list[int] = []
+
+    def part(at: int, count: int) -> bytes:
+        read.append(count)
+        return data[at : at + count].ljust(min(count, MIB), b"\0")
+
+    assert chunker_for("a", 1 << 40, part, smallest=0) == by_content(1 << 40)
+    assert max(read) <= MIB
 
 
 # ---------------------------------------------------------------------------------------------------------------- GGUF
@@ -234,9 +309,11 @@ def test_compressed_members() -> None:
 @pytest.mark.parametrize(
     ("size", "name"),
     [
-        (1, "fastcdc2020/64k"),
-        (4 * GIB, "fastcdc2020/64k"),
-        (4 * GIB + 1, "fastcdc2020/256k"),
+        (1, "fastcdc2020/16k"),
+        (GIB, "fastcdc2020/16k"),
+        (GIB + 1, "fastcdc2020/64k"),
+        (8 * GIB, "fastcdc2020/64k"),
+        (8 * GIB + 1, "fastcdc2020/256k"),
         (64 * GIB, "fastcdc2020/256k"),
         (64 * GIB + 1, "fastcdc2020/1m"),
         (1 << 50, "fastcdc2020/1m"),

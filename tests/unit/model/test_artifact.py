@@ -17,8 +17,10 @@ from modelops_bundle.model.artifact import INDEX_PATH, Artifact, build, read
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.manifest import Manifest
+from modelops_bundle.model.packs import Pack
 from modelops_bundle.model.snapshot import Entry, Snapshot
 from tests.support import chunked
+from tests.support.oci import dumps
 from tests.support.things import file
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "data" / "modelpack-config-schema.json").read_text(encoding="utf-8"))
@@ -566,3 +568,48 @@ def test_chunks_that_do_not_make_the_file_are_corrupt(change: Callable[[dict[str
 def test_a_file_without_place_and_chunks_is_unsupported(change: Callable[[dict[str, Any]], object]) -> None:
     with pytest.raises(Unsupported):
         changed(DELTA, change)
+
+
+# --- what an index alone says
+
+
+def test_an_index_alone_says_how_files_are_put_together() -> None:
+    old, new = b"a" * 2000, b"b" * 1000 + b"a" * 1000
+    first = chunked.plain({"m.bin": chunked.cut(old)})
+    for borrow in (False, True):
+        version = chunked.delta({"m.bin": chunked.cut(new), "n.bin": old}, first, borrow=borrow)
+        snapshot, recipes = artifact.recipes_of(version.artifact.index, version.artifact.made.__getitem__)
+        assert snapshot == version.artifact.snapshot
+        assert recipes.keys() == {"m.bin"}
+        found, wanted = recipes["m.bin"], version.recipe("m.bin")
+        assert found.segments == wanted.segments
+        assert [pack.chunks for pack in found.packs] == [pack.chunks for pack in wanted.packs]
+        assert [(pack.blob.digest, pack.blob.size) for pack in found.packs] == [
+            (pack.blob.digest, pack.blob.size) for pack in wanted.packs
+        ]
+
+
+def test_an_index_without_delta_storage_names_no_recipes() -> None:
+    made = chunked.plain({"m.bin": chunked.cut(b"a" * 2000)}).artifact
+    assert artifact.recipes_of(made.index, lambda _: b"") == (made.snapshot, {})
+
+
+def test_an_index_alone_with_links_that_leave_is_unsafe() -> None:
+    snapshot = Snapshot({"x": Entry.link("../out")})
+    with pytest.raises(UnsafePath):
+        artifact.recipes_of(artifact.index_bytes(snapshot), lambda _: b"")
+
+
+def test_an_index_alone_of_a_newer_format_is_unsupported() -> None:
+    with pytest.raises(Unsupported):
+        artifact.recipes_of(dumps({"schemaVersion": 2, "blobs": [], "files": []}), lambda _: b"")
+
+
+def test_packs_that_are_there_already_need_not_name_links_and_directories() -> None:
+    snapshot = Snapshot({"run.sh": Entry("file", Digest.of(b"x"), 1, True), "link": Entry.link("run.sh")})
+    members = packs.cut(snapshot, "auto")
+    made = [Pack(each, Digest.of(str(number).encode()), 2000) for number, each in enumerate(members)]
+    again = [Pack((), pack.digest, pack.size, offsets=packs.offsets(pack.members)) for pack in made]
+    files = [(path, entry) for path, entry in snapshot.items() if entry.kind == "file"]
+    again[0] = Pack(tuple(files), again[0].digest, 2000, offsets=again[0].offsets)
+    assert artifact.build(snapshot, None, again).digest == artifact.build(snapshot, None, made).digest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +45,7 @@ class Place:
         self.version = version
         self.far = Far(version, ranges=ranges)
         self.host = Host()
+        self.lanes = threading.Semaphore(4)
         self.staged: dict[Descriptor, Path] = {}
         self.told = 0
         self.path = folder / "it.assembly"
@@ -237,12 +239,18 @@ def test_blocks_are_shared_first_and_only_differences_written(place: Place, shar
     assert place.path.read_bytes() == NEW
 
 
-@pytest.mark.parametrize("length", [1, 50 * KIB, 99 * KIB, 150 * KIB])
+@pytest.mark.parametrize("length", [30 * KIB, 50 * KIB, 99 * KIB, 150 * KIB])
 def test_a_shared_file_of_another_length_is_cut(tmp_path: Path, sharing: list[int], length: int) -> None:
-    old = (OLD_CHUNKS + cut(Random(3).randbytes(60 * KIB), KIB))[: max(1, length // KIB)]
+    old = (OLD_CHUNKS + cut(Random(3).randbytes(60 * KIB), KIB))[: length // KIB]
     place = Place(tmp_path)
     place.assemble(place.seed(old))
     assert len(sharing) == 1
+    assert place.path.read_bytes() == NEW
+
+
+def test_a_file_with_little_in_its_place_is_not_shared(place: Place, sharing: list[int]) -> None:
+    place.assemble(place.seed(OLD_CHUNKS[:20]))
+    assert sharing == []
     assert place.path.read_bytes() == NEW
 
 
@@ -371,3 +379,37 @@ def test_any_edit_is_rebuilt_exactly(
     assert hashlib.sha256(place.path.read_bytes()).hexdigest() == version.artifact.snapshot["w"].digest.hex
     assert brought.reused <= len(b"".join(new))
     assert place.told == len(b"".join(new))
+
+
+@pytest.mark.parametrize("count", [11, 13])
+def test_a_list_of_another_size_is_corrupt(tmp_path: Path, count: int) -> None:
+    """Also where it begins as the file does: a saved plan may come from anybody."""
+    chunks = cut(Random(4).randbytes(13 * 100), 100)
+    place = Place(tmp_path, plain({"w": chunks[:12]}))
+    pack = ChunkPack(blob(b"".join(chunks)), listed(chunks))
+    with pytest.raises(Corrupt, match=f"have {count * 100} bytes"):
+        place.assemble(recipe=Recipe(CHUNKER, ((0, 0, count),), (pack,)))
+
+
+@given(
+    order=st.permutations(range(12)),
+    sizes=st.lists(st.integers(1, 300), min_size=12, max_size=12),
+    wrong=st.sets(st.integers(0, 11), max_size=3),
+)
+def test_no_list_makes_another_file(
+    tmp_path_factory: pytest.TempPathFactory, order: list[int], sizes: list[int], wrong: set[int]
+) -> None:
+    """Whatever a list says of a pack: the file is right, or there is none."""
+    chunks = cut(Random(4).randbytes(12 * 100), 100)
+    version = plain({"w": chunks})
+    place = Place(tmp_path_factory.mktemp("lie"), version)
+    said = listed([bytes([n]) * sizes[n] if n in wrong else chunks[n] for n in range(12)])
+    segments = tuple((0, n, 1) for n in order)
+    recipe = Recipe(CHUNKER, segments, (ChunkPack(blob(b"".join(chunks)), said),))
+    right = order == list(range(12)) and not wrong
+    try:
+        place.assemble(place.seed(chunks), recipe=recipe)
+    except Corrupt:
+        assert not right
+    else:
+        assert place.path.read_bytes() == b"".join(chunks)

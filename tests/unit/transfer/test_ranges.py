@@ -110,6 +110,7 @@ class Where:
         self.far = far
         self.near = near
         self.host = Host()
+        self.lanes = threading.Semaphore(4)
 
     def reader(self, pack: Descriptor) -> tuple[Reader, Host | None]:
         if self.near is not None and self.near.has(pack):
@@ -211,24 +212,44 @@ def test_a_host_without_ranges_is_remembered() -> None:
     assert far.asked == [(0, 400 * KIB)]
 
 
-def test_one_connection_is_one_at_a_time() -> None:
-    far, most = Far(BASE), [0]
+class Counting(Far):
+    """Knows how many requests were under way at a time, at most."""
+
+    most = now = 0
     lock = threading.Lock()
-    now = [0]
 
     @contextmanager
-    def counted(what: Descriptor, start: int, stop: int, hindered: Callable[[], None]) -> Iterator[Chunks | None]:
-        with lock:
-            now[0] += 1
-            most[0] = max(most[0], now[0])
-        with Far.part(far, what, start, stop, hindered) as chunks:
+    def part(self, what: Descriptor, start: int, stop: int, hindered: Callable[[], None]) -> Iterator[Chunks | None]:
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        with super().part(what, start, stop, hindered) as chunks:
             yield chunks
-        with lock:
-            now[0] -= 1
+        with self.lock:
+            self.now -= 1
 
-    far.part = counted  # type: ignore[method-assign]
+
+def test_one_connection_is_one_at_a_time() -> None:
+    far = Counting(BASE)
     brought(BASE, far, {0: [0, 40, 80]}, Run(limits=Limits(connections=1)))
-    assert most == [1]
+    assert far.most == 1
+
+
+def test_all_that_share_the_lanes_are_counted_together() -> None:
+    far = Counting(BASE)
+    where = Where(far)
+    where.lanes = threading.Semaphore(1)
+
+    def one() -> None:
+        fetching = Ranges(BASE.chunks.packs, where, nothing, lambda _digest: False, Run())
+        fetching.fetch({0: list(range(0, 100, 40))}, Taken())
+
+    threads = [threading.Thread(target=one) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(far.asked), far.most) == (12, 1)
 
 
 def test_somebody_who_asks_to_stop_is_heard() -> None:
@@ -267,10 +288,14 @@ def test_a_difference_to_what_is_here_brings_nothing_else() -> None:
 
 def test_what_was_said_to_be_here_and_is_not_is_brought() -> None:
     far, taken = Far(DIFFERENT), Taken()
-    fetching = Ranges(DIFFERENT.chunks.packs, Where(far), nothing, lambda _digest: True, Run())
+    where = Where(far)
+    # It does not wait for a lane while it has one.
+    where.lanes = threading.Semaphore(1)
+    fetching = Ranges(DIFFERENT.chunks.packs, where, nothing, lambda _digest: True, Run())
     fetching.fetch({1: [0, 1, 2]}, taken)
     assert list(taken.values()) == list(CHANGED.values())
     assert len(far.asked) == 4
+    assert where.lanes.acquire(blocking=False)
 
 
 def test_a_pack_that_is_here_is_read_here() -> None:

@@ -25,7 +25,7 @@ from modelops_bundle.workspace import chunks
 from modelops_bundle.workspace.chunks import ChunkCache
 
 ONE, OTHER = Digest.of(b"one"), Digest.of(b"other")
-FAST = "fastcdc2020/64k"
+FAST = "fastcdc2020/16k"
 SMALL = 300_000
 """Bytes from which files are cut here."""
 
