@@ -351,7 +351,8 @@ class _Look:
         keep = self.expected() <= free_bytes(session.project.folder) // 4
         spool = partial(_spool, session) if keep else _none
         places: dict[bytes, tuple[int, int]] = {}
-        for pack, kept in encode.encode(fresh, self.read, self.bases, self.target, session.run, spool):
+        taken, run = self.known.contradicts, session.run
+        for pack, kept in encode.encode(fresh, self.read, self.bases, self.target, run, spool, taken):
             places.update((pack.chunks.digest(at), (len(self.made), at)) for at in range(len(pack.chunks)))
             self.made.append(pack)
             if kept is not None and kept.is_whole:
