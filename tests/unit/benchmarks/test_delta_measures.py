@@ -33,7 +33,7 @@ def test_rates_of_a_file_that_content_cuts(tmp_path: Path) -> None:
     path = tmp_path / "rows.csv"
     path.write_bytes(b"".join(b"%d,row\n" % number for number in range(100_000)))
     rate = chunking.Rate(path.name, **chunking.measure(path))  # type: ignore[arg-type]
-    assert rate.chunker == "fastcdc2020/64k"
+    assert rate.chunker.startswith("fastcdc2020/")
     assert rate.alone > 0 < rate.together
 
 
