@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from modelops_bundle.disk.chunks import FileChunks
 from modelops_bundle.disk.spool import Spool
 from modelops_bundle.errors import NotFound, Unsupported, WorkspaceChanged
-from modelops_bundle.events import Advanced, Finished, ItemStarted, Run
+from modelops_bundle.events import Advanced, Finished, ItemStarted, Run, checkpoint
 from modelops_bundle.formats import codec as codecs
 from modelops_bundle.model import media
 from modelops_bundle.model.chunkmap import CODECS, FIRST_XOR, ChunkList, ChunkMap, ChunkPack
@@ -145,6 +145,7 @@ def _packs(
             run.emit(ItemStarted(key, f"{what.path} …", None))
         into.add(what, codec, data)
         members.append(what)
+        checkpoint("chunk encoded")
         run.emit(Advanced(key, what.size))
     if into is not None:
         run.emit(Finished(key, "copied"))

@@ -40,6 +40,11 @@ def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cuts, "FASTCDC", dict.fromkeys(cuts.FASTCDC, FASTCDC))
 
 
+def make_small_here() -> None:
+    """Make the rules small in this process for good: one of a `Zygote`."""
+    exec(HERE, {})
+
+
 def small_packs(monkeypatch: pytest.MonkeyPatch, *, budget: int = delta.BUDGET, least: int = LEAST_PACK) -> None:
     """Make chunk packs small as well, and few of them enough."""
     monkeypatch.setattr(delta, "LEAST_PACK", least)

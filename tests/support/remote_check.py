@@ -41,6 +41,12 @@ def manifest_digest(url: str, repository: str, name: str) -> str | None:
     return None if data is None else f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
+def manifest_of(url: str, repository: str, name: str) -> dict[str, Any] | None:
+    """The manifest of a tag or digest, None when it is absent."""
+    data = _manifest(url, repository, name)
+    return None if data is None else dict(json.loads(data))
+
+
 def damage(url: str, repository: str, name: str) -> list[str]:
     """What is wrong with the content of a tag: blobs that cannot be read, or are not what the manifest says."""
     data = _manifest(url, repository, name)
