@@ -395,6 +395,19 @@ def test_auto_wants_to_save_much(
     assert Version(remote, "v3").storage == "plain"
 
 
+def test_a_plain_version_stays_one_although_the_same_tree_is_chunks_elsewhere(
+    work: Bundle, remote: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rules, "WORTH_BYTES", 0)
+    work.run("config", "set", "remotes.origin.delta", "auto")
+    edited(work, tensors())
+    work.push("--tag", "v2")
+    plain = work.push("--plain", "--tag", "v3")
+    assert (Version(remote, "v2").storage, Version(remote, "v3").storage) == ("delta", "plain")
+    for words in ((), ("--delta",)):
+        assert work.json("push", *words, "--tag", "v3")["digest"] == plain
+
+
 def test_tags_that_every_tool_reads_get_no_chunks(work: Bundle, remote: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rules, "WORTH_BYTES", 0)
     settings = work.root / FOLDER / "config.toml"
