@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.pointer import pointer
 from modelops_bundle.plan import delta as rules
 from modelops_bundle.stores import learned, registries
+from modelops_bundle.testing.actions import Action
+from modelops_bundle.testing.protocol import Call, Response
+from modelops_bundle.testing.registry import Registry as Fake
 from modelops_bundle.transfer import encode
 from tests.support import large
 from tests.support.bundle import FOLDER, KILL, Bundle, Content
@@ -600,6 +603,35 @@ def test_a_pack_that_is_gone_is_made_anew_of_the_tree(work: Bundle, remote: str)
     version.check()
     assert digest_of(safetensors(tensors())) in version.packs, "what is not lost is not sent again"
     holds(work, "v3", {MODEL: data})
+
+
+@pytest.mark.parametrize("named", [0, 1, 9], ids=["none", "one", "all"])
+def test_registries_need_not_name_all_that_is_gone_at_once(fake: Fake, tmp_path: Path, named: int) -> None:
+    @dataclass(frozen=True)
+    class Terse(Action):
+        def after(self, call: Call, response: Response) -> Response:
+            assert isinstance(response.body, bytes)
+            errors = json.loads(response.body)["errors"] if response.status == 400 else []
+            if not errors:
+                return response
+            said = errors[:named] or [{"code": errors[0]["code"], "message": "unknown"}]
+            return replace(response, body=json.dumps({"errors": said}).encode())
+
+    held = tensors()
+    work = begun(f"{fake.host}/m", tmp_path / "a", {MODEL: safetensors(held), CONFIG: "{}\n"})
+    for seed, name in enumerate(("layer.1.weight", "layer.2.weight")):
+        edited(work, held, name, seed)
+        work.push("--delta", "--tag", "v1")
+    version = Version(f"{fake.host}/m", "v1")
+    assert len(version.packs) == 3
+    for digest in version.packs:
+        del fake.repositories["m"].blobs[digest]
+    data = edited(work, held, "layer.3.weight")
+    fake.fault(lambda method, path: method == "PUT" and "/manifests/" in path, Terse())
+    result = work.run("--progress", "json", "push", "--delta", "--tag", "v1")
+    assert "lost" in result.notices
+    Version(f"{fake.host}/m", "v1").check()
+    holds(work, "v1", {MODEL: data})
 
 
 # --- differences -----------------------------------------------------------------------------------------------------
