@@ -281,7 +281,10 @@ class _Look:
             self._pairs = {}
 
     def _recipe(self, remote: Remote, path: str) -> Recipe | None:
-        entry, place = remote.contents.snapshot.get(path), remote.contents.places.get(path)
+        entry = place = None
+        # As those of which chunks are known: what cannot be read is no base.
+        with suppress(BundleError):
+            entry, place = remote.contents.snapshot.get(path), remote.contents.places.get(path)
         if entry is None or place is None:
             return None
         if place.recipe is not None:

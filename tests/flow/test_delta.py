@@ -787,3 +787,23 @@ def test_a_tag_that_moves_meanwhile_is_left_alone(work: Bundle, remote: str, tmp
     at_step("blobs sent", lambda: pushed.append(theirs.commit({CONFIG: "theirs\n"}, "--tag", "v1")))
     work.refused(5, "push", "--delta", "--tag", "v1")
     assert Version(remote, "v1").digest == pushed[0]
+
+
+def test_a_version_that_cannot_be_read_any_more_is_no_base(work: Bundle, remote: str, tmp_path: Path) -> None:
+    held = tensors()
+    edited(work, held)
+    work.push("--delta", "--tag", "v2")
+    beside = tmp_path / "beside"
+    beside.mkdir()
+    (beside / MODEL).write_bytes(safetensors(held))
+    data = stepped(work, held, 1)
+    damaged = [
+        path for path in (work.root / FOLDER / "seen").rglob("*") if path.is_file() and b'"packs"' in path.read_bytes()
+    ]
+    assert damaged, "a version has its index beside its manifest"
+    for path in damaged:
+        path.write_bytes(path.read_bytes().replace(b'"packs"', b'"pucks"'))
+    done = work.json("push", "--xor-base", str(beside), "--tag", "v3")
+    assert done["sent_bytes"] < len(data)
+    Version(remote, "v3").check()
+    holds(work, "v3", {MODEL: data})
