@@ -9,10 +9,10 @@ UV     := $(shell command -v uv 2>/dev/null)
 # Two workers: this suite waits on registries and disks as much as on the CPU. PYTEST_FLAGS= runs it in one process.
 PYTEST_FLAGS ?= -n 2 --dist worksteal
 
-.PHONY: help demo test check bench peers-table docs campaign format lock clean
+.PHONY: help demo test check bench bench-delta peers-table docs campaign format lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(READY) ## the journey of one model: init, add, push, edit, status, diff, push, clone, pull, verify
 	PATH="$(CURDIR)/$(BIN):$$PATH" bash docs/demo.sh
@@ -30,6 +30,10 @@ check: $(READY) ## lint, format, types, layers, shape: all that needs no running
 # BENCH="--quick no-op status" picks workloads and options (docs/benchmarks.md).
 bench: $(READY) ## measure against the peers, side by side, into benchmarks/results.md
 	$(BIN)/python -m benchmarks $(BENCH)
+
+# BENCH="--quick last-layer rl-step" picks scenarios and options (docs/benchmarks.md).
+bench-delta: $(READY) ## what a change costs to move, beside oras and Xet, into benchmarks/delta-results.md
+	$(BIN)/python -m benchmarks.delta $(BENCH)
 
 peers-table: $(READY) ## what the tools installed here do with the hostile artifacts and archives of our tests
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m tests.support.peers_table

@@ -144,16 +144,14 @@ def list_from_json(value: Mapping[str, Any], size: int | None) -> ChunkList:
 
 
 def _is_possible(found: ChunkList) -> bool:
-    """Whether differences have bases, and nothing else has, and what is not encoded has its size.
-
-    What is encoded takes no more than that: whoever reads a chunk holds what is stored of it in memory.
-    """
+    """Whether differences have bases, and nothing else has; what is not encoded has its size, the rest hardly more."""
     if found.codecs is None:
         return not found.bases and (found.stored is None or found.stored == found.sizes)
     if {number for number, codec in enumerate(found.codecs) if codec >= FIRST_XOR} != found.bases.keys():
         return False
     rows = zip(found.codecs, found.sizes, found.room, strict=True)
-    return all(room <= size if codec else room == size for codec, size, room in rows)
+    # ZSTD_compressBound: what is longer would have a reader hold more than any chunk needs.
+    return all(size == room or (codec and room <= size + (size >> 8) + 128) for codec, size, room in rows)
 
 
 def _codecs(value: object, count: int) -> bytes:

@@ -146,16 +146,22 @@ def chunked(session: Session, tree: Sides, how: str, store: Reader, xor_base: st
 
 
 def _as_it_is(tree: Sides) -> Ways | None:
-    """How the very same tree is stored in chunks already: a push that is run again, after a kill, is the same push."""
+    """How the very same tree is stored in chunks already: a push that is run again, after a kill, is the same push.
+
+    The first version that holds it decides, so that a plain one under the tag stays what it is.
+    """
     for remote in tree.bases:
         with suppress(BundleError):
             contents = remote.contents
+            if contents.snapshot.content != tree.here.content:
+                continue
             chunks = contents.chunks
             made = [path for path, place in contents.places.items() if place.blob is None]
             gone = any(pack.blob.digest in tree.lost for pack in chunks.packs)
-            if made and not gone and contents.snapshot.content == tree.here.content and tree.inside.isdisjoint(made):
-                size = sum(tree.here[path].size for path in made)
-                return Ways(chunks, {"plain": size, "delta": 0}, reused=size)
+            if not made or gone or not tree.inside.isdisjoint(made):
+                return None
+            size = sum(tree.here[path].size for path in made)
+            return Ways(chunks, {"plain": size, "delta": 0}, reused=size)
     return None
 
 
@@ -275,7 +281,10 @@ class _Look:
             self._pairs = {}
 
     def _recipe(self, remote: Remote, path: str) -> Recipe | None:
-        entry, place = remote.contents.snapshot.get(path), remote.contents.places.get(path)
+        entry = place = None
+        # As those of which chunks are known: what cannot be read is no base.
+        with suppress(BundleError):
+            entry, place = remote.contents.snapshot.get(path), remote.contents.places.get(path)
         if entry is None or place is None:
             return None
         if place.recipe is not None:
@@ -351,7 +360,8 @@ class _Look:
         keep = self.expected() <= free_bytes(session.project.folder) // 4
         spool = partial(_spool, session) if keep else _none
         places: dict[bytes, tuple[int, int]] = {}
-        for pack, kept in encode.encode(fresh, self.read, self.bases, self.target, session.run, spool):
+        taken, run = self.known.contradicts, session.run
+        for pack, kept in encode.encode(fresh, self.read, self.bases, self.target, run, spool, taken):
             places.update((pack.chunks.digest(at), (len(self.made), at)) for at in range(len(pack.chunks)))
             self.made.append(pack)
             if kept is not None and kept.is_whole:

@@ -249,8 +249,9 @@ class Look:
             strays_from=_strays_from(session, self._request, moves[0], reference),
             recipe=self._recipe,
         )
+        plan = plan if opened else plan.sharing(draft)
         self._refuse_limits(plan)
-        return plan if opened else plan.sharing(draft)
+        return plan
 
     def _stored(
         self, here: Snapshot, keys: Mapping[str, tuple[int, ...]], inside: frozenset[str], packs: int
@@ -289,10 +290,14 @@ class Look:
     def _refuse_limits(self, plan: PushPlan) -> None:
         """:raises Unsupported: the registry is known to refuse a blob of this push; nothing was sent."""
         inside = plan.inside
-        raw = [(path, e.size) for path, e in plan.snapshot.items() if e.kind == "file" and path not in inside]
+        blobs = [(path, e.size) for path, e in plan.snapshot.items() if e.kind == "file" and path not in inside]
+        blobs += [("a pack", pack.size) for pack in plan.packed]
+        if plan.fresh or plan.reused:
+            # Pointers and chunk packs count as well.
+            blobs = [(what.annotations[media.FILEPATH], what.size) for what in plan.artifact.manifest.layers[1:]]
         from modelops_bundle.stores.registries import check_limits
 
-        for refusal in check_limits(self._profile, [*raw, *(("a pack", pack.size) for pack in plan.packed)]):
+        for refusal in check_limits(self._profile, blobs):
             raise Unsupported(refusal.message, hint=refusal.hint, file=refusal.file, limit=refusal.limit)
 
     def _may_leave_open(self, size: int) -> bool:

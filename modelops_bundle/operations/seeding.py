@@ -205,7 +205,7 @@ class Seeding:
 
         try:
             made = self._staging.assemble(what, recipe, self.seeds, self._where, self._session.run, tell)
-            self.keep_list(what, recipe)
+            self.brought(what, recipe)
             return made
         except (NoRanges, Corrupt) as error:
             if not plain:
@@ -218,8 +218,9 @@ class Seeding:
                 self._staging.assembly(what).unlink()
             return None
 
-    def keep_list(self, what: Descriptor, recipe: Recipe) -> None:
-        """Remember what a file that was brought is made of, where that serves later."""
+    def brought(self, what: Descriptor, recipe: Recipe) -> None:
+        """Let a file that came be a seed of those that follow."""
+        self.seeds.add([Source.of_recipe(recipe, partial(_open, self._staging.path(what.digest)))])
 
     def look_further(self, path: str, what: Descriptor, recipe: Recipe) -> None:
         """Find more where much is missing, if there is a way to."""
@@ -245,8 +246,9 @@ class PullSeeding(Seeding):
         """By chunker, what was read for it already."""
         super().__init__(session, staging, store, session.cache, lambda: known_sources(session, plan, self._listed))
 
-    def keep_list(self, what: Descriptor, recipe: Recipe) -> None:
-        """Remember what a file that was brought is made of: a seed for the next pull, whatever is seen until then."""
+    def brought(self, what: Descriptor, recipe: Recipe) -> None:
+        """Let a file that came be a seed of those that follow, and of the next pull, whatever is seen until then."""
+        super().brought(what, recipe)
         if what.size >= SMALLEST:
             source = Source.of_recipe(recipe, partial(_open, self._staging.path(what.digest)))
             chunks = ChunkList(source.sizes, source.digests)

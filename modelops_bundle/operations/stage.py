@@ -252,7 +252,7 @@ def _bring(
         return _Brought(made.received, made.reused, here=not made.received)
     received = staging.fetch(blob.what, store, run, progress)
     if blob.recipe is not None and seeding is not None:
-        seeding.keep_list(blob.what, blob.recipe)
+        seeding.brought(blob.what, blob.recipe)
     return _Brought(received)
 
 

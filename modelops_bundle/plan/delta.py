@@ -99,6 +99,12 @@ class Known:
             return None
         return Where(known, number)
 
+    def contradicts(self, pack: ChunkPack) -> bool:
+        """Whether another list is known of the same blob."""
+        known = self.number(pack.blob.digest)
+        chunks = self.packs[known].chunks if known is not None else pack.chunks
+        return (chunks.digests, chunks.sizes) != (pack.chunks.digests, pack.chunks.sizes)
+
     def find(self, digest: bytes, size: int) -> Where | None:
         """Where a chunk of `size` bytes is, None when nowhere."""
         found = self._chunks.get(digest)

@@ -8,14 +8,15 @@ from typing import Any, Self
 
 from modelops_bundle.errors import ConfigError, Conflict, NoMatch, WouldOverwrite
 from modelops_bundle.model.artifact import Place
-from modelops_bundle.model.chunkmap import ChunkPack, Recipe, check_bases, check_segments, list_from_json
+from modelops_bundle.model.chunkmap import ChunkPack
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.paths import display, parents, validate
 from modelops_bundle.model.snapshot import Entry, Snapshot
+from modelops_bundle.plan import saved
 from modelops_bundle.plan.changes import Change, Side, compare
 
-PLAN_VERSION = 1
+PLAN_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ class PullPlan:
             "adopted": list(self.adopted),
             "discards": list(self.discards),
             "places": {path: _place_to_json(place) for path, place in self.places.items()},
-            "chunks": _chunks_to_json(self.places.values()),
+            "chunks": saved.packs_to_json(_packs(self.places.values())),
             "complete": self.complete,
             "merge": self.merge,
             "keep_base": self.keep_base,
@@ -136,6 +137,7 @@ class PullPlan:
         """
         if value.get("version") != PLAN_VERSION:
             raise ConfigError("this plan was written by another version of this tool", hint="make it again")
+        packs = saved.packs_from_json(value["chunks"])
         return cls(
             value["reference"],
             Digest.parse(value["digest"]),
@@ -148,7 +150,7 @@ class PullPlan:
             tuple(value["kept"]),
             tuple(value["adopted"]),
             tuple(value["discards"]),
-            _places(value["places"], value["chunks"]),
+            {path: _place(place, packs) for path, place in value["places"].items()},
             value["complete"],
             value["merge"],
             value["keep_base"],
@@ -159,31 +161,19 @@ def _place_to_json(place: Place) -> dict[str, Any]:
     value: dict[str, Any] = {"blob": place.blob.to_json() if place.blob else None, "offset": place.offset}
     if place.archive:
         value["archive"] = True
-    if place.recipe is not None:
-        value["chunker"], value["segments"] = place.recipe.chunker, [list(each) for each in place.recipe.segments]
-    return value
+    return {**value, "recipe": saved.recipe_to_json(place.recipe)} if place.recipe is not None else value
 
 
-def _chunks_to_json(places: Iterable[Place]) -> list[dict[str, Any]]:
+def _packs(places: Iterable[Place]) -> tuple[ChunkPack, ...]:
     """The packs that recipes count in: those of one version, so all the same."""
-    recipe = next((place.recipe for place in places if place.recipe is not None), None)
-    packs = recipe.packs if recipe is not None else ()
-    return [{"blob": pack.blob.to_json(), **pack.chunks.to_json()} for pack in packs]
+    return next((place.recipe.packs for place in places if place.recipe is not None), ())
 
 
-def _places(value: Mapping[str, Any], chunks: Iterable[Mapping[str, Any]]) -> dict[str, Place]:
-    """:raises Corrupt: the chunks are none."""
-    blobs = [(Descriptor.from_json(pack["blob"]), pack) for pack in chunks]
-    packs = tuple(ChunkPack(blob, list_from_json(pack, blob.size)) for blob, pack in blobs)
-    check_bases(packs)
-    found = {}
-    for path, place in value.items():
-        blob = Descriptor.from_json(place["blob"]) if place["blob"] else None
-        recipe = None
-        if "segments" in place:
-            recipe = Recipe(place["chunker"], check_segments(place["segments"], packs), packs)
-        found[path] = Place(blob, place["offset"], place.get("archive", False), recipe)
-    return found
+def _place(value: Mapping[str, Any], packs: tuple[ChunkPack, ...]) -> Place:
+    """:raises Corrupt: its recipe names chunks that are not there."""
+    blob = Descriptor.from_json(value["blob"]) if value["blob"] else None
+    recipe = saved.recipe_from_json(value["recipe"], packs) if "recipe" in value else None
+    return Place(blob, value["offset"], value.get("archive", False), recipe)
 
 
 def _change(value: Mapping[str, Any]) -> Change:

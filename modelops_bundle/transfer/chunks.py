@@ -59,29 +59,68 @@ def reading(store: Reader, recipe: Recipe, start: int, stop: int) -> Iterator[Ch
 
 
 def _pieces(store: Reader, recipe: Recipe, start: int, stop: int) -> Iterator[bytes]:
-    offsets: dict[int, list[int]] = {}
-
-    def place(pack: int, number: int) -> tuple[int, int]:
-        if pack not in offsets:
-            offsets[pack] = recipe.packs[pack].chunks.offsets()
-        return offsets[pack][number], offsets[pack][number + 1]
-
-    def base(pack: int, number: int) -> bytes:
-        first, last = place(pack, number)
-        with store.open(recipe.packs[pack].blob, first, last) as chunks:
-            return decoded(recipe.packs[pack], number, b"".join(chunks), base)
-
-    for run in _runs(recipe, start, stop, place):
-        first, last = place(run[0].pack, run[0].number)[0], place(run[-1].pack, run[-1].number)[1]
-        pack = recipe.packs[run[0].pack]
-        with store.open(pack.blob, first, last) as chunks:
-            stored = memoryview(b"".join(chunks))
-        if len(stored) != last - first:
-            raise Corrupt(f"{pack.blob.digest} ended early", digest=str(pack.blob.digest))
-        for piece in run:
-            at, end = place(piece.pack, piece.number)
-            data = decoded(pack, piece.number, stored[at - first : end - first], base)
+    packs = _Packs(store, recipe)
+    for run in _runs(recipe, start, stop, packs.place):
+        parts = packs.parts(run[0].pack, run[0].number, run[-1].number)
+        for at, piece in enumerate(run):
+            pack = recipe.packs[piece.pack]
+            wanted = pack.chunks.bases.get(piece.number)
+            if wanted is not None:
+                packs.bring(_bases(recipe, run[at:], packs.place))
+            data = decoded(pack, piece.number, parts[piece.number], packs.base)
             yield data[max(0, start - piece.start) : max(0, stop - piece.start)]
+
+
+class _Packs:
+    """The packs of a recipe, and those bases of differences that come next."""
+
+    def __init__(self, store: Reader, recipe: Recipe) -> None:
+        self._store = store
+        self._packs = recipe.packs
+        self._offsets: dict[int, list[int]] = {}
+        self._held: dict[tuple[int, int], memoryview] = {}
+
+    def place(self, pack: int, number: int) -> tuple[int, int]:
+        """Where a chunk begins and ends in its pack."""
+        if pack not in self._offsets:
+            self._offsets[pack] = self._packs[pack].chunks.offsets()
+        return self._offsets[pack][number], self._offsets[pack][number + 1]
+
+    def parts(self, pack: int, first: int, last: int) -> dict[int, memoryview]:
+        """The stored bytes of the chunks `first` to `last`, by one request."""
+        start, stop = self.place(pack, first)[0], self.place(pack, last)[1]
+        blob = self._packs[pack].blob
+        with self._store.open(blob, start, stop) as chunks:
+            stored = memoryview(b"".join(chunks))
+        if len(stored) != stop - start:
+            raise Corrupt(f"{blob.digest} ended early", digest=str(blob.digest))
+        places = ((number, self.place(pack, number)) for number in range(first, last + 1))
+        return {number: stored[at - start : end - start] for number, (at, end) in places}
+
+    def bring(self, bases: tuple[int, int, int]) -> None:
+        """Hold the chunks of a pack from the first number to the last, unless the first is held already."""
+        pack, first, last = bases
+        if (pack, first) not in self._held:
+            # What was held before goes first: there is room for one such run.
+            self._held = {}
+            self._held = {(pack, number): part for number, part in self.parts(pack, first, last).items()}
+
+    def base(self, pack: int, number: int) -> bytes:
+        """A chunk that another one is a difference to."""
+        return decoded(self._packs[pack], number, self._held[pack, number], self.base)
+
+
+def _bases(recipe: Recipe, pieces: list[Piece], place: Callable[[int, int], tuple[int, int]]) -> tuple[int, int, int]:
+    """The bases of the next differences, as far as they follow one another in their pack, and one request brings them."""
+    found: list[tuple[int, int]] = []
+    for piece in pieces:
+        base = recipe.packs[piece.pack].chunks.bases.get(piece.number)
+        if base is None or (found and base == found[-1]):
+            continue
+        if found and (base != (found[-1][0], found[-1][1] + 1) or place(*base)[1] - place(*found[0])[0] > SPAN):
+            break
+        found.append(base)
+    return found[0][0], found[0][1], found[-1][1]
 
 
 def _runs(recipe: Recipe, start: int, stop: int, place: Callable[[int, int], tuple[int, int]]) -> Iterator[list[Piece]]:

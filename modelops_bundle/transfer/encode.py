@@ -11,12 +11,12 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from modelops_bundle.disk.chunks import FileChunks
 from modelops_bundle.disk.spool import Spool
-from modelops_bundle.errors import NotFound, WorkspaceChanged
+from modelops_bundle.errors import NotFound, Unsupported, WorkspaceChanged
 from modelops_bundle.events import Advanced, Finished, ItemStarted, Run, checkpoint
 from modelops_bundle.formats import codec as codecs
 from modelops_bundle.model import media
@@ -100,37 +100,56 @@ def encode(
     target: int,
     run: Run,
     spool: Callable[[], Spool | None] = lambda: None,
+    taken: Callable[[ChunkPack], bool] = lambda _: False,
 ) -> Iterator[tuple[ChunkPack, Spool | None]]:
     """The packs of the chunks `todo`, each with a file that holds it where there is room for one.
 
     :param base: the bytes of a chunk that others are differences to.
     :param target: most bytes of a pack, but for a chunk that has more.
-    :raises WorkspaceChanged: a file changed since it was cut.
+    :param taken: whether a blob stands for other chunks already: the same difference to something else is the same bytes.
+        It has one list, so then its chunks are stored without differences.
+    :raises WorkspaceChanged: a file changed since it was cut. :raises Unsupported: that does not help.
     """
+    made, again = set[Digest](), list[Fresh]()
+    for members, pack, kept in _packs(todo, read, base, target, run, spool):
+        if pack.blob.digest not in made and not taken(pack):
+            made.add(pack.blob.digest)
+            yield pack, kept
+        elif any(what.base is not None for what in members):
+            again += [replace(what, base=None) for what in members]
+        else:
+            raise Unsupported(f"{pack.blob.digest} stands for other chunks already", hint="push --plain")
+    if again:
+        yield from encode(again, read, base, target, run, spool, lambda pack: pack.blob.digest in made or taken(pack))
 
+
+def _packs(
+    todo: Iterable[Fresh], read: Read, base: Base, target: int, run: Run, spool: Callable[[], Spool | None]
+) -> Iterator[tuple[list[Fresh], ChunkPack, Spool | None]]:
     def one(what: Fresh) -> tuple[str, bytes]:
         run.check()
         raw = _read(what, read)
         codec, data = codecs.choose(raw, what.dtype, base(*what.base) if what.base is not None else None)
         return codec, _compact(data)
 
-    into: _Open | None = None
+    into, members = None, list[Fresh]()
     number, key = 0, ""
     for what, (codec, data) in _in_order(todo, one):
         if into is not None and into.size + len(data) > target:
             run.emit(Finished(key, "copied"))
-            yield into.sealed(), into.spool
+            yield members, into.sealed(), into.spool
             into = None
         if into is None:
-            into, number = _Open(spool()), number + 1
+            into, members, number = _Open(spool()), [], number + 1
             key = f"chunks {number}"
             run.emit(ItemStarted(key, f"{what.path} …", None))
         into.add(what, codec, data)
+        members.append(what)
         checkpoint("chunk encoded")
         run.emit(Advanced(key, what.size))
     if into is not None:
         run.emit(Finished(key, "copied"))
-        yield into.sealed(), into.spool
+        yield members, into.sealed(), into.spool
 
 
 def _compact(data: bytes) -> bytes:

@@ -22,6 +22,8 @@ from modelops_bundle.transfer.chunks import matches
 MOST_SOURCES = 256
 """Files that are looked into: each is open from its first chunk on."""
 _MOST_CHUNKS = 1 << 24
+_MOST_PLACES = 64
+"""Places looked at for one chunk: a file of nothing but zeros has a million, and so has a list that somebody made up."""
 _PREFIX = 5
 """Bytes of a digest in a key; the number of its chunk is in the other three."""
 
@@ -119,18 +121,19 @@ class Seeds:
         return next(self.places(digest), None)
 
     def places(self, digest: bytes) -> Iterator[Held]:
-        """Everywhere that a chunk may be."""
+        """Where a chunk may be, the first few dozen places."""
         prefix = int.from_bytes(digest[:_PREFIX], "big")
         keys, sources = self._keys, self._sources
-        at = bisect_left(keys, prefix << 24)
-        while at < len(keys) and keys[at] >> 24 == prefix:
+        first = bisect_left(keys, prefix << 24)
+        for at in range(first, min(first + _MOST_PLACES, len(keys))):
+            if keys[at] >> 24 != prefix:
+                return
             number = keys[at] & 0xFFFFFF
             owner = bisect_right(self._firsts, number) - 1
             number -= self._firsts[owner]
             source = sources[owner]
             if source.digests[number * DIGEST_SIZE : (number + 1) * DIGEST_SIZE] == digest:
                 yield Held(owner, self._offsets[owner][number], source.sizes[number])
-            at += 1
 
     def read(self, digest: bytes, size: int) -> bytes | None:
         """The chunk of `size` bytes, verified; None when no source has it after all."""

@@ -7,9 +7,11 @@ from random import Random
 
 import pytest
 
-from modelops_bundle.testing.actions import Corrupt, Cut, IgnoreRange, Status
+from modelops_bundle.testing.actions import Action, Corrupt, Cut, IgnoreRange, Status
+from modelops_bundle.testing.protocol import Call, Response
 from modelops_bundle.testing.registry import Registry as Fake
 from tests.support import chunked
+from tests.support.blob_front import BlobFront
 from tests.support.bundle import FOLDER, Bundle, call
 from tests.support.chunked import cut
 
@@ -20,12 +22,14 @@ ADDED = 12 * KIB
 V1 = chunked.plain({"config.json": b"{}\n", "model.bin": OLD})
 V2 = chunked.plain({"config.json": b"{}\n", "model.bin": NEW})
 DELTA = chunked.delta({"config.json": b"{}\n", "model.bin": NEW}, V1, codec="none", borrow=True)
+CLOSE = [bytes([chunk[0] ^ 1]) + chunk[1:] if n in (5, 6, 90) else chunk for n, chunk in enumerate(OLD)]
 XOR = chunked.delta(
-    {"config.json": b"{}\n", "model.bin": NEW},
+    {"config.json": b"{}\n", "model.bin": CLOSE},
     V1,
     codec="xor+bp2+zstd",
-    xor={new: old for new, old in zip(NEW, OLD, strict=True) if new != old},
+    xor={new: old for new, old in zip(CLOSE, OLD, strict=True) if new != old},
 )
+assert len(XOR.chunks.packs[-1].chunks.bases) == 3
 BOTH = pytest.mark.parametrize("version", [V2, DELTA], ids=["plain", "delta"])
 
 
@@ -97,7 +101,7 @@ def test_a_difference_travels_and_its_base_is_here(place: str, tmp_path: Path) -
     chunked.publish(f"{place}:v2", XOR)
     done = clone.json("pull", f"{place}:v2")
     assert done["fetched_bytes"] == XOR.chunks.packs[-1].blob.size
-    assert clone.path("model.bin").read_bytes() == b"".join(NEW)
+    assert clone.path("model.bin").read_bytes() == b"".join(CLOSE)
 
 
 def test_a_file_that_moved_is_not_fetched(place: str, tmp_path: Path) -> None:
@@ -146,7 +150,7 @@ def test_local_work_is_no_seed_that_is_believed(place: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("version", [DELTA, XOR], ids=["pack", "difference"])
 def test_a_delta_version_is_read_by_every_command(place: str, tmp_path: Path, version: chunked.Version) -> None:
-    wanted = b"".join(NEW)
+    wanted = b"".join(CLOSE if version is XOR else NEW)
     chunked.publish(f"{place}:v2", version)
     assert call("cat", f"{place}:v2:model.bin").data == wanted
     clone = Bundle.clone(f"{place}:v2", tmp_path / "fresh")
@@ -185,16 +189,45 @@ def test_a_host_that_sends_the_whole_is_asked_for_it(
         clone = Bundle.clone(f"{place}:v2", tmp_path / "fresh")
     else:
         clone.run("pull", f"{place}:v2")
-    assert clone.path("model.bin").read_bytes() == b"".join(NEW)
+    assert clone.path("model.bin").read_bytes() == b"".join(CLOSE if version is XOR else NEW)
 
 
-def test_a_refused_range_of_a_plain_file_is_no_reason_to_fail(place: str, fake: Fake, tmp_path: Path) -> None:
+@BOTH
+def test_a_host_that_refuses_is_told_of_with_a_way_out(
+    place: str, fake: Fake, tmp_path: Path, version: chunked.Version
+) -> None:
     clone = told(place, tmp_path)
-    chunked.publish(f"{place}:v2", V2)
+    chunked.publish(f"{place}:v2", version)
     fake.fault(to_blobs, Status(416), times=None)
     refused = clone.refused(9, "pull", f"{place}:v2")
     assert "push the version again" in refused["hint"]
     assert clone.path("model.bin").read_bytes() == b"".join(OLD)
+
+
+def test_ranges_that_alone_are_refused_cost_bytes_and_no_more(place: str, fake: Fake, tmp_path: Path) -> None:
+    clone = told(place, tmp_path)
+    chunked.publish(f"{place}:v2", V2)
+
+    class OnlyWhole(Action):
+        def before(self, call: Call) -> Call | Response:
+            return Response(416, {}, b"") if "range" in call.headers else call
+
+    fake.fault(to_blobs, OnlyWhole(), times=None)
+    assert clone.json("pull", f"{place}:v2")["fetched_bytes"] == 400 * KIB
+    assert clone.path("model.bin").read_bytes() == b"".join(NEW)
+
+
+@BOTH
+def test_parts_of_blobs_that_are_elsewhere(place: str, fake: Fake, tmp_path: Path, version: chunked.Version) -> None:
+    """Each request is redirected to an address of its own, some of which are good no more."""
+    clone = told(place, tmp_path)
+    chunked.publish(f"{place}:v2", version)
+    with BlobFront(fake.host) as front:
+        front.stillborn = 1
+        done = clone.json("--plain-http", "pull", f"{front.host}/team/model:v2")
+        assert done["fetched_bytes"] == ADDED
+        assert front.redirected == (2 if version is DELTA else 3)
+    assert clone.path("model.bin").read_bytes() == b"".join(NEW)
 
 
 def test_a_cut_in_the_middle_is_gone_on_from(place: str, fake: Fake, tmp_path: Path) -> None:

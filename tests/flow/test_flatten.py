@@ -20,12 +20,14 @@ from modelops_bundle.workspace import chunks
 from tests.support import chunked
 from tests.support.bundle import KILL, Bundle, call, spawn
 from tests.support.clones import Pair
+from tests.support.deltas import edited, near, weights
 from tests.support.oci import Repository
 
 OLD = Random(1).randbytes(1_000_000)
 NEW = OLD[:400_000] + b"another middle" + OLD[450_000:]
 PATH = "weights/model.bin"
 SMALLEST = 500_000
+SMALL = weights(1, 20_000)
 
 
 @pytest.fixture(autouse=True)
@@ -59,8 +61,9 @@ def changed(made: Bundle) -> str:
 
 
 @pytest.fixture
-def made(remote: str, tmp_path: Path) -> Bundle:
-    return Bundle.create(tmp_path / "a", remote)
+def made(tmp_path: Path) -> Bundle:
+    """On a layout: what goes another way on a registry asks for `remote`."""
+    return Bundle.create(tmp_path / "a", f"layout:{tmp_path / 'hub'}")
 
 
 def storage(made: Bundle, ref: str) -> str:
@@ -77,7 +80,8 @@ def digest_of(made: Bundle, ref: str) -> str:
     return str(made.json("inspect", ref)["digest"])
 
 
-def test_the_digest_is_that_of_a_plain_push(made: Bundle, remote: str, tmp_path: Path) -> None:
+def test_the_digest_is_that_of_a_plain_push(remote: str, tmp_path: Path) -> None:
+    made = Bundle.create(tmp_path / "a", remote)
     before = changed(made)
     content = annotations(made, ":v2")["dev.modelops.bundle.content"]
     done = made.json("flatten", ":v2")
@@ -192,8 +196,8 @@ def test_one_that_was_killed_sends_no_blob_again(fake: Fake, tmp_path: Path) -> 
 def small(wanted: Mapping[str, bytes], tmp_path: Path, codec: str = "bp2+zstd") -> str:
     """A layout with a delta version of files that no push would cut."""
     place = f"layout:{tmp_path / 'layout'}"
-    base = chunked.plain({"old.bin": chunked.cut(OLD[:20_000])})
-    xor = dict(zip(chunked.cut(wanted["a.bin"]), chunked.cut(OLD[:20_000]), strict=True)) if "xor" in codec else {}
+    base = chunked.plain({"old.bin": chunked.cut(SMALL)})
+    xor = dict(zip(chunked.cut(wanted["a.bin"]), chunked.cut(SMALL), strict=True)) if "xor" in codec else {}
     version = chunked.delta({path: chunked.cut(data) for path, data in wanted.items()}, base, codec=codec, xor=xor)
     chunked.publish(f"{place}:v1", version)
     return place
@@ -201,7 +205,7 @@ def small(wanted: Mapping[str, bytes], tmp_path: Path, codec: str = "bp2+zstd") 
 
 @pytest.mark.parametrize("codec", ["none", "zstd", "xor+bp2+zstd"])
 def test_small_files_of_chunks_and_differences(tmp_path: Path, codec: str) -> None:
-    data = OLD[:3000] + bytes(byte ^ (at % 97 == 0) for at, byte in enumerate(OLD[3000:20_000]))
+    data = SMALL[:3000] + near(SMALL[3000:])
     place = small({"a.bin": data, "same.bin": data}, tmp_path, codec)
     done = call("--json", "flatten", f"{place}:v1").json
     assert (done["files"], done["sent_blobs"]) == (["a.bin", "same.bin"], 1)
@@ -210,7 +214,7 @@ def test_small_files_of_chunks_and_differences(tmp_path: Path, codec: str) -> No
 
 
 def test_damaged_chunks_leave_the_tag(tmp_path: Path) -> None:
-    place = small({"a.bin": NEW[390_000:410_000]}, tmp_path)
+    place = small({"a.bin": edited(SMALL, 3, 7)}, tmp_path)
     before = call("--json", "inspect", f"{place}:v1").json["digest"]
     largest = max((tmp_path / "layout/blobs/sha256").iterdir(), key=lambda path: path.stat().st_size)
     data = bytearray(largest.read_bytes())
@@ -219,7 +223,7 @@ def test_damaged_chunks_leave_the_tag(tmp_path: Path) -> None:
     largest.write_bytes(data)
     assert call("--json", "flatten", f"{place}:v1", expect=9).error["code"] == "corrupt"
     assert call("--json", "inspect", f"{place}:v1").json["digest"] == before
-    assert not (tmp_path / "layout/blobs/sha256" / Digest.of(NEW[390_000:410_000]).hex).exists()
+    assert not (tmp_path / "layout/blobs/sha256" / Digest.of(edited(SMALL, 3, 7)).hex).exists()
 
 
 def test_what_comes_damaged_leaves_the_tag(fake: Fake, tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
@@ -17,10 +16,10 @@ from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.pointer import is_pointer
 from tests.support.bundle import KILL, Bundle, call, spawn, tree
 from tests.support.chunked import Version, cut, delta, plain
-from tests.support.deltas import STEP, edited, near, pulled
+from tests.support.deltas import STEP, edited, near, pulled, weights
 from tests.support.oci import dumps
 
-OLD = Random(1).randbytes(20 * STEP + 17)
+OLD = weights(1, 20 * STEP + 800)
 NEW = edited(OLD, 3, 4, 11)
 FILES = {"weights/model.safetensors": NEW, "config.json": b"{}\n"}
 PATH = "weights/model.safetensors"
@@ -246,15 +245,15 @@ def test_more_than_the_disk_holds_is_refused_before_the_first_write(
     index = index_of(place)
     packs = index["chunks"]["packs"]
     assert isinstance(packs, list)
-    index["files"][1]["segments"] = [[0, 0, 20]] * 200_000
-    index["files"][1]["size"] = 200_000 * 20 * STEP
+    index["files"][1]["segments"] = [[0, 0, 20]] * 50_000
+    index["files"][1]["size"] = 50_000 * 20 * STEP
     rows = index["files"]
     assert isinstance(rows, list)
     row = rows.pop(1)
     rows += [{**row, "path": f"z{number}"} for number in range(3)]
     (place / ".bundle/index.json").write_bytes(dumps(index))
     before = listing(place)
-    monkeypatch.setattr("modelops_bundle.operations.materialize.free_bytes", lambda _: 10 << 30)
+    monkeypatch.setattr("modelops_bundle.operations.materialize.free_bytes", lambda _: 2 << 30)
     refused(11, str(place))
     assert listing(place) == before
 

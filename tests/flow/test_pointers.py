@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from random import Random
 
 import pytest
 
@@ -14,9 +13,9 @@ from modelops_bundle.model.snapshot import Entry
 from modelops_bundle.operations import pointers
 from tests.support.bundle import Bundle, call
 from tests.support.chunked import cut, delta, plain
-from tests.support.deltas import edited, pulled
+from tests.support.deltas import edited, pulled, weights
 
-OLD = Random(1).randbytes(20_000)
+OLD = weights(1, 20_000)
 NEW = edited(OLD, 7)
 PATH = "weights/model.bin"
 POINTER = pointer(PATH, len(NEW), Digest.of(NEW))

@@ -108,17 +108,6 @@ def test_source_date_epoch_sets_created(pair: Pair, monkeypatch: pytest.MonkeyPa
     pair.a.refused(2, "push")
 
 
-def test_paths_no_longer_here_are_left_out_and_forgotten(pair: Pair) -> None:
-    pair.a.path("weights/b.bin").unlink()
-    plan = pair.a.json("push", "--dry-run")
-    assert plan["dropped"] == ["weights/b.bin"]
-    assert plan["changes"] == [{"path": "weights/b.bin", "action": "deleted"}]
-    pair.a.push()
-    assert "weights/b.bin" not in pair.a.tracked
-    assert pair.a.listed(":latest") == set(BASE) - {"weights/b.bin"}
-    assert pair.a.changes() == {}
-
-
 def test_a_rename_is_shown_as_one_and_uploads_nothing(pair: Pair) -> None:
     a = pair.a
     a.path("weights/a.bin").rename(a.path("weights/renamed.bin"))
@@ -340,34 +329,6 @@ def test_expect_does_not_overrule_what_is_there(pair: Pair) -> None:
     assert pair.b.refused(5, "push", "--expect", old)["code"] == "tag-moved"
 
 
-def test_an_identical_tag_is_adopted(remote: str, tmp_path: Path) -> None:
-    first = Bundle.create(tmp_path / "a", remote, BASE).push()
-    again = Bundle.create(tmp_path / "b", remote, BASE)
-    done = again.json("push")
-    assert done["digest"] == first
-    assert done["changed"] is False
-    # From here on this clone has seen it.
-    assert again.changes() == {}
-    again.commit({"config.json": "next"})
-    assert again.listed(":latest") == set(BASE)
-
-
-@pytest.mark.parametrize("step", ["manifest sent", "tags moved", "lease recorded", "base recorded"])
-def test_a_push_killed_late_and_run_again(repo: str, tmp_path: Path, step: str) -> None:
-    a = Bundle.create(tmp_path / "a", repo, BASE)
-    a.killed_at(step, "push")
-    assert (Repository(repo).digest("latest") is None) == (step == "manifest sent")
-    done = a.json("push")
-    assert Repository(repo).digest("latest") == done["digest"]
-    assert a.changes() == {}
-    # And the same for a later push, where the lease is an older version.
-    a.write({"config.json": "v2\n"})
-    a.killed_at(step, "push")
-    done = a.json("push")
-    assert Repository(repo).digest("latest") == done["digest"]
-    assert a.run("cat", ":latest:config.json").data == b"v2\n"
-
-
 def test_force_prints_what_it_drops_and_goes_through(pair: Pair) -> None:
     a, b, _ = pair
     a.commit({"weights/b.bin": "v2\n", "new.txt": "n\n"})
@@ -475,31 +436,6 @@ def test_the_first_tag_that_fails_is_that_failure(fake: Fake, tmp_path: Path) ->
 
 
 # --------------------------------------------------------------------------------------------------------- bump
-
-
-def test_the_first_release_is_0_1_0(remote: str, tmp_path: Path) -> None:
-    a = Bundle.create(tmp_path / "a", remote, BASE)
-    assert a.json("push", "--bump", "major")["tags"] == ["0.1.0"]
-    a.write({"config.json": "v2"})
-    assert a.json("push", "--bump", "patch")["tags"] == ["0.1.1"]
-
-
-@pytest.mark.parametrize(("part", "tag"), [("major", "v2.0.0"), ("minor", "v1.10.0"), ("patch", "v1.9.4")])
-def test_bump_goes_on_from_the_highest_release(remote: str, tmp_path: Path, part: str, tag: str) -> None:
-    a = Bundle.create(tmp_path / "a", remote, BASE)
-    for each in ("v1.9.3", "v1.2.30", "v0.9.9", "v3.0.0-rc.1", "nightly", "9"):
-        a.push("--tag", each)
-    a.write({"config.json": "next"})
-    assert a.json("push", "--bump", part, "--dry-run")["tags"][0]["tag"] == tag
-    done = a.json("push", "--bump", part, "--tag", "latest")
-    assert done["tags"] == [tag, "latest"]
-
-
-def test_a_bump_counts_no_service_tags(repo: str, tmp_path: Path) -> None:
-    a = Bundle.create(tmp_path / "a", repo, BASE)
-    a.push("--tag", "1.0.0")
-    Repository(repo).retag("1.0.0", "9.0.0-lost-0123456789ab")
-    assert a.json("push", "--bump", "minor", "--dry-run")["tags"][0]["tag"] == "1.1.0"
 
 
 def test_a_release_taken_meanwhile_is_refused(

@@ -16,6 +16,7 @@ from tests.support.chunked import cut
 KIB = 1024
 OLD = cut(Random(1).randbytes(200 * KIB), 4 * KIB)
 NEW = [Random(7).randbytes(4 * KIB), *OLD[1:]]
+DENSE = [b"compress" * 512, *OLD[1:]]
 V1 = chunked.plain({"a.txt": b"a\n", "model.bin": OLD})
 V2 = chunked.plain({"a.txt": b"a\n", "model.bin": NEW})
 
@@ -38,16 +39,18 @@ def test_blobs_of_the_shared_cache_are_seeds(place: str, tmp_path: Path) -> None
 
 
 def test_a_pack_in_the_shared_cache_is_not_fetched(place: str, tmp_path: Path) -> None:
-    delta = chunked.delta({"a.txt": b"a\n", "model.bin": NEW}, V1, codec="zstd")
+    delta = chunked.delta({"a.txt": b"a\n", "model.bin": DENSE}, V1, codec="zstd")
+    assert delta.chunks.packs[-1].blob.size < 1000
     chunked.publish(f"{place}:v3", delta)
     call("ensure", f"{place}:v3", "--dest", str(tmp_path / "served"))
     clone = Bundle.clone(f"{place}:v1", tmp_path / "clone")
     assert clone.json("pull", f"{place}:v3")["fetched_bytes"] == 0
-    assert clone.path("model.bin").read_bytes() == b"".join(NEW)
+    assert clone.path("model.bin").read_bytes() == b"".join(DENSE)
 
 
 def test_a_damaged_cache_is_no_reason_to_fail(place: str, tmp_path: Path, home: Path) -> None:
-    delta = chunked.delta({"a.txt": b"a\n", "model.bin": NEW}, V1, codec="zstd")
+    delta = chunked.delta({"a.txt": b"a\n", "model.bin": DENSE}, V1, codec="zstd")
+    assert delta.chunks.packs[-1].blob.size < 1000
     chunked.publish(f"{place}:v3", delta)
     call("ensure", f"{place}:v3", "--dest", str(tmp_path / "served"))
     pack = delta.chunks.packs[-1].blob
@@ -56,7 +59,7 @@ def test_a_damaged_cache_is_no_reason_to_fail(place: str, tmp_path: Path, home: 
     kept.write_bytes(bytes(pack.size))
     clone = Bundle.clone(f"{place}:v1", tmp_path / "clone")
     assert clone.json("pull", f"{place}:v3")["fetched_bytes"] == pack.size
-    assert clone.path("model.bin").read_bytes() == b"".join(NEW)
+    assert clone.path("model.bin").read_bytes() == b"".join(DENSE)
 
 
 def test_what_this_clone_does_not_remember_only_costs_bytes(place: str, tmp_path: Path) -> None:
@@ -74,6 +77,14 @@ def test_a_version_that_is_pushed_is_a_seed_for_the_next(place: str, tmp_path: P
     assert clone.path("model.bin").read_bytes() == b"".join(OLD)
 
 
+def test_a_file_of_the_same_pull_is_a_seed(place: str, tmp_path: Path) -> None:
+    """One at a time, so that the larger one is there when the other comes to it."""
+    chunked.publish(f"{place}:v3", chunked.plain({"a.bin": NEW, "b.bin": NEW[:30]}))
+    done = call("--json", "--jobs", "1", "clone", f"{place}:v3", str(tmp_path / "clone")).json
+    assert (done["fetched_bytes"], done["reused_bytes"]) == (200 * KIB, 120 * KIB)
+    assert (tmp_path / "clone" / "b.bin").read_bytes() == b"".join(NEW[:30])
+
+
 def test_a_plan_counts_what_is_here_whole(place: str, tmp_path: Path) -> None:
     clone = Bundle.clone(f"{place}:v1", tmp_path / "clone")
     chunked.publish(f"{place}:v3", chunked.plain({"a.txt": b"a\n", "other.bin": OLD, "new.bin": NEW}))
@@ -82,7 +93,9 @@ def test_a_plan_counts_what_is_here_whole(place: str, tmp_path: Path) -> None:
 
 
 def test_a_plan_counts_what_differences_are_to(place: str, tmp_path: Path) -> None:
-    xor = chunked.delta({"model.bin": NEW}, V1, codec="xor+bp2+zstd", xor={NEW[0]: OLD[0]})
+    close = bytes([OLD[0][0] ^ 1]) + OLD[0][1:]
+    xor = chunked.delta({"model.bin": [close, *OLD[1:]]}, V1, codec="xor+bp2+zstd", xor={close: OLD[0]})
+    assert xor.chunks.packs[-1].chunks.bases
     chunked.publish(f"{place}:v3", xor)
     pack = xor.chunks.packs[-1].blob.size
     clone = Bundle.clone(f"{place}:v1", tmp_path / "clone")

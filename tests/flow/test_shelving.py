@@ -92,8 +92,7 @@ def test_a_damaged_index_is_fetched_again(session: Session, cache: Cache, refere
         pass
     manifest = cache.manifest(reference.digest)  # type: ignore[arg-type]
     assert manifest is not None
-    index = shelving.index_of(manifest)
-    assert index is not None
+    [index] = shelving.indexes_of(manifest)
     path = cache.blobs / index.digest.hex
     path.chmod(0o644)
     path.write_bytes(b"x" * index.size)

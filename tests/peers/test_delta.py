@@ -207,16 +207,20 @@ def test_a_blob_that_no_layer_names_is_lost(alone: ProcessRegistry, tmp_path: Pa
 # --- what oras pushed as a base
 
 
-def test_a_base_that_oras_pushed(repo: str, tmp_path: Path, peer: Peer) -> None:
-    """It has no index: its chunks are known from the file, which was hashed here before it changed."""
+@pytest.mark.parametrize("cloned", [True, False])
+def test_a_base_that_oras_pushed(repo: str, tmp_path: Path, peer: Peer, cloned: bool) -> None:
+    """It has no index: its chunks are known from the file, which was here before it changed."""
     source = tmp_path / "source"
     (source / "weights").mkdir(parents=True)
     (source / PATH).write_bytes(OLD)
     (source / "config.json").write_bytes(b"{}\n")
     run(peer("oras"), "push", "--plain-http", f"{repo}:v1", PATH, "config.json", cwd=source)
-    made = Bundle.create(tmp_path / "a", repo, {PATH: OLD, "config.json": "{}\n"})
-    made.run("remote", "seen", ":v1")
-    made.run("status", ":v1")
+    if cloned:
+        made = Bundle.clone(f"{repo}:v1", tmp_path / "a")
+    else:
+        made = Bundle.create(tmp_path / "a", repo, {PATH: OLD, "config.json": "{}\n"})
+        made.run("remote", "seen", ":v1")
+        made.run("status", ":v1")
     made.write({PATH: NEW})
     done = made.json("push", "--tag", "v2", "--delta")
     assert manifest_of(repo, "v2")["annotations"]["dev.modelops.bundle.storage"] == "delta"

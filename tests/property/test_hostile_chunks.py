@@ -10,11 +10,13 @@ import base64
 import copy
 import random
 import struct
+import threading
 import tracemalloc
 from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,14 +25,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelops_bundle.errors import Corrupt, UnsafePath, Unsupported
+from modelops_bundle.events import Run
 from modelops_bundle.model import artifact, canonical, chunkmap, media
 from modelops_bundle.model.artifact import Contents
 from modelops_bundle.model.chunkmap import CODECS, FIRST_XOR, MAX_CHUNK, ChunkMap, list_from_json
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.manifest import Manifest
-from modelops_bundle.model.ports import Chunks
+from modelops_bundle.model.ports import Chunks, Reader
+from modelops_bundle.transfer.assemble import assemble
 from modelops_bundle.transfer.chunks import SPAN, reading
+from modelops_bundle.transfer.hosts import Host
+from modelops_bundle.transfer.ranges import NoRanges
+from modelops_bundle.transfer.seeds import Seeds
 from tests.support import chunked
 from tests.support.campaign import rounds
 from tests.support.chunked import Version
@@ -335,6 +342,48 @@ def test_mutated_maps_are_refused_or_consistent() -> None:
             raise AssertionError(f"round {number}: {what}") from error
     # Both ends were met: the mutations neither spoil everything nor nothing.
     assert 0.02 * count < read < 0.9 * count
+
+
+class Everywhere:
+    """Where packs are for `assemble`: in the version, and here once they were staged."""
+
+    def __init__(self, version: Version) -> None:
+        self.lanes = threading.Semaphore(4)
+        self._store = Recorder(version)
+        self._host = Host()
+        self._staged: set[Digest] = set()
+
+    def reader(self, pack: Descriptor) -> tuple[Reader, Host | None]:
+        return self._store, None if pack.digest in self._staged else self._host
+
+    def distrust(self, _pack: Descriptor) -> bool:
+        return False
+
+    def stage(self, pack: Descriptor) -> int:
+        self._staged.add(pack.digest)
+        return pack.size
+
+
+@pytest.mark.campaign
+def test_nothing_wrong_is_put_together(tmp_path: Path) -> None:
+    count, made, refusals = rounds(4_000), 0, 0
+    for number in range(count):
+        version, index, what = mutated(random.Random(f"files {number}"))
+        contents = look(version, index)
+        for path, place in contents.places.items() if contents is not None else ():
+            if place.recipe is None:
+                continue
+            entry, at = contents.snapshot[path], tmp_path / "it.assembly"  # type: ignore[union-attr]
+            try:
+                assemble(at, entry.content, place.recipe, Seeds(), Everywhere(version), Run(), lambda _: None)
+            except (Corrupt, NoRanges):
+                refusals += 1
+            else:
+                made += 1
+                assert Digest.of(at.read_bytes()) == entry.digest, f"round {number}: {what}"
+            at.unlink(missing_ok=True)
+    assert made > 0.02 * count
+    assert refusals > 0.02 * count
 
 
 def test_the_versions_themselves_are_read() -> None:

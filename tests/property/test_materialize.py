@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from random import Random
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -22,11 +21,11 @@ from modelops_bundle.operations.materialize import Choices, materialize
 from modelops_bundle.operations.session import Session
 from tests.support.bundle import tree
 from tests.support.chunked import cut, delta, plain
-from tests.support.deltas import edited, near, pulled
+from tests.support.deltas import edited, near, pulled, weights
 from tests.support.oci import dumps
 from tests.support.strategies import hostile_paths, json_values
 
-OLD = Random(1).randbytes(6_000)
+OLD = weights(1, 6_000)
 NEAR = near(OLD)
 FILES = {"a.bin": edited(OLD, 2, 4), "weights/b.bin": NEAR}
 XOR = dict(zip(cut(NEAR), cut(OLD), strict=True))

@@ -131,9 +131,13 @@ def _pack(
     bases: dict[int, tuple[int, int]] = {}
     for number, (digest, chunk) in enumerate(members):
         name = codec if CODECS.index(codec) < FIRST_XOR or chunk in xor else "none"
+        made = _encoded(chunk, name, xor.get(chunk))
+        if len(made) > len(chunk):
+            # No list may say that encoding made it longer.
+            name, made = "none", chunk
         if CODECS.index(name) >= FIRST_XOR:
             bases[number] = known[blake3(xor[chunk]).digest()]
-        stored.append(_encoded(chunk, name, xor.get(chunk)))
+        stored.append(made)
         codecs.append(CODECS.index(name))
         sizes.append(len(chunk))
         digests += digest

@@ -21,6 +21,12 @@ def pulled(version: Version, root: Path) -> Path:
     return root
 
 
+def weights(seed: int, size: int) -> bytes:
+    """Bytes of which every chunk shrinks when it is compressed, as chunks in packs have to."""
+    random = Random(seed)
+    return b"".join(random.randbytes(STEP // 2) + bytes(STEP // 2) for _ in range(0, size, STEP))[:size]
+
+
 def near(data: bytes) -> bytes:
     """Other bytes in every chunk, few of them: what differences are made for."""
     changed = bytearray(data)
@@ -33,5 +39,5 @@ def edited(data: bytes, *chunks: int) -> bytes:
     """The same file with other bytes in those chunks."""
     changed = bytearray(data)
     for number in chunks:
-        changed[number * STEP : (number + 1) * STEP] = Random(number).randbytes(STEP)
+        changed[number * STEP : (number + 1) * STEP] = weights(number, STEP)
     return bytes(changed)[: len(data)]

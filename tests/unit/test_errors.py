@@ -22,6 +22,7 @@ EXIT_CODES = {
     "WouldOverwrite": 4,
     "Locked": 4,
     "NeedsConfirmation": 4,
+    "IsPointer": 4,
     "TagMoved": 5,
     "WorkspaceChanged": 5,
     "VerifyFailed": 5,

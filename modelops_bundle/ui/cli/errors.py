@@ -39,6 +39,7 @@ HINTS: Mapping[str, str] = {
     "ignored": "write !PATTERN below the rule in .modelopsignore to take it back",
     "conflict": "--merge applies the rest, --ours PATH or --theirs PATH settles one, bundle cat REF:PATH shows theirs",
     "would-overwrite": "--overwrite lists what would be lost and makes the tree equal the remote",
+    "is-pointer": "bundle materialize . rebuilds it from what another tool pulled, bundle restore PATH brings it back",
     "locked": "wait for the other command to end, or end it",
     "needs-confirmation": "--yes confirms without asking",
     "tag-moved": "bundle pull brings the remote work in; push --force drops it and says what it drops",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import jsonschema
 import pytest
 
 from modelops_bundle.errors import Corrupt, NotFound, UnsafePath, Unsupported, UsageError
-from modelops_bundle.model import artifact, canonical, media, packs
+from modelops_bundle.model import artifact, canonical, media, packs, pointer
 from modelops_bundle.model.artifact import INDEX_PATH, Artifact, build, read
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
@@ -441,6 +443,131 @@ def test_unsafe_titles_are_refused(path: str) -> None:
 def test_one_title_twice_is_refused() -> None:
     with pytest.raises(UnsafePath, match="one path twice"):
         read(others(titled("a", b"1"), titled("./a", b"2")), never)
+
+
+# --- chunks ----------------------------------------------------------------------------------------------------------
+
+ONE, TWO, THREE = b"a" * 1000, b"b" * 1000, b"c" * 500
+PLAIN = chunked.plain({"m.bin": [ONE, TWO], "small": b"x"})
+DELTA = chunked.delta({"m.bin": [ONE, THREE], "n.bin": ONE + TWO, "small": b"x"}, PLAIN)
+BORROWING = chunked.delta({"m.bin": [ONE, THREE], "small": b"x"}, PLAIN, borrow=True)
+
+
+def layers_of(version: chunked.Version) -> dict[str, Descriptor]:
+    return {layer.annotations[media.FILEPATH]: layer for layer in version.artifact.manifest.layers}
+
+
+def test_a_chunk_list_changes_neither_layers_nor_content() -> None:
+    without = build(PLAIN.artifact.snapshot).manifest
+    manifest = PLAIN.artifact.manifest
+    assert manifest.annotations[media.STORAGE] == "plain"
+    assert manifest.annotations[media.CONTENT] == without.annotations[media.CONTENT]
+    assert [layer.digest for layer in manifest.layers[1:]] == [layer.digest for layer in without.layers[1:]]
+    place = reread(PLAIN.artifact).places["m.bin"]
+    assert place.blob is not None
+    assert place.recipe is not None
+    assert place.recipe.listed() == chunked.listed([ONE, TWO])
+    assert place.blobs == (place.blob,)
+
+
+def test_a_delta_version_has_a_pointer_at_the_path_and_every_pack_among_its_layers() -> None:
+    layers, made = layers_of(DELTA), DELTA.artifact
+    digest = Digest.of(ONE + THREE)
+    assert made.manifest.annotations[media.STORAGE] == "delta"
+    assert layers["m.bin"].digest == Digest.of(pointer.pointer("m.bin", 1500, digest))
+    assert layers["m.bin"].media_type == media.layer_type("doc")
+    packs = {path for path in layers if path.startswith(artifact.PACKS_PATH)}
+    assert packs == {f"{artifact.PACKS_PATH}{Digest.of(THREE).hex}"}, "a blob that is a file here has its layer already"
+    assert all(layer.annotations[media.TITLE] == layer.annotations[media.FILEPATH] for layer in layers.values())
+    paths = [layer.annotations[media.FILEPATH] for layer in made.manifest.layers]
+    assert paths == sorted(paths, key=str.encode)
+    jsonschema.validate(json.loads(made.config), SCHEMA)
+
+
+@pytest.mark.parametrize("version", [DELTA, BORROWING], ids=["literal", "borrowing"])
+def test_a_delta_version_reads_back(version: chunked.Version) -> None:
+    found = read(Manifest.from_bytes(version.artifact.manifest.to_bytes()), lambda what: version.blobs[what.digest])
+    assert found.snapshot == version.artifact.snapshot
+    place = found.places["m.bin"]
+    assert place.blob is None
+    assert {blob.digest for blob in place.blobs} == {Digest.of(ONE + TWO), Digest.of(THREE)}
+    assert found.index is not None
+    assert found.index.digest == Digest.of(version.artifact.index)
+
+
+def test_what_borrows_lists_names_and_keeps_the_indexes_that_have_them() -> None:
+    made = BORROWING.artifact
+    path = f"{artifact.EARLIER_PATH}{Digest.of(PLAIN.artifact.index).hex}.json"
+    assert path in layers_of(BORROWING)
+    inline = layers_of(BORROWING)[INDEX_PATH].data is not None
+    kept = artifact.kept_indexes(made.manifest)
+    assert [what.annotations[media.FILEPATH] for what in kept] == ([path] if inline else [INDEX_PATH, path])
+    assert made.kept is not None
+    assert PLAIN.artifact.index in made.kept.split(b"\n")
+    assert reread(PLAIN.artifact).chunks.packs[0].chunks == chunked.listed([ONE, TWO])
+    assert PLAIN.artifact.kept is None, "inline"
+
+
+def test_generated_are_the_small_blobs_and_files_the_others() -> None:
+    made = BORROWING.artifact
+    generated = {what.digest for what, _ in made.generated()}
+    assert generated == {
+        Digest.of(made.index),
+        Digest.of(made.config),
+        Digest.of(PLAIN.artifact.index),
+        layers_of(BORROWING)["m.bin"].digest,
+    }
+    assert all(Digest.of(data) == what.digest and len(data) == what.size for what, data in made.generated())
+    assert {what.digest for what, _ in made.file_blobs()} == {
+        Digest.of(ONE + TWO),
+        Digest.of(THREE),
+        Digest.of(b"x"),
+    }
+
+
+def test_too_many_earlier_indexes_are_corrupt() -> None:
+    layer = layers_of(BORROWING)[INDEX_PATH]
+    many = [replace(layer, annotations={media.FILEPATH: f"{artifact.EARLIER_PATH}{n}.json"}) for n in range(9)]
+    manifest = BORROWING.artifact.manifest
+    with pytest.raises(Corrupt, match="9 earlier"):
+        artifact.kept_indexes(replace(manifest, layers=(*manifest.layers[:1], *many), received=None))
+
+
+def changed(version: chunked.Version, change: Callable[[dict[str, Any]], object]) -> artifact.Contents:
+    """What reading says when the index was changed before it was sent."""
+    index = json.loads(version.artifact.index)
+    change(index)
+    data = canonical.dumps(index)
+    manifest = version.artifact.manifest
+    layer = Descriptor.of(manifest.layers[0].media_type, data, manifest.layers[0].annotations, inline=True)
+    others = tuple(each for each in manifest.layers if each.annotations[media.FILEPATH] != INDEX_PATH)
+    annotations = {**manifest.annotations, media.INDEX: str(layer.digest)}
+    forged = replace(manifest, layers=(layer, *others), annotations=annotations, received=None)
+    return read(Manifest.from_bytes(forged.to_bytes()), lambda what: version.blobs[what.digest])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda index: index["files"][0].update(segments=[[0, 0, 1]]),
+        lambda index: index["files"][0].update(segments=[]),
+        lambda index: index["files"][0].update(segments=[[9, 0, 1]]),
+        lambda index: index["files"][0].update(size=1499),
+        lambda index: index["chunks"]["packs"].pop(),
+        lambda index: index["chunks"].update(packs={}),
+        lambda index: index["blobs"].append(str(Digest.of(b"nowhere"))),
+    ],
+)
+def test_chunks_that_do_not_make_the_file_are_corrupt(change: Callable[[dict[str, Any]], object]) -> None:
+    assert changed(DELTA, lambda _: None).snapshot == DELTA.artifact.snapshot
+    with pytest.raises(Corrupt):
+        changed(DELTA, change)
+
+
+@pytest.mark.parametrize("change", [lambda index: index["files"][0].pop("chunker"), lambda index: index.pop("chunks")])
+def test_a_file_without_place_and_chunks_is_unsupported(change: Callable[[dict[str, Any]], object]) -> None:
+    with pytest.raises(Unsupported):
+        changed(DELTA, change)
 
 
 # --- what an index alone says

@@ -82,6 +82,14 @@ def test_of_one_blob_the_first_list_counts() -> None:
     assert known.find(chunk("aa"), 2) is None
 
 
+def test_a_blob_that_stands_for_other_chunks_is_told() -> None:
+    known = knowing(pack("aa", "bb", name="one"))
+    assert not known.contradicts(pack("aa", "bb", name="one"))
+    assert not known.contradicts(pack("cc", name="two"))
+    assert known.contradicts(pack("aabb", name="one"))
+    assert known.contradicts(pack("aa", "cc", name="one"))
+
+
 def index(name: str) -> Descriptor:
     return Descriptor("x/y", Digest.of(name.encode()), 1)
 

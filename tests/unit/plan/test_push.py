@@ -112,7 +112,7 @@ def test_json_round_trip() -> None:
     assert again.artifact.digest == PLAN.artifact.digest
 
 
-@pytest.mark.parametrize("change", [{"version": 2}, {"version": None}, {"manifest": str(OTHER)}])
+@pytest.mark.parametrize("change", [{"version": 1}, {"version": 3}, {"version": None}, {"manifest": str(OTHER)}])
 def test_a_plan_that_would_make_another_manifest_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="another version"):
         PushPlan.from_json({**PLAN.to_json(), **change})

@@ -122,3 +122,27 @@ def test_a_chunk_is_known_by_its_digest() -> None:
     assert matches(b"x", blake3(b"x").digest())
     assert matches(memoryview(b"x"), blake3(b"x").digest())
     assert not matches(b"y", blake3(b"x").digest())
+
+
+def test_bases_that_follow_one_another_come_by_one_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full fine-tune has a difference for each chunk: they must not cost a request each."""
+    near = [bytes([piece[0] ^ 1]) + piece[1:] for piece in PIECES]
+    order = [*near[2:6], PIECES[0], *near[6:8], near[1]]
+    pairs = dict(zip(near, PIECES, strict=True))
+    version = chunked.delta({"m.bin": order}, OLD, codec="xor+bp2+zstd", xor=pairs)
+    recipe, store = version.recipe("m.bin"), Held(dict(version.blobs))
+    old = next(number for number, pack in enumerate(recipe.packs) if not pack.chunks.bases)
+    with reading(store, recipe, 0, 10**9) as found:
+        assert b"".join(found) == b"".join(order)
+    assert old == 0
+    assert [span for span in store.asked if span[1] - span[0] >= 1000] == [
+        (2000, 6000),
+        (0, 1000),
+        (6000, 8000),
+        (1000, 2000),
+    ]
+    monkeypatch.setattr(chunks, "SPAN", 2000)
+    store.asked.clear()
+    with reading(store, recipe, 0, 10**9) as found:
+        assert b"".join(found) == b"".join(order)
+    assert max(stop - start for start, stop in store.asked) == 2000

@@ -1,0 +1,1 @@
+"""What a changed model costs to move, beside oras and Xet: `make bench-delta`."""
