@@ -73,4 +73,4 @@ def small_buffers() -> None:
 
     # In place: it is the default of an argument as well.
     options = HTTPConnection.default_socket_options
-    options.append((socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024))  # type: ignore[attr-defined]
+    options.append((socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024))
