@@ -53,8 +53,29 @@ VERSIONS = {
         xor={new: old for new, old in zip(STEP, OLD, strict=True) if new != old},
     ),
 }
+NEXT = [near(chunk, 100 + n) if 20 <= n < 40 else chunk for n, chunk in enumerate(OLD)]
+OTHER = chunked.delta(
+    {**CONFIG, NAME: NEXT},
+    V1,
+    codec="xor+bp2+zstd",
+    xor={new: old for new, old in zip(NEXT, OLD, strict=True) if new != old},
+)
+"""Differences to the same base."""
 PARTS = ("plain", "part of a pack")
 """Of which ranges are asked for."""
+
+STRIKE = """
+import os, signal, threading
+from modelops_bundle import events
+left, lock = [{after}], threading.Lock()
+def strike(name):
+    with lock:
+        left[0] -= name == "chunk written"
+        if left[0] < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+events.observe_checkpoints(strike)
+"""
+"""Ends the process at a chunk."""
 
 
 class Relabel(Action):
@@ -106,6 +127,8 @@ FAULTS = {
     "a web page": Fault(faults.html),
     "web pages always": Fault(faults.html, times=ALWAYS, codes=UNAVAILABLE),
 }
+SLOW = ("stalled", "429 for a second")
+"""A second each."""
 RANGED = {
     "ranges ignored once": Fault(faults.Whole),
     "ranges ignored": Fault(faults.Whole, times=ALWAYS),
@@ -118,7 +141,8 @@ RANGED = {
     "a web page for a part": Fault(lambda: faults.html(206), times=ALWAYS, codes=WRONG),
 }
 CASES = [
-    *((version, name, fault) for name, fault in FAULTS.items() for version in VERSIONS),
+    *((version, name, fault) for name, fault in FAULTS.items() for version in VERSIONS if name not in SLOW),
+    *(("part of a pack", name, FAULTS[name]) for name in SLOW),
     *((version, name, fault) for name, fault in RANGED.items() for version in PARTS),
 ]
 
@@ -136,7 +160,7 @@ class Stage:
     def behind(self) -> Bundle:
         """A clone of the first version."""
         if self._ready is None:
-            for name, version in {"v1": V1, "v2": SECOND, **VERSIONS}.items():
+            for name, version in {"v1": V1, "v2": SECOND, "other": OTHER, **VERSIONS}.items():
                 chunked.publish(self.place(name), version)
             self._ready = Bundle.clone(self.place("v1"), self._base / "behind")
         return self._ready
@@ -200,3 +224,45 @@ def test_ranges_are_what_is_asked_for(stage: Stage, tmp_path: Path) -> None:
         clone.run("pull", stage.place(version))
         stage.proxy.clear()
         assert asked.used and bool(ranged.used) == (version in PARTS), version
+
+
+# --- from one difference to another: the base itself is not here
+
+
+@pytest.fixture
+def stepped(stage: Stage, tmp_path: Path) -> Bundle:
+    """A clone that has the differences, and no base."""
+    clone = Bundle(tmp_path / "work")
+    shutil.copytree(stage.behind.root, clone.root)
+    clone.run("pull", stage.place("difference"))
+    return clone
+
+
+@pytest.mark.parametrize("after", [0, 3, 90])
+def test_a_kill_between_differences(stage: Stage, stepped: Bundle, after: int) -> None:
+    words = ("pull", stage.place("other"))
+    stepped.spawn(*words, expect=-9, before=STRIKE.format(after=after))
+    assert stepped.path(NAME).read_bytes() == b"".join(STEP)
+    stepped.run(*words)
+    assert stepped.path(NAME).read_bytes() == b"".join(NEXT)
+    assert stepped.changes() == {} and litter(stepped.root) == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        pytest.param(Fault(faults.Flip, 2000), 0, id="a wrong byte"),
+        pytest.param(Fault(faults.Flip, 2000, ALWAYS), 9, id="a wrong byte always"),
+        pytest.param(Fault(faults.Reset, 2000), 0, id="reset"),
+        pytest.param(Fault(lambda: faults.Status(404), times=ALWAYS), 6, id="404"),
+    ],
+)
+def test_a_fault_of_the_base(stage: Stage, stepped: Bundle, fault: Fault, code: int) -> None:
+    [base] = [pack.blob.digest for pack in V1.recipe(NAME).packs]
+    rule = stage.proxy.fault(Where("GET", "blob", path=base.hex), fault.make(), at=fault.at, times=fault.times)
+    stepped.run("pull", stage.place("other"), expect=code)
+    assert rule.used, "the fault never struck"
+    stage.proxy.clear()
+    assert stepped.path(NAME).read_bytes() == b"".join(STEP if code else NEXT)
+    stepped.run("pull", stage.place("other"))
+    assert stepped.path(NAME).read_bytes() == b"".join(NEXT)
