@@ -87,19 +87,26 @@ class Accounts:
     """How many bytes travelled again, beside how many may."""
 
     def __init__(self) -> None:
-        self._again: dict[str, list[int]] = {}
+        self._again: dict[str, list[tuple[int, int]]] = {}
 
-    def note(self, verb: str, again: int, most: int) -> list[str]:
-        """What is wrong when `again` bytes came again, of which `most` may."""
-        self._again.setdefault(verb, []).append(max(0, again))
+    def note(self, verb: str, again: int, most: int, ways: int) -> list[str]:
+        """What is wrong when `again` bytes came again, of which `most` may.
+
+        :param ways: connections or uploads that kills can have cut off.
+        """
+        self._again.setdefault(verb, []).append((max(0, again), max(1, ways)))
         return [f"{again:,} bytes travelled again, more than {most:,}"] if again > most else []
 
     def told(self) -> str:
-        """Maximum and mean by verb, in KiB."""
-        return ", ".join(
-            f"{verb}: at most {max(values) // 1024:,} KiB again, {sum(values) // len(values) // 1024:,} in the mean"
-            for verb, values in sorted(self._again.items())
-        )
+        """By verb, in KiB: maximum and mean, and the maximum for each that a kill can have cut off."""
+        found = []
+        for verb, noted in sorted(self._again.items()):
+            sizes, each = [size for size, _ in noted], max(size // ways for size, ways in noted)
+            mean = sum(sizes) // len(sizes)
+            found.append(
+                f"{verb}: again at most {max(sizes) >> 10:,} KiB, mean {mean >> 10:,}, for each way {each >> 10:,}"
+            )
+        return "; ".join(found)
 
 
 class Story:
@@ -289,7 +296,7 @@ class Story:
         packs = sorted(size for size in had_to.values() if size > LOST_HEADS)
         self.tally["packs pushed"] += len(packs)
         most = min(under_way, 2 * len(packs)) * packs[-1] + (under_way > 0) * 2 * self._metadata()
-        wrong = self.accounts.note(verb, self.moved["up"] - need, most)
+        wrong = self.accounts.note(verb, self.moved["up"] - need, most, min(under_way, 2 * len(packs)))
         wrong += final(self.author.root, mine) + damage(self.registry.url, self.repository, "latest")
         wrong += [f"litter: {name}" for name in litter(self.author.root)] + self._status(self.author.root)
         return wrong + self._old(random)
@@ -322,7 +329,7 @@ class Story:
         if again.code:
             return [f"pull again ends with {again.code}: {again.err}"]
         most = killed * (connections * (MIB + WIRE) + self._metadata())
-        wrong = self.accounts.note(verb, self.moved["down"] - need, most)
+        wrong = self.accounts.note(verb, self.moved["down"] - need, most, killed * connections)
         wrong += [f"litter: {name}" for name in litter(self.reader)] + self._status(self.reader)
         return wrong + final(self.reader, new) + final(self.twin, new)
 
