@@ -96,10 +96,17 @@ class Bundle:
         tags: Sequence[str] = (),
         expect: str | None = None,
         force: bool = False,
+        delta: bool = False,
+        xor_base: str | None = None,
     ) -> PushPlan:
-        """Decide a push; nothing is sent."""
+        """Decide a push; nothing is sent.
+
+        :param delta: store large files as chunks. :param xor_base: as differences to those of this version, or directory
+            (beginning with ``.`` or ``/``).
+        """
         with self._fresh() as session:
-            return push.plan_push(session, push.PushRequest(reference, tags, None, expect, force))
+            request = push.PushRequest(reference, tags, expect=expect, force=force, delta=delta, xor_base=xor_base)
+            return push.plan_push(session, request)
 
     def plan_pull(self, reference: str | None = None, choices: Choices = PLAIN) -> PullPlan:
         """Decide a pull; nothing is changed."""
@@ -111,10 +118,18 @@ class Bundle:
         with self._fresh() as session:
             return plans.apply(session, plan)
 
-    def push(self, reference: str | None = None, *, tags: Sequence[str] = ()) -> push.Result:
-        """Plan and apply a push."""
+    def push(
+        self,
+        reference: str | None = None,
+        *,
+        tags: Sequence[str] = (),
+        delta: bool = False,
+        xor_base: str | None = None,
+    ) -> push.Result:
+        """Plan and apply a push; the parameters are those of `plan_push`."""
         with self._fresh() as session:
-            look = push.Look(session, push.PushRequest(reference, tags, direct=True))
+            request = push.PushRequest(reference, tags, delta=delta, xor_base=xor_base, direct=True)
+            look = push.Look(session, request)
             return look.unchanged() or push.apply_push(session, look.plan(), since=look.state)
 
     def pull(self, reference: str | None = None, choices: Choices = PLAIN) -> pull.Result:

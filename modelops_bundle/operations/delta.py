@@ -88,7 +88,10 @@ def _lists(session: Session, tree: Sides, *, made: bool = False) -> Lists:
         for path, entry in tree.here.items()
         if entry.kind == "file" and entry.size >= cuts.SMALLEST and path not in tree.inside
     ]
-    known = _listed({tree.here[path].digest for path in large}, tree.bases, made=made)
+    wanted = {tree.here[path].digest for path in large}
+    own = {digest: found for digest in wanted if (found := session.chunks.get(digest)) is not None}
+    # What others say is passed on only where a file would have to be read for it; what is made of chunks already stays so.
+    known = own | _listed(wanted if made else wanted - own.keys(), tree.bases, made=made)
     unknown = [path for path in large if tree.here[path].digest not in known]
     if unknown:
         known |= chunk_lists(session, tree.here, tree.keys, unknown)

@@ -209,10 +209,9 @@ def test_each_of_many_versions_can_be_read(work: Bundle, remote: str) -> None:
         assert done["sent_bytes"] < 16_000, number
     for tag, data in written.items():
         holds(work, tag, {MODEL: data})
-        version = Version(remote, tag)
-        version.check()
-        assert len(version.earlier) <= 8
+        assert len(Version(remote, tag).earlier) <= 8
     last = Version(remote, "v12")
+    last.check()
     assert len(last.earlier) == 8
     borrowed = [pack for pack in last.index["chunks"]["packs"] if "list" in pack]
     literal = [pack for pack in last.index["chunks"]["packs"] if "raw" in pack]

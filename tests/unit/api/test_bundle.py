@@ -14,6 +14,7 @@ from modelops_bundle.events import Event, Run
 from modelops_bundle.operations.ensure import Choices as EnsureChoices
 from modelops_bundle.operations.options import Options
 from modelops_bundle.plan.pull import Choices
+from tests.support.large import make_small, weights
 
 
 @pytest.fixture
@@ -55,6 +56,22 @@ def test_plans_are_shown_then_applied(tmp_path: Path, hub: str) -> None:
     assert [path for path, _, _ in plan.changes()] == ["one"]
     assert not (tmp_path / "hub").exists()
     assert bundle.apply(plan).digest == plan.artifact.digest
+
+
+def test_changed_chunks_travel_alone(tmp_path: Path, hub: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_small(monkeypatch)
+    bundle = _made(tmp_path / "a", hub)
+    first = weights(1, 30_000)
+    (bundle.root / "model.bin").write_bytes(first)
+    bundle.add("model.bin")
+    bundle.push()
+    (bundle.root / "model.bin").write_bytes(first + weights(2, 1000))
+    plan = bundle.plan_push(delta=True)
+    assert plan.ways["delta"] < plan.ways["plain"]
+    pushed = bundle.push(tags=["v2"], delta=True)
+    assert pushed.reused_bytes > 50_000
+    copy = mb.Bundle.clone(hub.replace(":v1", ":v2"), tmp_path / "b")
+    assert (copy.root / "model.bin").read_bytes() == first + weights(2, 1000)
 
 
 def test_a_stale_clone_cannot_push(tmp_path: Path, hub: str) -> None:
