@@ -21,8 +21,8 @@ OLD = chunked.cut(Random(1).randbytes(5 * MIB), CHUNK)
 NEW = [Random(n).randbytes(len(chunk)) if n % 9 == 0 else chunk for n, chunk in enumerate(OLD)]
 FIRST = chunked.plain({"config.json": b"{}\n", "model.bin": OLD})
 SECONDS = {
-    "plain": chunked.plain({"config.json": b"[]\n", "model.bin": NEW}),
-    "delta": chunked.delta({"config.json": b"[]\n", "model.bin": NEW}, FIRST),
+    "plain": chunked.plain({"config.json": b"{}\n", "model.bin": NEW}),
+    "delta": chunked.delta({"config.json": b"{}\n", "model.bin": NEW}, FIRST),
 }
 
 
@@ -66,7 +66,7 @@ def test_a_file_that_does_not_fit(
     zygote.ok(["status", "--offline"], cwd=root)
     subprocess.run(["mount", "-o", "remount,size=64M", str(small_disk)], check=True)
     zygote.ok(words, ["status"], cwd=root)
-    assert look(root) == {"config.json": file(b"[]\n"), "model.bin": file(b"".join(NEW))}
+    assert look(root) == {"config.json": file(b"{}\n"), "model.bin": file(b"".join(NEW))}
     assert litter(root) == []
 
 
