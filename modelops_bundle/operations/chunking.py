@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from modelops_bundle.disk.hashing import beside
-from modelops_bundle.errors import Corrupt
+from modelops_bundle.errors import BundleError, Corrupt
 from modelops_bundle.events import Advanced, Finished, ItemStarted, Started
-from modelops_bundle.model.chunkmap import ChunkList
+from modelops_bundle.formats import cuts
+from modelops_bundle.model.chunkmap import ChunkList, is_whole
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.paths import display
 from modelops_bundle.model.snapshot import Entry, Snapshot
+from modelops_bundle.operations.remote_state import Remote
 from modelops_bundle.operations.session import Session
 from modelops_bundle.transfer import engine
+from modelops_bundle.transfer.chunks import matches
 from modelops_bundle.workspace import chunks
 from modelops_bundle.workspace.tree import WorkTree
 
 if TYPE_CHECKING:
     from modelops_bundle.formats.cuts import Plan
 
+LOOKS = 16
+"""Chunks of a file that are compared with what others say of it."""
+
 Lists = dict[Digest, tuple[str, ChunkList]]
 """By the digest of a file: the name of its chunker, and its chunks."""
+Read = Callable[[str, int, int], bytes]
+"""The bytes of the file at a path, from an offset on, as many as asked for."""
 
 
 class _Wanted(NamedTuple):
@@ -109,3 +118,43 @@ def _listed(session: Session, tree: WorkTree, each: _Wanted) -> tuple[str, Chunk
             path=display(path),
         )
     return listing.finish(entry.digest)
+
+
+def is_likely(path: str, size: int, told: tuple[str, ChunkList], read: Read) -> bool:
+    """Whether a file is cut as it would be here, and has the chunks that it is said to have, by the look of some."""
+    name, chunks = told
+    plan = cuts.chunker_for(
+        path, size, lambda start, count: read(path, start, min(count, size - start)), smallest=cuts.SMALLEST
+    )
+    if plan is None or plan.chunker != name or (plan.sizes is not None and plan.sizes != chunks.sizes):
+        return False
+    offsets = chunks.offsets()
+    looked = {*range(0, len(chunks), max(1, len(chunks) // LOOKS)), len(chunks) - 1}
+    return offsets[-1] == size and all(
+        matches(read(path, offsets[number], chunks.sizes[number]), chunks.digest(number)) for number in looked
+    )
+
+
+def said(wanted: set[Digest], bases: Sequence[Remote], *, whole: bool) -> dict[Digest, tuple[str, ChunkList]]:
+    """The chunks of files in versions in the same repository: of those that are blobs of their own, or of the others."""
+    found: dict[Digest, tuple[str, ChunkList]] = {}
+    for remote in bases:
+        if wanted <= found.keys():
+            break
+        with suppress(BundleError):
+            contents = remote.contents
+            for path, recipe in contents.chunks.files.items():
+                digest = contents.snapshot[path].digest
+                if digest in wanted and digest not in found and is_whole(recipe, digest) is whole:
+                    found[digest] = recipe.chunker, recipe.listed()
+    return found
+
+
+def reader_of(work: WorkTree) -> Read:
+    """What reads parts of files of the tree."""
+
+    def read(path: str, start: int, size: int) -> bytes:
+        with work.open_path(path, start, start + size) as chunks:
+            return b"".join(chunks)
+
+    return read

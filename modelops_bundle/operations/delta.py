@@ -21,7 +21,7 @@ from modelops_bundle.model.ports import Reader
 from modelops_bundle.model.reference import Reference, parse
 from modelops_bundle.model.snapshot import Snapshot
 from modelops_bundle.operations import remote_state
-from modelops_bundle.operations.chunking import chunk_lists
+from modelops_bundle.operations.chunking import chunk_lists, is_likely, reader_of, said
 from modelops_bundle.operations.layouts import profile_of
 from modelops_bundle.operations.remote_state import Remote
 from modelops_bundle.operations.session import Session
@@ -74,6 +74,8 @@ class Sides:
     most_bytes: int | None = None
     """The most layers, and bytes of one, that the registry takes."""
     lost: frozenset[Digest] = frozenset()
+    place: str = ""
+    """The repository, without a tag."""
     """Blobs that it turned out not to hold."""
 
 
@@ -83,37 +85,34 @@ def plain(session: Session, tree: Sides) -> ChunkMap:
 
 
 def _lists(session: Session, tree: Sides, *, made: bool = False) -> Lists:
+    """The chunks of the large files.
+
+    :param made: files that are stored as chunks already stay as they are cut.
+    """
     large = [
         path
         for path, entry in tree.here.items()
-        if entry.kind == "file" and entry.size >= cuts.SMALLEST and path not in tree.inside
+        if entry.kind == "file"
+        and entry.size >= cuts.SMALLEST
+        and path not in tree.inside
+        and not cuts.is_compressed(path)
     ]
     wanted = {tree.here[path].digest for path in large}
-    own = {digest: found for digest in wanted if (found := session.chunks.get(digest)) is not None}
-    # What others say is passed on only where a file would have to be read for it; what is made of chunks already stays so.
-    known = own | _listed(wanted if made else wanted - own.keys(), tree.bases, made=made)
+    known = said(wanted, tree.bases, whole=False) if made else {}
+    told = said(
+        {digest for digest in wanted - known.keys() if session.chunks.get(digest) is None}, tree.bases, whole=True
+    )
+    reader = reader_of(WorkTree(session.tree, tree.here, tree.keys))
+    for path in large:
+        digest = tree.here[path].digest
+        # The word of others, where otherwise a file that somebody only pulled would have to be read for it.
+        if digest in told and digest not in known and is_likely(path, tree.here[path].size, told[digest], reader):
+            known[digest] = told[digest]
     unknown = [path for path in large if tree.here[path].digest not in known]
     if unknown:
         known |= chunk_lists(session, tree.here, tree.keys, unknown)
-    return {path: known[tree.here[path].digest] for path in large if tree.here[path].digest in known}
-
-
-def _listed(wanted: set[Digest], bases: Sequence[Remote], *, made: bool) -> dict[Digest, tuple[str, ChunkList]]:
-    """The lists that versions in the same repository have of these files: nothing needs to be read for them.
-
-    :param made: those of files that are made of chunks count too, however they are cut.
-    """
-    found: dict[Digest, tuple[str, ChunkList]] = {}
-    for remote in bases:
-        if wanted <= found.keys():
-            break
-        with suppress(BundleError):
-            contents = remote.contents
-            for path, recipe in contents.chunks.files.items():
-                digest = contents.snapshot[path].digest
-                if digest in wanted and digest not in found and (made or is_whole(recipe, digest)):
-                    found[digest] = recipe.chunker, recipe.listed()
-    return found
+    lists = {path: known[tree.here[path].digest] for path in large if tree.here[path].digest in known}
+    return rules.affordable(lists)
 
 
 def _plain(here: Snapshot, lists: Lists) -> ChunkMap:
@@ -135,11 +134,13 @@ def chunked(session: Session, tree: Sides, how: str, store: Reader, xor_base: st
     :param how: `delta` or `auto`. :param store: the repository.
     :raises WorkspaceChanged: a file changed since it was hashed.
     """
-    standing = _as_it_is(tree)
+    standing = as_it_is(tree)
     if standing is not None:
         return standing
     lists = _lists(session, tree, made=True)
     look = _Look(session, tree, store, lists, xor_base)
+    if how == "auto":
+        look.keep_shared()
     whole = sum(tree.here[path].size for path in look.files)
     if not look.files or (how == "auto" and not rules.is_worth(whole, look.expected())):
         return Ways(plain(session, tree), {"plain": whole, "delta": look.expected()} if look.files else {})
@@ -148,7 +149,7 @@ def chunked(session: Session, tree: Sides, how: str, store: Reader, xor_base: st
     return Ways(chunks, {"plain": whole, "delta": sum(sent.values())}, frozenset(sent), look.reused())
 
 
-def _as_it_is(tree: Sides) -> Ways | None:
+def as_it_is(tree: Sides) -> Ways | None:
     """How the very same tree is stored in chunks already: a push that is run again, after a kill, is the same push.
 
     The first version that holds it decides, so that a plain one under the tag stays what it is.
@@ -196,7 +197,7 @@ def _named(session: Session, tree: Sides, source: str) -> Remote:
     :raises UsageError: it is not where this push goes. :raises NotFound: there is none.
     """
     remote = remote_state.require(session, session.reference(source))
-    if str(remote.reference.at()) not in {str(each.reference.at()) for each in tree.bases}:
+    if str(remote.reference.at()) != tree.place:
         raise UsageError(f"--xor-base {source} is in another repository", hint="bundle cp brings it to this one first")
     return remote
 
@@ -232,10 +233,14 @@ class _Look:
         self._pairs: dict[str, dict[int, tuple[int, int]]] = {}
         self._types: dict[str, cuts.Plan | None] = {}
         self.files = {path: self._cut(path) for path in lists if str(tree.here[path].digest) not in tree.held}
+        idle = rules.idle(self.files.values(), self.known)
+        self.files = {path: rules.without(file, idle) for path, file in self.files.items()}
         if xor_base is not None:
             if local:
                 self.bases.beside(_directory(session, xor_base))
             self._pair(tree.bases if local else tree.bases[:1])
+            if not self._pairs:
+                session.run.notice("no-base", f"nothing is stored as a difference to {xor_base}: no chunk gains by it")
         self.files = {path: file for path, file in self.files.items() if self._is_worth(file)}
         self._fit()
 
@@ -257,6 +262,11 @@ class _Look:
         if file.fresh < file.size:
             return True
         return encode.sampled(self._fresh([file]), self.read, self.bases) < _COMPRESSIBLE
+
+    def keep_shared(self) -> None:
+        """Leave whole what only shrinks: nobody asked for versions that other tools cannot read and that share nothing."""
+        least = rules.WORTH_SHARED
+        self.files = {path: file for path, file in self.files.items() if file.size - file.fresh >= least * file.size}
 
     def _fit(self) -> None:
         """Give up packs where there would be more than the registry takes, or than are quick to read."""
@@ -415,17 +425,9 @@ def sides_of(
     held = frozenset().union(*(remote_state.blob_digests(each.manifest) for each in bases))
     profile = profile_of(session, reference)
     # One is the index.
-    return Sides(here, keys, inside, bases, held, files + packs + 1, profile.layers, profile.layer)
-
-
-def reader_of(work: WorkTree) -> encode.Read:
-    """What reads parts of files of the tree."""
-
-    def read(path: str, start: int, size: int) -> bytes:
-        with work.open_path(path, start, start + size) as chunks:
-            return b"".join(chunks)
-
-    return read
+    return Sides(
+        here, keys, inside, bases, held, files + packs + 1, profile.layers, profile.layer, place=str(reference.at())
+    )
 
 
 def _spool(session: Session) -> Spool | None:
@@ -446,12 +448,13 @@ def _known(session: Session, tree: Sides) -> tuple[Known, dict[Digest, bytes]]:
     for remote in tree.bases:
         with suppress(BundleError):
             contents = remote.contents
+            # What was compared with the content here goes before what the version says of it.
+            for blob in (*_file_blobs(remote), *(pack.blob for pack in contents.chunks.packs)):
+                _add_cached(known, blob, cache, tree.lost)
             known.add_map(contents.chunks, contents.index, tree.lost)
             earlier |= contents.chunks.earlier
             if contents.index is not None and contents.chunks.packs:
                 earlier[contents.index.digest] = remote.index
-            for layer in _file_blobs(remote):
-                _add_cached(known, layer, cache, tree.lost)
     return known, earlier
 
 

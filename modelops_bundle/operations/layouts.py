@@ -49,7 +49,8 @@ def image_of(
 def storage_of(
     session: Session, reference: Reference, tags: Sequence[str], *, delta: bool, plain: bool, image: bool
 ) -> str:
-    """How large files are stored: `plain` (blobs of their own), `delta` (chunks), `auto` (chunks where that saves much).
+    """How large files are stored: `delta` (chunks), `auto` (chunks where that saves much), `whole` (blobs of their own), or
+    `plain` (the same, but what is stored as chunks already stays so).
 
     :param delta: chunks are asked for. :param plain: blobs are.
     :raises UsageError: words that exclude each other, or a tag that every tool has to be able to read.
@@ -66,5 +67,6 @@ def storage_of(
     if delta:
         return "delta"
     remote = session.remote_of(reference)
-    auto = remote is not None and remote.delta == "auto" and not plain and not image and closed is None
-    return "auto" if auto else "plain"
+    if plain or closed is not None:
+        return "whole"
+    return "auto" if remote is not None and remote.delta == "auto" and not image else "plain"

@@ -8,12 +8,12 @@ from modelops_bundle.disk.tree import Tree
 from modelops_bundle.errors import BundleError, IsPointer
 from modelops_bundle.model import pointer
 from modelops_bundle.model.digest import Digest
-from modelops_bundle.model.paths import display
+from modelops_bundle.model.paths import MAX_PATH, display
 from modelops_bundle.model.snapshot import Entry
 
 _LEAST = len(pointer.pointer("a", 0, Digest.of(b"")))
-_MOST = _LEAST + 2048
-"""Bytes of a pointer to a file with a path of 2 KiB: few files have a size between the two, so few are read."""
+_MOST = _LEAST + MAX_PATH + 20
+"""Bytes of a pointer to a file with the longest path: few files have a size between the two, so few are read."""
 
 
 def may_be(size: int) -> bool:

@@ -141,7 +141,9 @@ class Look:
         )
         # Before the network: it may go on in a process of its own, which only one without threads can start.
         self._scan = Scan(
-            session, strict=True, leave=self._may_leave_open if leave_open and self._storage == "plain" else None
+            session,
+            strict=True,
+            leave=self._may_leave_open if leave_open and self._storage in ("plain", "whole") else None,
         )
         self._standing = {tag: _resolve(session, self._reference.at(tag)) for tag in self._tags}
 
@@ -158,6 +160,10 @@ class Look:
         }
 
     @property
+    def _names_no_tag(self) -> bool:
+        return self._request.reference is None and not self._request.tags and not self._request.bump
+
+    @property
     def _host(self) -> str:
         """The registry, the empty text for other stores."""
         return self._reference.host if self._reference.scheme == "oci" else ""
@@ -169,7 +175,7 @@ class Look:
         # The host, because what it takes decides what is packed.
         parts = [self._annotations, config.roles(), self._pack, self._host, __version__]
         # Chunks that are there stay chunks until somebody wants them otherwise.
-        parts += ["plain"] if self._request.plain else []
+        parts += ["whole"] if self._storage == "whole" else []
         return Digest.of(canonical.dumps([*parts, self._image.to_json()] if self._image else parts)).hex
 
     def unchanged(self) -> Result | None:
@@ -197,13 +203,15 @@ class Look:
         if at.recipe is not None:
             return at.recipe == self._recipe
         config, request = self._session.project.config, self._request
-        if config.roles() or config.get("pack") or request.pack or request.annotations or request.plain or self._image:
+        if config.roles() or config.get("pack") or request.pack or request.annotations or self._image:
             return False
         sighting = self._session.seen.get(at.reference or "")
         if sighting is None or sighting.digest != at.digest:
             return False
         with suppress(Unsupported):
             annotations = remote_state.manifest_of(sighting).annotations
+            if self._storage == "whole" and annotations.get(media.STORAGE) == "delta":
+                return False
             return media.VERSION in annotations and self._annotations.items() <= annotations.items()
         return False
 
@@ -246,7 +254,7 @@ class Look:
             known=frozenset().union(*(remote_state.blob_digests(r.manifest) for r in found.values() if r)),
             race=remote_there.race if remote_there else "default",
             force=self._request.force,
-            strays_from=_strays_from(session, self._request, moves[0], reference),
+            strays_from=push_tags.strays_from(session, reference, moves[0]) if self._names_no_tag else None,
             recipe=self._recipe,
         )
         plan = plan if opened else plan.sharing(draft)
@@ -259,18 +267,23 @@ class Look:
         """How large files are stored; None where there are none, or where that is decided once all digests are known."""
         from modelops_bundle.formats import cuts
 
+        session, request = self._session, self._request
         large = any(entry.size >= cuts.SMALLEST for path, entry in here.items() if path not in inside)
+        if request.xor_base is not None and not large:
+            session.run.notice("no-base", f"no file is large enough to be a difference to {request.xor_base}")
         if not large or self._image is not None or self._here.open:
             return None
         from modelops_bundle.operations import delta
 
-        session, request = self._session, self._request
         bases = delta.bases_of(session, self._reference, (remote for remote in self._found.values() if remote))
-        if self._storage == "plain" and (request.direct or not bases):
-            return delta.Ways(delta.plain(session, delta.Sides(here, keys, inside, bases)), {})
         sides = delta.sides_of(session, self._reference, here, keys, inside, packs, bases)
+        standing = delta.as_it_is(sides) if self._storage == "plain" else None
+        if standing is not None:
+            return standing
         store = session.store(self._reference, create=True)
-        if self._storage == "plain":
+        if self._storage in ("plain", "whole"):
+            if request.direct or not bases:
+                return delta.Ways(delta.plain(session, sides), {})
             return delta.foreseen(session, sides, store)
         return delta.chunked(session, sides, self._storage, store, request.xor_base)
 
@@ -316,25 +329,6 @@ class Look:
         here = self._reference.at()
         manifests += [found for _, found in remote_state.kept(self._session, lambda other: other.at() == here)]
         return frozenset(sizes | {layer.size for manifest in manifests for layer in manifest.layers})
-
-
-def _strays_from(session: Session, request: PushRequest, move: TagMove, reference: Reference) -> str | None:
-    """The version this tree was pulled from, when a push that names no tag is about to replace another one."""
-    if (
-        request.reference is not None
-        or request.tags
-        or request.bump
-        or move.found is None
-        or move.standing == "adopted"
-    ):
-        return None
-    at = session.project.at().reference
-    history = session.project.history()
-    if at is None or not history or history[-1].get("verb") != "pull":
-        return None
-    # Another place is another matter: bringing work from there to the default remote is what remotes are for.
-    known = parse(at)
-    return at if str(known.at()) == str(reference.at()) and known.tag != move.tag else None
 
 
 def _refuse_escaping_links(here: Snapshot) -> None:
@@ -445,6 +439,9 @@ def _send(session: Session, plan: PushPlan, store: Store) -> tuple[PushPlan, Res
             # Registries need not name all of them at once.
             gone |= lost.blobs
             plan = delta.rebuilt(session, plan, store, gone)
+    if plan.fresh or plan.reused:
+        # What is there already was not opened while it was sent.
+        _recheck(session, plan)
     sent, size = copied.blobs + len(opened), copied.size + sum(opened)
     tags, digest = tuple(move.tag for move in plan.tags), plan.artifact.digest
     return plan, Result(plan.place, tags, digest, sent, size, copied.existing, reused_bytes=plan.reused)

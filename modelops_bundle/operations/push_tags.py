@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from modelops_bundle.errors import Corrupt, Unsupported, UsageError
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.ports import Lister
-from modelops_bundle.model.reference import Reference, check_tag, is_service_tag
+from modelops_bundle.model.reference import Reference, check_tag, is_service_tag, parse
 from modelops_bundle.operations.session import Session
 
 if TYPE_CHECKING:
+    from modelops_bundle.plan.push import TagMove
     from modelops_bundle.plan.semver import Part
 
 
@@ -48,3 +49,16 @@ def tags_of(
     if reserved:
         raise UsageError(f"the tag {reserved[0]} has a form that this tool keeps for itself")
     return list(dict.fromkeys(tags))
+
+
+def strays_from(session: Session, reference: Reference, move: TagMove) -> str | None:
+    """The version this tree was pulled from, when a push that names no tag is about to replace another one."""
+    if move.found is None or move.standing == "adopted":
+        return None
+    at = session.project.at().reference
+    history = session.project.history()
+    if at is None or not history or history[-1].get("verb") != "pull":
+        return None
+    # Another place is another matter: bringing work from there to the default remote is what remotes are for.
+    known = parse(at)
+    return at if str(known.at()) == str(reference.at()) and known.tag != move.tag else None

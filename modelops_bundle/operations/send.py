@@ -179,7 +179,7 @@ class Source:
 
 
 def _chunk_packs(plan: PushPlan, tree: WorkTree, store: Store, spooled: Spooled) -> ChunkPacks:
-    from modelops_bundle.operations.delta import reader_of
+    from modelops_bundle.operations.chunking import reader_of
     from modelops_bundle.transfer.bases import Bases
     from modelops_bundle.transfer.encode import ChunkPacks
 

@@ -20,6 +20,13 @@ BUDGET = 100
 """Chunk packs of one version, from which on small ones are made into new ones."""
 WORTH_BYTES, WORTH_SHARE = 32 * MIB, 0.30
 """What `delta = "auto"` has to save: bytes, and the share of what would be sent without."""
+WORTH_SHARED = 0.10
+"""The share of a file that has to be there already: what only shrinks stays readable for other tools."""
+
+IDLE_BYTES, IDLE_SHARE = 16 * MIB, 0.05
+"""What is in use of a pack, in bytes and as a share of it, below both of which it is given up."""
+MOST_LISTED = 600_000
+"""Chunks in one index: 30 MiB of it, and what people can wait for; tensors of 600 GiB have as many."""
 
 HashAt = Callable[[int, int], bytes]
 """The BLAKE3 digest of the bytes of a file from an offset on, as many as asked for."""
@@ -77,8 +84,12 @@ class Known:
                 number: (places[other] if other in places else self._numbers[packs[other].blob.digest], base)
                 for number, (other, base) in pack.chunks.bases.items()
             }
-            listed = chunks.borrowed.get(pack.blob.digest) or (Listed(index, at) if index is not None else None)
-            self.add(ChunkPack(pack.blob, replace(pack.chunks, bases=bases)), None if bases else listed)
+            self.add(ChunkPack(pack.blob, replace(pack.chunks, bases=bases)))
+        for at, pack in enumerate(packs):
+            known = self.number(pack.blob.digest)
+            if known is not None and self.listed[known] is None and not pack.chunks.bases:
+                listed = chunks.borrowed.get(pack.blob.digest) or (Listed(index, at) if index is not None else None)
+                self.listed[known] = listed if self.packs[known].chunks == pack.chunks else None
 
     def _readable(self, packs: Sequence[ChunkPack], new: set[int]) -> set[int]:
         """Those of `new` of which all that their differences are to is known, or new."""
@@ -223,6 +234,34 @@ def pack_size(total: int, *, has_base: bool, most: int | None = None) -> int:
     """
     size = max(LEAST_PACK, min(total // 48, MOST_PACK // 4 if has_base else MOST_PACK))
     return min(size, most) if most is not None else size
+
+
+def idle(files: Iterable[Large], known: Known) -> frozenset[int]:
+    """The packs of which so little is in use that it is sent again: each would keep all its bytes in the repository, and
+    in every copy of the version.
+    """
+    live: dict[int, int] = {}
+    for file in files:
+        for one in file.cuts:
+            if one.where is not None:
+                live[one.where.pack] = live.get(one.where.pack, 0) + one.size
+    return frozenset(
+        number
+        for number, size in live.items()
+        if size <= IDLE_BYTES and size < IDLE_SHARE * sum(known.packs[number].chunks.sizes)
+    )
+
+
+def affordable(lists: Mapping[str, tuple[str, ChunkList]]) -> dict[str, tuple[str, ChunkList]]:
+    """The lists that an index has room for: of weights first, then in the order of paths. The other files have none."""
+    found: dict[str, tuple[str, ChunkList]] = {}
+    left = MOST_LISTED
+    for path in sorted(lists, key=lambda path: (lists[path][0].startswith("fastcdc"), path.encode())):
+        count = len(lists[path][1])
+        if count <= left:
+            found[path] = lists[path]
+            left -= count
+    return {path: found[path] for path in lists if path in found}
 
 
 def dropped(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 
 from modelops_bundle.disk.problems import translated
 from modelops_bundle.disk.tree import Tree
-from modelops_bundle.errors import BundleError, Corrupt
+from modelops_bundle.errors import BundleError, Corrupt, Unsupported
 from modelops_bundle.model.chunkmap import ChunkPack
-from modelops_bundle.model.ports import Reader
+from modelops_bundle.model.descriptor import Descriptor
+from modelops_bundle.model.ports import Chunks, Parts, Reader
 from modelops_bundle.transfer.chunks import SPAN, decoded, matches
 
 _NEAR = 8
@@ -73,7 +74,12 @@ class Bases:
         if self._follows(pack, number):
             while stop < len(chunks) and offsets[stop + 1] - first <= SPAN and (pack, stop) not in self._ahead:
                 stop += 1
-        with self._store.open(blob, first, offsets[stop]) as pieces:
+        with self._opened(blob, first, offsets[stop]) as pieces:
+            if pieces is None:
+                raise Unsupported(
+                    "this registry sends whole blobs where a part is asked for: differences would fetch all of it often",
+                    hint="name a directory that holds the version: --xor-base DIR",
+                )
             data = b"".join(pieces)
         if len(data) != offsets[stop] - first:
             raise Corrupt(f"{blob.digest} ended early", digest=str(blob.digest))
@@ -81,6 +87,11 @@ class Bases:
             self._ahead[pack, at] = data[offsets[at] - first : offsets[at + 1] - first]
         self._forget()
         return data[: offsets[number + 1] - first]
+
+    def _opened(self, blob: Descriptor, start: int, stop: int) -> AbstractContextManager[Chunks | None]:
+        if isinstance(self._store, Parts):
+            return self._store.part(blob, start, stop, lambda: None)
+        return self._store.open(blob, start, stop)
 
     def _follows(self, pack: int, number: int) -> bool:
         """Whether those who ask go through the pack: several at a time, so not quite in order."""

@@ -44,7 +44,7 @@ from tests.support.zygote import CHANGING, READING, SPACE, Outcome, Trap, Zygote
 SEED = 20_251_120
 AT_LEAST = 60
 """Distinct checkpoints at which commands must have been killed, for each kind of store, in any run."""
-FLOOR = 5
+FLOOR = 6
 """Checkpoints of each verb at which it is killed in any run, if it has as many."""
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from array import array
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from random import Random
 
@@ -15,10 +16,11 @@ from blake3 import blake3
 
 from modelops_bundle.errors import Corrupt, Interrupted, WorkspaceChanged
 from modelops_bundle.events import Advanced, Event, Finished, ItemStarted, Limits, Run, Started
+from modelops_bundle.formats import cuts
 from modelops_bundle.model.chunkmap import ChunkList
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.snapshot import Snapshot
-from modelops_bundle.operations.chunking import Lists, chunk_lists
+from modelops_bundle.operations.chunking import Lists, chunk_lists, is_likely
 from modelops_bundle.operations.local_state import entries_at, keys_at
 from modelops_bundle.operations.session import Session
 from modelops_bundle.workspace import chunks
@@ -271,3 +273,24 @@ def test_it_can_be_cancelled(look: Look) -> None:
 def test_a_list_that_cannot_be_kept_is_given_all_the_same(bundle: Bundle, look: Look) -> None:
     (bundle.root / FOLDER / "chunks").write_text("in the way")
     assert of(CSV, look.lists()[Digest.of(CSV)][1])
+
+
+# --- the word of others ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrong", ["nothing", "digests", "chunker", "cuts", "size"])
+def test_what_others_say_of_a_file_is_looked_at(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuts, "SMALLEST", LOW)
+    plan = cuts.chunker_for("m.safetensors", len(MODEL), lambda at, count: MODEL[at : at + count], smallest=LOW)
+    assert plan is not None
+    assert plan.sizes is not None
+    sizes, edges = plan.sizes, [0, *accumulate(plan.sizes)]
+    digests = b"".join(blake3(MODEL[start:stop]).digest() for start, stop in pairwise(edges))
+    if wrong == "digests":
+        digests = digests[32:] + digests[:32]
+    if wrong in ("cuts", "size"):
+        sizes = array("I", [sizes[0] + 1, sizes[1] - (wrong == "cuts"), *sizes[2:]])
+    name = FAST if wrong == "chunker" else plan.chunker
+    told = name, ChunkList(sizes, digests)
+    believed = is_likely("m.safetensors", len(MODEL), told, lambda _path, at, count: MODEL[at : at + count])
+    assert believed is (wrong == "nothing")

@@ -415,3 +415,33 @@ def test_the_same_draft_is_the_same_map() -> None:
 
     make: Callable[[], ChunkMap] = once
     assert make() == make()
+
+
+# --- what is given up ------------------------------------------------------------------------------------------------
+
+
+def idle_of(live: int, size: int) -> frozenset[int]:
+    """Which packs are given up when `live` bytes of one of `size` bytes are in use."""
+    known = Known()
+    chunks = ChunkList(array("I", [live, size - live]), bytes(32) + bytes([1]) * 32)
+    known.add(ChunkPack(Descriptor("x/y", Digest.of(b"old"), size), chunks))
+    cuts = [Cut(0, live, bytes(32), Where(0, 0)), Cut(live, 10, bytes([2]) * 32, None)]
+    return delta.idle([Large("m", live + 10, Digest.of(b"new"), "c", cuts)], known)
+
+
+def test_a_blob_of_which_hardly_anything_is_in_use_is_given_up() -> None:
+    assert idle_of(1000, 10_000_000) == {0}
+    assert idle_of(600_000, 10_000_000) == frozenset()
+    assert idle_of(17 << 20, 4 << 30) == frozenset()
+
+
+def test_an_index_lists_what_it_has_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delta, "MOST_LISTED", 5)
+
+    def chunks(count: int) -> ChunkList:
+        return ChunkList(array("I", [1] * count), bytes(32 * count))
+
+    lists = {"a.csv": ("fastcdc2020/16k", chunks(3)), "b.csv": ("fastcdc2020/16k", chunks(2))}
+    weights = {"w.gguf": ("gguf/1m", chunks(3))}
+    assert delta.affordable(lists) == lists
+    assert list(delta.affordable({**lists, **weights})) == ["b.csv", "w.gguf"]
