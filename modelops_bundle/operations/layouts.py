@@ -46,6 +46,12 @@ def image_of(
     return Image(session.options.platform or PLATFORM, below or "")
 
 
+def for_every_tool(session: Session, tags: Sequence[str]) -> str | None:
+    """The first of `tags` that every OCI tool has to be able to read, by the settings of the bundle."""
+    globs = session.project.config.readable_tags() if session.has_project else ()
+    return next((tag for tag in tags if any(fnmatchcase(tag, glob) for glob in globs)), None)
+
+
 def storage_of(
     session: Session, reference: Reference, tags: Sequence[str], *, delta: bool, plain: bool, image: bool
 ) -> str:
@@ -57,8 +63,7 @@ def storage_of(
     """
     if delta and (plain or image):
         raise UsageError("--delta stores chunks: it goes with neither --plain nor images")
-    globs = session.project.config.readable_tags()
-    closed = next((tag for tag in tags if any(fnmatchcase(tag, glob) for glob in globs)), None)
+    closed = for_every_tool(session, tags)
     if delta and closed is not None:
         raise UsageError(
             f'the tag {closed} has interop = "plain": other tools read it, and they cannot read chunks',

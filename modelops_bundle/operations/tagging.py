@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from modelops_bundle.errors import BundleError, Corrupt, NotFound, PartialFailure, TagMoved, Unsupported, UsageError
 from modelops_bundle.events import checkpoint
-from modelops_bundle.model import artifact
+from modelops_bundle.model import artifact, media
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.manifest import Manifest
 from modelops_bundle.model.ports import Store, Untagger
 from modelops_bundle.model.reference import Reference, check_tag, is_service_tag
 from modelops_bundle.operations import remote_state
+from modelops_bundle.operations.layouts import for_every_tool
 from modelops_bundle.operations.referrers import find
 from modelops_bundle.operations.session import Session
 from modelops_bundle.plan.push import standing
@@ -67,6 +68,7 @@ def tag(session: Session, text: str, names: Sequence[str], *, expect: str | None
         reference, what, store = find(session, text, data=True)
         data = what.data or b""
         what = replace(what, data=None)
+        _refuse_chunks(session, data, wanted)
         remote = session.remote_of(reference)
         note = announcement(session, reference)
         if note is not None:
@@ -91,6 +93,20 @@ def tag(session: Session, text: str, names: Sequence[str], *, expect: str | None
         told = ", ".join(f"{state['tag']}: {state['state']}" for state in states)
         raise PartialFailure(f"not every tag was moved ({told})", failed=states, digest=str(what.digest))
     return Tagged(str(reference.at()), what.digest, {each.tag: each.found for each in wishes})
+
+
+def _refuse_chunks(session: Session, data: bytes, tags: Sequence[str]) -> None:
+    """:raises UsageError: a tag for every tool would stand for a version in delta storage."""
+    closed = for_every_tool(session, tags)
+    storage = None
+    with suppress(BundleError):
+        # Of an index, and of what no tool of ours made, nothing is asked.
+        storage = Manifest.from_bytes(data).annotations.get(media.STORAGE) if closed is not None else None
+    if storage == "delta":
+        raise UsageError(
+            f'the tag {closed} has interop = "plain", and the version is stored in chunks',
+            hint=f"bundle flatten REF --tag {closed} writes a version that every tool reads",
+        )
 
 
 def whole_digest(text: str | None) -> Digest | None:

@@ -823,6 +823,16 @@ def test_a_tag_that_becomes_readable_for_all_is_written_whole(work: Bundle, remo
     holds(work, "v2", {MODEL: data})
 
 
+def test_no_tag_for_every_tool_gets_a_version_in_chunks(work: Bundle) -> None:
+    edited(work, tensors())
+    work.push("--delta", "--tag", "next")
+    settings = work.root / FOLDER / "config.toml"
+    settings.write_text(settings.read_text() + '\n[tags."v*"]\ninterop = "plain"\n')
+    assert "flatten" in work.refused(2, "tag", ":next", "v9")["hint"]
+    work.run("tag", ":v1", "v8")
+    work.run("flatten", ":next", "--tag", "v9")
+
+
 def test_what_is_shown_of_a_tree_that_is_stored_in_chunks_is_done(work: Bundle, remote: str, tmp_path: Path) -> None:
     edited(work, tensors())
     digest = work.push("--delta", "--tag", "v2")
