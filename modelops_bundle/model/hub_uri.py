@@ -178,7 +178,7 @@ def _hub_page(place: str, whole: str) -> HubUri:
     parts = place.split("/")
     if kind == "models" and parts[0] in _HUB_PAGES:
         refuse(whole, "that page shows no repository; write hf://NAMESPACE/NAME")
-    names = 1 if len(parts) == 1 or parts[1] in _HUB_VERBS else 2
+    names = 1 if len(parts) == 1 or (len(parts) > 2 and parts[1] in _HUB_VERBS) else 2
     repository, rest = "/".join(parts[:names]), parts[names:]
     if not rest:
         return _checked(HubUri("hf", kind, repository), whole)

@@ -223,14 +223,12 @@ class SourceCaps:
 class Probe:
     """What one small request told: None where it did not.
 
-    :param name: the file name that the server suggests, unchecked.
     :param host: who sends the bytes, after redirects.
     """
 
     size: int | None
     validator: Validator | None
     ranges: bool
-    name: str | None
     host: str
 
 

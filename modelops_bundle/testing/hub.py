@@ -27,7 +27,7 @@ WINDOW = 300
 QUOTAS = {"api": 500, "resolvers": 3000, "pages": 100}
 """Requests that an anonymous client has per window."""
 
-_API = re.compile(r"/api/(models|datasets|spaces)/(.+?)(?:/(revision|tree|paths-info)/([^/]+)(?:/(.*))?)?")
+_API = re.compile(r"/api/(models|datasets|spaces)/([^/]+(?:/[^/]+)?)(?:/(revision|tree|paths-info)/([^/]+)(?:/(.*))?)?")
 _RESOLVE = re.compile(r"/(?:(datasets|spaces)/)?([^/]+(?:/[^/]+)?)/resolve/([^/]+)/(.+)")
 _CACHED = re.compile(r"/api/resolve-cache/(models|datasets|spaces)/(.+)/([0-9a-f]{40})/(.+)")
 _BAD_TOKEN = "Invalid credentials in Authorization header"

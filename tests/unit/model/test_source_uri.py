@@ -45,6 +45,7 @@ FORMS = [
     ("https://huggingface.co/ns/name", "hf://ns/name"),
     ("https://huggingface.co/gpt2", "hf://gpt2"),
     ("https://huggingface.co/gpt2/tree/main", "hf://gpt2@main"),
+    ("https://huggingface.co/ns/tree", "hf://ns/tree"),
     ("https://huggingface.co/gpt2/blob/main/config.json", "hf://gpt2@main/config.json"),
     ("https://hf.co/ns/name/blob/main/a/b.gguf", "hf://ns/name@main/a/b.gguf"),
     ("https://huggingface.co/ns/name/resolve/main/a%20b.bin?download=true", "hf://ns/name@main/a%20b.bin"),
