@@ -107,7 +107,9 @@ def _version(at: CivitaiUri, root: str, ctx: Ctx) -> Mapping[str, Any]:
     usable = [one for one in versions if one.get("files")]
     if not usable:
         raise NotFound(f"{at} has no version with files", hint=f"see {_page(at)}")
-    found = usable[0]
+    # Newest first; the number of a file means the version that has it.
+    owners = [one for one in usable if at.file is not None and at.file in _numbers(one)]
+    found = (owners or usable)[0]
     return {**found, "model": {"name": model.get("name"), "type": model.get("type")}, "modelId": at.model}
 
 
@@ -151,6 +153,10 @@ def _fits(file: Mapping[str, Any], asked: CivitaiUri) -> bool:
     known = {**(metadata if isinstance(metadata, dict) else {}), "type": file.get("type")}
     named = asked.name is None or fnmatchcase(str(file.get("name")).lower(), asked.name.lower())
     return named and all(str(known.get(name)).lower() == value.lower() for name, value in asked.filters)
+
+
+def _numbers(version: Mapping[str, Any]) -> list[int | None]:
+    return [answers.maybe(one, "id", int) for one in answers.maybe(version, "files", list) or []]
 
 
 def _hashes(file: Mapping[str, Any]) -> dict[str, str]:

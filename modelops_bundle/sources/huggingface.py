@@ -30,6 +30,7 @@ TOKENS = "https://huggingface.co/settings/tokens"
 VARIABLE = "HF_TOKEN"
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
+_NAME = re.compile(r"\w[\w-]*(?:\.[\w-]+)*(?:/\w[\w-]*(?:\.[\w-]+)*)?", re.ASCII)
 _NEXT = re.compile(r'<([^>]+)>\s*;\s*rel="next"')
 
 
@@ -52,9 +53,11 @@ class HuggingFace:
         root = ctx.endpoint(self.name) or ROOT
         facts = self._described(at, root, ctx)
         commit = answers.get(facts, "sha", str, answers.host_of(root))
-        if not _COMMIT.fullmatch(commit):
-            answers.senseless(answers.host_of(root), "commit")
-        pinned = replace(at, repository=answers.maybe(facts, "id", str) or at.repository, revision=commit)
+        # The name of today: old ones redirect.
+        name = answers.maybe(facts, "id", str) or at.repository
+        if not _COMMIT.fullmatch(commit) or not _NAME.fullmatch(name):
+            answers.senseless(answers.host_of(root), "name or commit of the repository")
+        pinned = replace(at, repository=name, revision=commit)
         entries = self._entries(pinned, root, ctx)
         files = tuple(_file(pinned, root, path, entries[path]) for path in choose.choose(entries, at))
         card = facts.get("cardData")

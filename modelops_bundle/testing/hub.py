@@ -37,7 +37,7 @@ _COMPRESSED = (".md", ".txt", ".json")
 class Hub:
     """The server, and the storage it sends its clients to.
 
-    `users` are names by token; `page` is how many entries a page of a tree has; `left` are the requests that remain of
+    `users` are names by token; `moved` are new names by old ones; `page` is how many entries a page of a tree has; `left` are the requests that remain of
     each quota, `reset` the seconds until there are more.
     """
 
@@ -45,6 +45,7 @@ class Hub:
         self.storage = Storage()
         self.repositories: dict[tuple[str, str], HubRepository] = {}
         self.users: dict[str, str] = {}
+        self.moved: dict[str, str] = {}
         self.page = 1000
         self.left = dict(QUOTAS)
         self.reset = 172
@@ -97,6 +98,10 @@ class Hub:
             )
         if found := _CACHED.fullmatch(path):
             return self._cached(call, *(unquote(text) for text in found.groups()))
+        found = _RESOLVE.fullmatch(path) or _API.fullmatch(path)
+        if found and found[2] in self.moved:
+            start, stop = found.span(2)
+            return Response(307, {"Location": path[:start] + self.moved[found[2]] + path[stop:]}, b"")
         if found := _RESOLVE.fullmatch(path):
             kind, name, revision, file = (unquote(text or "models") for text in found.groups())
             return self._resolve(call, kind, name, revision, file)

@@ -34,6 +34,7 @@ def world() -> Iterator[World]:
         ("civitai://7@70", ["old.safetensors"], "civitai://7@70+3"),
         ("civitai://version/70", ["old.safetensors"], "civitai://7@70+3"),
         ("civitai://7@71+6", ["x.vae.pt"], "civitai://7@71+6"),
+        ("civitai://7+3", ["old.safetensors"], "civitai://7@70+3"),
         ("civitai://7+5", ["model-pruned.safetensors"], "civitai://7@71+5"),
         ("civitai://7?type=VAE", ["x.vae.pt"], "civitai://7@71+6"),
         ("civitai://7?size=pruned&fp=FP32", ["model-pruned.safetensors"], "civitai://7@71+5"),

@@ -118,6 +118,24 @@ def test_datasets_and_spaces_and_revisions(world: World) -> None:
     assert b"".join(part for _, part in world.resolver.open(file, file.places[0], world.ctx()).read(0, None)) == b"1"
 
 
+def test_old_names_are_pinned_by_the_new_ones(world: World) -> None:
+    world.server.moved["gpt2"] = "ns/tree"
+    commit = world.server.repositories["models", "ns/tree"].heads["main"]
+    found = world.resolve("https://huggingface.co/gpt2/blob/main/top.safetensors")
+    assert (found.canonical, found.pinned) == (
+        "hf://gpt2@main/top.safetensors",
+        f"hf://ns/tree@{commit}/top.safetensors",
+    )
+
+
+@pytest.mark.parametrize("facts", ['"sha": "main"', '"id": "../x"', '"id": "a/b/c"', '"id": "a b"'])
+def test_a_hub_may_not_call_a_repository_anything(world: World, facts: str) -> None:
+    body = f'{{"sha": "{"a" * 40}", {facts}}}'.encode()
+    world.site.fault(lambda method, path: True, actions.Status(200, {"Content-Type": "application/json"}, body))
+    with pytest.raises(Corrupt, match="name or commit"):
+        world.resolve()
+
+
 def refusals(world: World) -> dict[str, tuple[str, str | None, type[BundleError], str, str]]:
     token, wrong = secret("token"), secret("token")
     world.server.users[token] = "eve"
