@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 
 from modelops_bundle.errors import BundleError, Corrupt, SourceChanged, Unavailable
@@ -43,11 +44,10 @@ class HttpRanges:
 
     def probe(self) -> Probe:
         """Asks for one byte: HEAD is refused, or lies, at signed addresses."""
-        for stream in self._answers({"Range": "bytes=0-0"}):
+        with self._answer({"Range": "bytes=0-0"}) as stream:
             size = self._checked(stream, 0)
             host = Origin.of(stream.url).netloc
             return Probe(size, Validator.of(stream.headers), stream.status == 206, host)
-        raise Unavailable(f"{self._place.host} gave no answer")
 
     def read(self, start: int, stop: int | None) -> Iterator[tuple[int, bytes]]:
         """As the port says. A server without ranges is read from its beginning, and what was not asked for dropped.
@@ -58,7 +58,7 @@ class HttpRanges:
             return
         whole = start == 0 and stop is None
         headers = {} if whole else {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"}
-        for stream in self._answers(headers):
+        with self._answer(headers) as stream:
             size = self._checked(stream, start)
             if stream.status == 416:
                 return
@@ -73,10 +73,12 @@ class HttpRanges:
 
     # --- asking
 
-    def _answers(self, headers: Mapping[str, str]) -> Iterator[Stream]:
+    @contextmanager
+    def _answer(self, headers: Mapping[str, str]) -> Iterator[Stream]:
         """One usable answer: of the redirected address, or of the place itself when that one is refused."""
         ranged = "Range" in headers
-        while True:
+        # Another thread may have got a new address meanwhile, and that one may be refused too.
+        for last in (False, False, True):
             with self._lock:
                 url = self._redirected or self._place.url
                 tag = self._tags.get(Origin.of(url).netloc) if ranged else None
@@ -86,7 +88,7 @@ class HttpRanges:
                     yield stream
                     return
                 refused = Heard(stream.status, stream.headers, _beginning(stream), stream.url)
-            if url == self._place.url:
+            if url == self._place.url or last:
                 raise self._refusal(refused)
             self._forget(url)
 

@@ -6,13 +6,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import huggingface_hub
 import pytest
+from huggingface_hub import errors
 
 from modelops_bundle.testing.hub import Hub
 from tests.support.canary import secret
-
-huggingface_hub = pytest.importorskip("huggingface_hub")
-from huggingface_hub import errors  # noqa: E402
 
 DATA = bytes(range(256)) * 64
 FILES = {

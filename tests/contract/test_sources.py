@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -95,6 +96,17 @@ def test_an_expired_address_is_asked_for_anew(world: World) -> None:
     assert read(source, 0, 100) == world.files["model.safetensors"][:100]
     source.refresh("soon over")
     assert read(source, 0, 100) == world.files["model.safetensors"][:100]
+
+
+def test_many_threads_share_a_source_whose_address_expires(world: World) -> None:
+    file = weights(world)
+    source = opened(world, file)
+    source.probe()
+    world.storage.expire()
+    parts = [(start, start + 512) for start in range(0, 8192, 512)]
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda part: read(source, *part), parts))
+    assert b"".join(found) == world.files[file.path][:8192]
 
 
 def test_no_login_reaches_the_second_origin(world: World) -> None:

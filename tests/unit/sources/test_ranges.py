@@ -77,6 +77,36 @@ def test_a_signed_address_that_is_refused_is_asked_for_anew(status: int) -> None
     assert [url for url, _ in ctx.asked] == [PLACE.url, CDN, PLACE.url]
 
 
+def test_addresses_that_are_refused_again_and_again_end() -> None:
+    ranges, ctx = source(part(0, 10), *[Answer(403, url=f"https://cdn.example/a?sig={n}") for n in range(5)])
+    read(ranges, 0, 10)
+    # As another thread would, that got a new one while this one was asking.
+    ranges._forget = lambda url: setattr(ranges, "_redirected", f"{url}0")  # type: ignore[method-assign]
+    with pytest.raises(Unavailable, match="answered 403"):
+        read(ranges, 10, 20)
+    assert len(ctx.asked) == 4
+
+
+def test_what_is_not_read_to_its_end_is_let_go() -> None:
+    closed: list[str] = []
+
+    class Watched(Scripted):
+        @contextmanager
+        def stream(self, url: str, *, headers: Mapping[str, str]) -> Iterator[Answer]:
+            try:
+                with super().stream(url, headers=headers) as answer:
+                    yield answer
+            finally:
+                closed.append(url)
+
+    ctx: Any = Watched(part(0, 50))
+    reading = HttpRanges(RemoteFile("a", 100, {}, None, (PLACE,)), PLACE, ctx, lambda heard: NotFound("")).read(0, 50)
+    assert next(reading) == (0, DATA[:7])
+    assert closed == []
+    reading.close()  # type: ignore[attr-defined]
+    assert closed == [PLACE.url]
+
+
 def test_what_the_place_refuses_is_explained() -> None:
     ranges, _ = source(Answer(404, url=PLACE.url))
     with pytest.raises(NotFound, match="refused with 404"):
@@ -89,6 +119,7 @@ def test_a_fresh_address_that_is_refused_may_be_a_clock() -> None:
         Unavailable, match=r"cdn\.example, where hub\.example sends its clients, answered 403"
     ) as raised:
         ranges.probe()
+    assert raised.value.facts["transient"] is True
     assert "clock" in str(raised.value.hint) and "sig=" not in str(raised.value.to_json())
 
 
@@ -155,8 +186,9 @@ def test_a_body_that_is_too_short_is_said(stop: int | None) -> None:
     answer = part(10, 20)
     answer.body = answer.body[:5]
     ranges, _ = source(answer)
-    with pytest.raises(Unavailable, match="bytes early"):
+    with pytest.raises(Unavailable, match="bytes early") as raised:
         read(ranges, 10, stop)
+    assert raised.value.facts["transient"] is True
 
 
 def test_a_body_that_is_too_long_is_cut() -> None:
