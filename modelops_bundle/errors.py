@@ -6,7 +6,8 @@
     ├── NotABundle, AlreadyABundle, NoMatch, IgnoredPath,
     │   Conflict, WouldOverwrite, Locked, NeedsConfirmation,
     │   IsPointer                                             4
-    ├── TagMoved, WorkspaceChanged, VerifyFailed              5
+    ├── TagMoved, WorkspaceChanged, SourceChanged,
+    │   VerifyFailed                                        5
     ├── NotFound                                             6
     ├── Unauthorized                                         7
     ├── Unavailable, RateLimited                             8
@@ -147,6 +148,13 @@ class WorkspaceChanged(BundleError):
     """Files changed between the plan and its application."""
 
     code = "workspace-changed"
+    exit_code = 5
+
+
+class SourceChanged(BundleError):
+    """A remote file was replaced by another one between its resolution and the end of its transfer."""
+
+    code = "source-changed"
     exit_code = 5
 
 

@@ -23,7 +23,7 @@ from modelops_bundle.net.exchange import Answer, Raw, Reply, Request, Sender
 from modelops_bundle.net.gate import Gate, Gates, Held, Place
 from modelops_bundle.net.options import NetOptions, Origin, is_local, is_metadata
 from modelops_bundle.net.redact import redact_url, safe
-from modelops_bundle.net.retry import Policy, Retrier, Transient, interruptible_sleep, retry_after
+from modelops_bundle.net.retry import Policy, Retrier, Transient, interruptible_sleep, pause_asked
 from modelops_bundle.net.throttle import Pieces, Throttle
 
 MAX_REDIRECTS = 5
@@ -252,12 +252,11 @@ class Client:
 
     def _tell(self, gate: Gate, place: Place, raw: Raw) -> None:
         """Let the gate of the host know whether it had too much to do."""
-        said = raw.headers.get("retry-after")
-        if raw.status != 429 and (raw.status != 503 or said is None):
+        if raw.status != 429 and (raw.status != 503 or "retry-after" not in raw.headers):
             if raw.status < 400:
                 gate.succeeded()
             return
-        after = retry_after(said, time.time())
+        after = pause_asked(raw.headers, time.time())
         # A pause that is longer than anybody waits is everybody's own error.
         gate.complained(place, after if after is None or after <= self.policy.patience else None)
 
@@ -322,7 +321,7 @@ class Client:
             hint = f"{asked.netloc} sends its clients there with addresses that expire: check the clocks of both"
             return Transient(type(error)(error.message, hint=hint, **error.facts), cause="expired")
         if answer.status in problems.TRANSIENT:
-            return Transient(error, after=retry_after(answer.headers.get("retry-after"), time.time()))
+            return Transient(error, after=pause_asked(answer.headers, time.time()))
         return error
 
     def _misdirected(self, origin: Origin, answer: Answer, body: bytes) -> BundleError | None:

@@ -7,7 +7,8 @@ together. `Retry-After`: RFC 9110 §10.2.3.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -105,6 +106,18 @@ def retry_after(value: str | None, now: float) -> float | None:
         return max(0.0, parsedate_to_datetime(text).timestamp() - now)
     except (ValueError, OverflowError, TypeError):
         return None
+
+
+def pause_asked(headers: Mapping[str, str], now: float) -> float | None:
+    """The seconds that an answer asks to wait: when a quota is used up (`RateLimit`, draft-ietf-httpapi-ratelimit-headers),
+    until there is a new one, which counts from whole seconds; else what `Retry-After` says. None when it says nothing.
+
+    :param headers: names in lower case. :param now: seconds since the epoch.
+    """
+    quota = re.search(r";\s*r\s*=\s*0\b[^,]*;\s*t\s*=\s*([0-9]{1,9})", headers.get("ratelimit", ""))
+    if quota is not None:
+        return float(quota[1]) + 1.0
+    return retry_after(headers.get("retry-after"), now)
 
 
 class Retrier:

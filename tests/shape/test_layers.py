@@ -53,6 +53,8 @@ VIOLATIONS = [
     ("layers", "errors.py", "import modelops_bundle.events"),
     ("layers", "transfer/bad.py", "import modelops_bundle.stores"),
     ("layers", "stores/bad.py", "import modelops_bundle.transfer"),
+    ("layers", "sources/bad.py", "import modelops_bundle.transfer"),
+    ("layers", "sources/bad.py", "import modelops_bundle.stores"),
     ("layers", "workspace/bad.py", "from modelops_bundle import stores"),
     ("layers", "net/bad.py", "import modelops_bundle.disk"),
     ("layers", "plan/bad.py", "import modelops_bundle.net"),

@@ -81,7 +81,7 @@ def addresses(root: Path, names: Iterable[str]) -> list[str]:
 
 def loose_pins(lock: str) -> list[str]:
     """Lines of a lock file that name an address, or a package without version or hash."""
-    bad = [line for line in lock.splitlines() if "http" in line.lower() or line.startswith("-")]
+    bad = [line for line in lock.splitlines() if "://" in line or line.startswith("-")]
     for entry in re.split(r"\n(?=\w)", re.sub(r"(?m)^\s*#.*\n?", "", lock).strip()):
         if not re.match(r"[\w.-]+(\[[\w,-]+\])?==\S+", entry) or "--hash=sha256:" not in entry:
             bad += entry.splitlines()[:1] or ["empty"]

@@ -25,6 +25,7 @@ EXIT_CODES = {
     "IsPointer": 4,
     "TagMoved": 5,
     "WorkspaceChanged": 5,
+    "SourceChanged": 5,
     "VerifyFailed": 5,
     "NotFound": 6,
     "Unauthorized": 7,

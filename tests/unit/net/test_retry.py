@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from modelops_bundle.errors import Corrupt, Interrupted, NotFound, RateLimited, Unavailable
 from modelops_bundle.events import Event, Retrying, Run
-from modelops_bundle.net.retry import Cause, Policy, Retrier, Transient, interruptible_sleep, pause, retry_after
+from modelops_bundle.net.retry import (
+    Cause,
+    Policy,
+    Retrier,
+    Transient,
+    interruptible_sleep,
+    pause,
+    pause_asked,
+    retry_after,
+)
 
 WHY = Unavailable("it broke", host="h")
 
@@ -125,10 +134,26 @@ def test_retry_after_in_seconds_or_as_a_date(value: str | None, expected: float 
     assert retry_after(value, 100.0) == expected
 
 
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"ratelimit": '"api";r=0;t=55', "retry-after": "3"}, 56.0),
+        ({"ratelimit": '"resolvers"; r=0; t=0'}, 1.0),
+        ({"ratelimit": '"api";r=10;t=55', "retry-after": "3"}, 3.0),
+        ({"ratelimit": '"api";r=01;t=55'}, None),
+        ({"ratelimit": "nonsense"}, None),
+        ({"retry-after": "7"}, 7.0),
+        ({}, None),
+    ],
+)
+def test_a_quota_says_when_there_is_a_new_one(headers: dict[str, str], expected: float | None) -> None:
+    assert pause_asked(headers, 100.0) == expected
+
+
 @given(st.text(max_size=50))
 def test_no_header_breaks_it(value: str) -> None:
-    found = retry_after(value, 0.0)
-    assert found is None or found >= 0
+    for found in (retry_after(value, 0.0), pause_asked({"ratelimit": value, "retry-after": value}, 0.0)):
+        assert found is None or found >= 0
 
 
 def test_a_cancelled_run_does_not_sleep() -> None:

@@ -1,0 +1,1 @@
+"""Where models come from: one resolver per kind of source (DESIGN §3)."""
