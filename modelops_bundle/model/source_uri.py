@@ -211,9 +211,13 @@ def _plain_url(parts: SplitResult, host: str, port: int | None, whole: str) -> U
 
 def _ascii(host: str, whole: str) -> str:
     try:
-        return host if host.isascii() else host.encode("idna").decode("ascii")
+        found = host if host.isascii() else host.encode("idna").decode("ascii").lower()
     except UnicodeError:
+        found = ""
+    # The codec lets through what mapping makes of a few characters, blanks among them.
+    if not re.fullmatch(r"[0-9a-z._-]+", found):
         refuse(whole, "its host is no name that can be looked up")
+    return found
 
 
 def _digest(fragment: str, whole: str) -> tuple[str, str] | None:
