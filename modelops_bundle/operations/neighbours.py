@@ -21,6 +21,7 @@ from modelops_bundle.formats.chunker import Chunker
 from modelops_bundle.formats.tensors import Read
 from modelops_bundle.model.chunkmap import ChunkList
 from modelops_bundle.model.digest import Digest
+from modelops_bundle.model.paths import display
 from modelops_bundle.transfer.seeds import Source
 
 if TYPE_CHECKING:
@@ -52,22 +53,45 @@ class Candidate:
     digest: Digest | None = None
 
 
-def named(paths: Iterable[Path]) -> list[Candidate]:
-    """The large files among `paths`, and in the directories among them; those that links there lead to as well."""
+def named(paths: Iterable[Path], run: Run) -> list[Candidate]:
+    """The large files among `paths`, and in the directories among them; those that links there lead to as well.
+
+    What is mounted below a directory is left alone: /proc has files of any size.
+
+    :raises Interrupted: somebody asked to stop.
+    """
     found: dict[tuple[int, int], Candidate] = {}
     for path in paths:
-        for file in _files(path) if path.is_dir() else (path,):
-            with suppress(OSError):
-                facts = file.stat()
-                if stat.S_ISREG(facts.st_mode) and facts.st_size >= SMALLEST:
-                    made = Candidate(str(file), facts.st_size, partial(_open, file))
-                    found.setdefault((facts.st_dev, facts.st_ino), made)
+        for file, facts in _files(path, run):
+            if stat.S_ISREG(facts.st_mode) and facts.st_size >= SMALLEST:
+                made = Candidate(str(file), facts.st_size, partial(_open, file))
+                found.setdefault((facts.st_dev, facts.st_ino), made)
     return sorted(found.values(), key=lambda each: -each.size)[:MOST]
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for directory, _, names in os.walk(folder):
-        yield from (Path(directory) / name for name in names)
+def _files(path: Path, run: Run) -> Iterator[tuple[Path, os.stat_result]]:
+    """A file, or all that are in a directory."""
+    with suppress(OSError):
+        root = path.stat()
+        if not stat.S_ISDIR(root.st_mode):
+            yield path, root
+            return
+        run.notice("seed-walk", f"looking through {display(str(path))} for files to take chunks from")
+        for directory, folders, names in os.walk(path):
+            run.check()
+            folders[:] = [name for name in folders if _is_on(root.st_dev, Path(directory, name))]
+            for file in (Path(directory, name) for name in names):
+                run.check()
+                with suppress(OSError):
+                    facts = file.stat()
+                    if facts.st_dev == root.st_dev:
+                        yield file, facts
+
+
+def _is_on(device: int, folder: Path) -> bool:
+    with suppress(OSError):
+        return folder.lstat().st_dev == device
+    return False
 
 
 def whole(hub: Path, digest: Digest) -> int | None:

@@ -261,7 +261,7 @@ class PullSeeding(Seeding):
             if known != len(self.seeds):
                 known, missing = len(self.seeds), wanted.size(wanted.missing(self.seeds)[1])
             if missing >= worth:
-                self._add(recipe.chunker, candidates(), most)
+                self._add(recipe.chunker, candidates, most)
 
     def _neighbours(self, path: str, what: Descriptor) -> Iterator[tuple[int, Callable[[], Iterable[Candidate]], int]]:
         """What may be read: from how many missing bytes on, and how many files at most."""
@@ -274,12 +274,13 @@ class PullSeeding(Seeding):
 
     @cached_property
     def _named(self) -> list[Candidate]:
-        return neighbours.named(self._session.options.seeds)
+        """Asked for under the lock: a directory is walked once."""
+        return neighbours.named(self._session.options.seeds, self._session.run)
 
-    def _add(self, chunker: str, candidates: Iterable[Candidate], most: int) -> None:
+    def _add(self, chunker: str, candidates: Callable[[], Iterable[Candidate]], most: int) -> None:
         # One file at a time: what is read for one may be what the next one wants.
         with self._looking:
-            new = self._unread(chunker, candidates)
+            new = self._unread(chunker, candidates())
             self.seeds.add(neighbours.listed(new, chunker, self._session.chunks, self._session.run, most))
 
     def _unread(self, chunker: str, candidates: Iterable[Candidate]) -> Iterator[Candidate]:

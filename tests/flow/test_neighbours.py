@@ -11,7 +11,7 @@ from random import Random
 import pytest
 
 from modelops_bundle.errors import Interrupted
-from modelops_bundle.events import Run
+from modelops_bundle.events import Notice, Run
 from modelops_bundle.formats import cuts
 from modelops_bundle.formats.chunker import Chunker
 from modelops_bundle.model.digest import Digest
@@ -110,8 +110,52 @@ def test_the_largest_files_come_first_and_each_once(tmp_path: Path) -> None:
     (tmp_path / "c").symlink_to(tmp_path / "a")
     (tmp_path / "d").write_bytes(b"small")
     (tmp_path / "e").symlink_to(tmp_path / "nowhere")
-    found = neighbours.named([tmp_path, tmp_path / "a", tmp_path / "gone"])
+    found = neighbours.named([tmp_path, tmp_path / "a", tmp_path / "gone"], Run())
     assert [each.size >> 20 for each in found] == [3, 2]
+
+
+def test_somebody_who_asks_to_stop_is_heard_while_a_directory_is_walked(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    said: list[object] = []
+    run = Run(said.append)
+    run.cancel()
+    with pytest.raises(Interrupted):
+        neighbours.named([tmp_path], run)
+    assert [each.code for each in said if isinstance(each, Notice)] == ["seed-walk"]
+
+
+def test_what_is_mounted_in_a_directory_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("here", "mounted", "linked"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "large").write_bytes(bytes(2 << 20))
+    (tmp_path / "here" / "link").symlink_to(tmp_path / "linked" / "large")
+    away = {path.stat().st_ino for folder in ("mounted", "linked") for path in (tmp_path / folder).rglob("large")}
+    away.add((tmp_path / "mounted").stat().st_ino)
+
+    def patched(name: str) -> None:
+        real = getattr(os, name)
+
+        def elsewhere(*args: object, **more: object) -> os.stat_result:
+            facts = real(*args, **more)
+            moved = os.stat_result([*facts[:2], facts.st_dev + 1, *facts[3:]])
+            return moved if facts.st_ino in away else facts
+
+        monkeypatch.setattr(os, name, elsewhere)
+
+    patched("stat")
+    patched("lstat")
+    found = neighbours.named([tmp_path], Run())
+    monkeypatch.undo()
+    assert [each.name for each in found] == [str(tmp_path / "here" / "large")]
+
+
+def test_a_directory_is_walked_once(fake: Fake, tmp_path: Path) -> None:
+    made = f"{fake.host}/team/two:latest"
+    chunked.publish(made, chunked.plain({f"{n}.bin": chunks_of(NEW[n:]) for n in range(4)}, chunker=CDC))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "old.bin").write_bytes(OLD)
+    done = call("clone", made, str(tmp_path / "clone"), "--seed", str(tmp_path / "other"))
+    assert done.err.count("looking through") == 1
 
 
 # --- the file that is replaced ---------------------------------------------------------------------------------------
