@@ -21,7 +21,7 @@ from modelops_bundle.model.ports import Parts, Reader
 from modelops_bundle.model.reference import Reference, parse
 from modelops_bundle.model.snapshot import Entry
 from modelops_bundle.operations import neighbours, remote_state
-from modelops_bundle.operations.neighbours import Candidate
+from modelops_bundle.operations.neighbours import Candidate, Sought
 from modelops_bundle.operations.session import Session
 from modelops_bundle.plan.pull import PullPlan, needs_bytes
 from modelops_bundle.stores.cache import Cache
@@ -235,6 +235,18 @@ class Seeding:
         return wanted.size(here) >= WORTH * what.size and missing < self._staging.missing_bytes(what)
 
 
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """Files that may be read: from how many missing bytes on, how many of them at most, and whether anybody said that
+    they have to do with what is pulled.
+    """
+
+    candidates: Callable[[], Iterable[Candidate]]
+    worth: int
+    most: int
+    is_meant: bool = True
+
+
 class PullSeeding(Seeding):
     """That of a pull into a tree, which also reads files of which nothing is known."""
 
@@ -256,32 +268,34 @@ class PullSeeding(Seeding):
 
     def look_further(self, path: str, what: Descriptor, recipe: Recipe) -> None:
         """Read other files, one kind after another, as long as much is missing."""
-        wanted, known, missing = Wanted(recipe), -1, 0
-        for worth, candidates, most in self._neighbours(path, what):
+        wanted = Wanted(recipe)
+        known, sought = len(self.seeds), Sought(wanted, wanted.missing(self.seeds)[1])
+        for kind in self._neighbours(path, what):
             if known != len(self.seeds):
-                known, missing = len(self.seeds), wanted.size(wanted.missing(self.seeds)[1])
-            if missing >= worth:
-                self._add(recipe.chunker, candidates, most)
+                known, sought = len(self.seeds), Sought(wanted, wanted.missing(self.seeds)[1])
+            if sought.left >= kind.worth:
+                self._add(recipe.chunker, kind, sought)
 
-    def _neighbours(self, path: str, what: Descriptor) -> Iterator[tuple[int, Callable[[], Iterable[Candidate]], int]]:
-        """What may be read: from how many missing bytes on, and how many files at most."""
+    def _neighbours(self, path: str, what: Descriptor) -> Iterator[_Kind]:
         options = self._session.options
         if options.seeds:
-            yield 1, lambda: self._named, neighbours.MOST
-        yield FURTHER, lambda: self._old(path), 1
+            yield _Kind(lambda: self._named, 1, neighbours.MOST)
+        yield _Kind(lambda: self._old(path), FURTHER, 1)
         if options.hub is not None:
-            yield FURTHER, partial(neighbours.blobs, options.hub, what.size), neighbours.CANDIDATES
+            found = partial(neighbours.blobs, options.hub, what.size)
+            yield _Kind(found, FURTHER, neighbours.CANDIDATES, is_meant=False)
 
     @cached_property
     def _named(self) -> list[Candidate]:
         """Asked for under the lock: a directory is walked once."""
         return neighbours.named(self._session.options.seeds, self._session.run)
 
-    def _add(self, chunker: str, candidates: Callable[[], Iterable[Candidate]], most: int) -> None:
+    def _add(self, chunker: str, kind: _Kind, sought: Sought) -> None:
         # One file at a time: what is read for one may be what the next one wants.
         with self._looking:
-            new = self._unread(chunker, candidates())
-            self.seeds.add(neighbours.listed(new, chunker, self._session.chunks, self._session.run, most))
+            new, session = self._unread(chunker, kind.candidates()), self._session
+            probed = None if kind.is_meant else sought
+            self.seeds.add(neighbours.listed(new, chunker, session.chunks, session.run, kind.most, probed))
 
     def _unread(self, chunker: str, candidates: Iterable[Candidate]) -> Iterator[Candidate]:
         for each in candidates:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from modelops_bundle.formats.chunker import Chunker
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.operations import neighbours, seeding
 from modelops_bundle.testing.registry import Registry as Fake
+from modelops_bundle.transfer.assemble import Wanted
 from modelops_bundle.transfer.seeds import Seeds
 from modelops_bundle.workspace.chunks import ChunkCache
 from tests.support import chunked
@@ -222,6 +224,52 @@ def test_the_nearest_in_size_are_looked_at(tmp_path: Path) -> None:
     (tmp_path / "datasets--a--b" / "blobs").mkdir(parents=True)
     assert [each.name[-1] for each in neighbours.blobs(tmp_path, 3 << 20)] == ["2", "1", "0", "3"]
     assert neighbours.blobs(tmp_path / "absent", 3 << 20) == []
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("is_known", [True, False])
+def test_of_unrelated_files_in_that_cache_only_a_little_is_read(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_known: bool
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    keep_in_hub(tmp_path / "hub", Random(5).randbytes(len(OLD)))
+    if is_known:
+        keep_in_hub(tmp_path / "hub", OLD, "models--org--other")
+    done = call("--json", "--progress", "json", "clone", place, str(tmp_path / "clone"))
+    assert done.err.count('"seed-read"') == is_known
+    assert (done.json["fetched_bytes"] < FEW) == is_known
+
+
+def sought(data: list[bytes], there: int = 0, chunker: str = CDC) -> neighbours.Sought:
+    """All of a file, without its first chunks."""
+    recipe = chunked.plain({"model.bin": data}, chunker=chunker).recipe("model.bin")
+    return neighbours.Sought(Wanted(recipe), range(there, len(data)))
+
+
+def test_no_more_is_read_than_is_missing(tmp_path: Path) -> None:
+    cache, chunks = ChunkCache(tmp_path / "lists"), chunks_of(OLD)
+    all_of_it = [candidate(tmp_path / name, OLD) for name in "ab"]
+    assert len(list(neighbours.listed(all_of_it, CDC, cache, Run(), sought=sought(chunks)))) == 1
+    assert list(neighbours.listed(all_of_it, CDC, cache, Run(), sought=sought(chunks, len(chunks) // 2))) == []
+
+
+def test_of_files_of_tensors_a_few_are_compared(tmp_path: Path) -> None:
+    size = 1 << 20
+    made = {f"t{n}": {"dtype": "U8", "shape": [size], "data_offsets": [n * size, (n + 1) * size]} for n in range(4)}
+    header = json.dumps(made).encode()
+    head = len(header).to_bytes(8, "little") + header
+    tensors = [Random(n).randbytes(size) for n in range(8)]
+    cache, kind = ChunkCache(tmp_path / "lists"), "safetensors/1m"
+    wanted = [head, *tensors[:4]]
+
+    def read(name: str, data: list[bytes]) -> int:
+        whole = candidate(tmp_path / name, b"".join(data))
+        return len(list(neighbours.listed([whole], kind, cache, Run(), sought=sought(wanted, chunker=kind))))
+
+    longer = len(header + b"  ").to_bytes(8, "little") + header + b"  "
+    assert read("same-header", [head, *tensors[4:]]) == 1
+    assert read("same-tensors", [longer, *tensors[:4]]) == 1
+    assert read("nothing", [longer, *tensors[4:]]) == 0
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------
