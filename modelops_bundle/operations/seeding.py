@@ -27,7 +27,7 @@ from modelops_bundle.plan.pull import PullPlan, needs_bytes
 from modelops_bundle.stores.cache import Cache
 from modelops_bundle.transfer.assemble import Brought, Wanted
 from modelops_bundle.transfer.hosts import Host
-from modelops_bundle.transfer.ranges import NoRanges
+from modelops_bundle.transfer.ranges import NoRanges, spans
 from modelops_bundle.transfer.seeds import Seeds, Source
 from modelops_bundle.transfer.staging import Staging
 from modelops_bundle.workspace.chunks import SMALLEST
@@ -127,23 +127,39 @@ def estimate(session: Session, plan: PullPlan) -> Moving:
             if digest in here:
                 continue
             whole += step.after.size
-            recipe = plan.places[step.path].recipe
-            delta += step.after.size if recipe is None else min(step.after.size, _missing(recipe, seeds))
+            place = plan.places[step.path]
+            missing = step.after.size if place.recipe is None else _missing(place.recipe, seeds)
+            # Of a blob of its own no more is asked for than all of it.
+            delta += missing if place.blob is None else min(step.after.size, missing)
     return Moving(whole, delta)
 
 
 def _missing(recipe: Recipe, seeds: Seeds) -> int:
-    """Bytes of the chunks that no seed has, as packs store them, and of those that these are differences to."""
+    """Bytes to ask for: the chunks that no seed has, as packs store them, what these are differences to, and what is
+    between them.
+    """
     wanted = Wanted(recipe)
     named = {wanted.digest(at): (wanted.packs[at], wanted.numbers[at]) for at in wanted.missing(seeds)[1]}
     places = set(named.values())
-    for pack, number in named.values():
+    bases: set[tuple[int, int]] = set()
+    for pack, number in places:
         chunks = recipe.packs[pack].chunks
         if chunks.codec(number) >= FIRST_XOR:
             other, base = chunks.bases[number]
             if seeds.find(recipe.packs[other].chunks.digest(base)) is None:
-                places.add((other, base))
-    return sum(recipe.packs[pack].chunks.room[number] for pack, number in places)
+                bases.add((other, base))
+    return _asked(recipe, places) + _asked(recipe, bases)
+
+
+def _asked(recipe: Recipe, places: Iterable[tuple[int, int]]) -> int:
+    by_pack: dict[int, list[int]] = {}
+    for pack, number in sorted(places):
+        by_pack.setdefault(pack, []).append(number)
+    return sum(
+        span.stop - span.start
+        for pack, numbers in by_pack.items()
+        for span in spans(pack, recipe.packs[pack].chunks.offsets(), numbers)
+    )
 
 
 class Seeding:
@@ -206,7 +222,8 @@ class Seeding:
         try:
             made = self._staging.assemble(what, recipe, self.seeds, self._where, self._session.run, tell)
             self.brought(what, recipe)
-            return made
+            # What is between two chunks came as well, though it was here.
+            return Brought(made.received, max(0, min(made.reused, what.size - made.received)))
         except (NoRanges, Corrupt) as error:
             if not plain:
                 raise

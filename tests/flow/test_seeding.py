@@ -102,7 +102,19 @@ def test_a_plan_counts_what_differences_are_to(place: str, tmp_path: Path) -> No
     assert clone.json("pull", f"{place}:v3", "--dry-run")["fetch_bytes"] == pack
     other = Bundle.create(tmp_path / "other", place)
     plan = other.json("pull", f"{place}:v3", "--dry-run")
-    assert (plan["whole_bytes"], plan["fetch_bytes"]) == (200 * KIB, 200 * KIB)
+    assert (plan["whole_bytes"], plan["fetch_bytes"]) == (200 * KIB, 200 * KIB + pack)
+    assert other.json("pull", f"{place}:v3")["fetched_bytes"] == 200 * KIB + pack
+
+
+def test_what_is_between_chunks_counts_as_what_it_is(place: str, tmp_path: Path) -> None:
+    """It comes, so it is neither left out of the plan nor told to be reused."""
+    every = [Random(n).randbytes(4 * KIB) if n in {10, 20} else chunk for n, chunk in enumerate(OLD)]
+    chunked.publish(f"{place}:v3", chunked.plain({"a.txt": b"a\n", "model.bin": every}))
+    clone = Bundle.clone(f"{place}:v1", tmp_path / "clone")
+    plan = clone.json("pull", f"{place}:v3", "--dry-run")
+    done = clone.json("pull", f"{place}:v3")
+    assert done["fetched_bytes"] == plan["fetch_bytes"] == 44 * KIB
+    assert done["reused_bytes"] == 156 * KIB
 
 
 # --- ensure ----------------------------------------------------------------------------------------------------------
