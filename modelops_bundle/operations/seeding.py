@@ -178,6 +178,7 @@ class Seeding:
     ) -> None:
         self._session = session
         self._staging = staging
+        self._cache = cache
         self._where = Packs(session.run, staging, store, cache)
         self._sources = sources
         self._lock = threading.Lock()
@@ -237,7 +238,16 @@ class Seeding:
 
     def brought(self, what: Descriptor, recipe: Recipe) -> None:
         """Let a file that came be a seed of those that follow."""
-        self.seeds.add([Source.of_recipe(recipe, partial(_open, self._staging.path(what.digest)))])
+        self.seeds.add([Source.of_recipe(recipe, partial(self._open_brought, what.digest))])
+
+    def _open_brought(self, digest: Digest) -> int:
+        try:
+            return _open(self._staging.path(digest))
+        except OSError:
+            if self._cache is None:
+                raise
+            # It was staged for the shared cache, and has moved there.
+            return _open(self._cache.blobs / digest.hex)
 
     def look_further(self, path: str, what: Descriptor, recipe: Recipe) -> None:
         """Find more where much is missing, if there is a way to."""

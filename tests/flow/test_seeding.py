@@ -128,6 +128,19 @@ def test_a_worker_brings_only_what_changed(place: str, tmp_path: Path) -> None:
     assert (dest / "model.bin").read_bytes() == b"".join(NEW)
 
 
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_file_of_the_same_version_is_a_seed(place: str, tmp_path: Path, is_new: bool) -> None:
+    """The larger one comes first, as a whole or in parts, and is in the cache when the other comes to it."""
+    dest, added = tmp_path / "served", cut(Random(9).randbytes(200 * KIB), 4 * KIB)
+    large = added + OLD[:10] if not is_new else added
+    chunked.publish(f"{place}:v3", chunked.plain({"a.bin": large, "b.bin": [*added[:30], b"end"]}))
+    if not is_new:
+        call("ensure", f"{place}:v1", "--dest", str(dest))
+    done = call("--json", "--jobs", "1", "ensure", f"{place}:v3", "--dest", str(dest)).json
+    assert done["fetched_bytes"] < 200 * KIB + 2000
+    assert (dest / "b.bin").read_bytes() == b"".join(added[:30]) + b"end"
+
+
 def test_a_damaged_version_in_its_cache_is_no_seed(place: str, tmp_path: Path, home: Path) -> None:
     dest = tmp_path / "served"
     call("ensure", f"{place}:v1", "--dest", str(dest))
