@@ -25,9 +25,10 @@ from modelops_bundle.operations.neighbours import Candidate, Sought
 from modelops_bundle.operations.session import Session
 from modelops_bundle.plan.pull import PullPlan, needs_bytes
 from modelops_bundle.stores.cache import Cache
+from modelops_bundle.transfer import ranges
 from modelops_bundle.transfer.assemble import Brought, Wanted
 from modelops_bundle.transfer.hosts import Host
-from modelops_bundle.transfer.ranges import NoRanges, spans
+from modelops_bundle.transfer.ranges import NoRanges
 from modelops_bundle.transfer.seeds import Seeds, Source
 from modelops_bundle.transfer.staging import Staging
 from modelops_bundle.workspace.chunks import SMALLEST
@@ -158,7 +159,7 @@ def _asked(recipe: Recipe, places: Iterable[tuple[int, int]]) -> int:
     return sum(
         span.stop - span.start
         for pack, numbers in by_pack.items()
-        for span in spans(pack, recipe.packs[pack].chunks.offsets(), numbers)
+        for span in ranges.spans(pack, recipe.packs[pack].chunks.offsets(), numbers)
     )
 
 
