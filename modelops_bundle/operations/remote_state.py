@@ -79,7 +79,7 @@ class Remote:
         return inline if inline is not None and Digest.of(inline) == what.digest else self._kept_index(what)
 
     def _kept_index(self, what: Descriptor) -> bytes:
-        index = _line(self._kept or b"", what.digest)
+        index = _part(self._kept or b"", self.manifest, what.digest)
         if index is not None:
             return index
         raise Corrupt("the kept index does not match its manifest", hint="bundle remote seen reads it again")
@@ -224,17 +224,28 @@ def _known_index(session: Session, what: Descriptor) -> bytes | None:
         with suppress(Corrupt, Unsupported):
             if str(what.digest).encode() not in sighting.manifest:
                 continue
-            layers = Manifest.from_bytes(sighting.manifest).layers
-            inline = next((layer.data for layer in layers if layer.digest == what.digest and layer.data), None)
-            found = inline or _line(sighting.index or b"", what.digest)
+            manifest = Manifest.from_bytes(sighting.manifest)
+            inline = next((layer.data for layer in manifest.layers if layer.digest == what.digest and layer.data), None)
+            found = inline or _part(sighting.index or b"", manifest, what.digest)
             if found is not None and Digest.of(found) == what.digest:
                 return found
     return None
 
 
-def _line(kept: bytes, digest: Digest) -> bytes | None:
-    """The index with this digest among those that were kept with a manifest, each in a line of its own."""
-    return next((index for index in (kept, *kept.split(b"\n")) if Digest.of(index) == digest), None)
+def _part(kept: bytes, manifest: Manifest, digest: Digest) -> bytes | None:
+    """The index with this digest among those that were kept with one of our manifests, one behind the other.
+
+    Told apart by the sizes that the manifest says: an index that others wrote may have line ends, and millions of them.
+    """
+    from modelops_bundle.model import artifact
+
+    at = 0
+    for what in artifact.kept_indexes(manifest):
+        if what.digest == digest:
+            found = kept[at : at + what.size]
+            return found if Digest.of(found) == digest else None
+        at += what.size + 1
+    return None
 
 
 def _is_meant(session: Session, sighting: Sighting) -> bool:

@@ -21,10 +21,11 @@ from modelops_bundle.model.ports import Parts, Reader
 from modelops_bundle.model.reference import Reference, parse
 from modelops_bundle.model.snapshot import Entry
 from modelops_bundle.operations import neighbours, remote_state
-from modelops_bundle.operations.neighbours import Candidate
+from modelops_bundle.operations.neighbours import Candidate, Sought
 from modelops_bundle.operations.session import Session
 from modelops_bundle.plan.pull import PullPlan, needs_bytes
 from modelops_bundle.stores.cache import Cache
+from modelops_bundle.transfer import ranges
 from modelops_bundle.transfer.assemble import Brought, Wanted
 from modelops_bundle.transfer.hosts import Host
 from modelops_bundle.transfer.ranges import NoRanges
@@ -127,23 +128,39 @@ def estimate(session: Session, plan: PullPlan) -> Moving:
             if digest in here:
                 continue
             whole += step.after.size
-            recipe = plan.places[step.path].recipe
-            delta += step.after.size if recipe is None else min(step.after.size, _missing(recipe, seeds))
+            place = plan.places[step.path]
+            missing = step.after.size if place.recipe is None else _missing(place.recipe, seeds)
+            # Of a blob of its own no more is asked for than all of it.
+            delta += missing if place.blob is None else min(step.after.size, missing)
     return Moving(whole, delta)
 
 
 def _missing(recipe: Recipe, seeds: Seeds) -> int:
-    """Bytes of the chunks that no seed has, as packs store them, and of those that these are differences to."""
+    """Bytes to ask for: the chunks that no seed has, as packs store them, what these are differences to, and what is
+    between them.
+    """
     wanted = Wanted(recipe)
     named = {wanted.digest(at): (wanted.packs[at], wanted.numbers[at]) for at in wanted.missing(seeds)[1]}
     places = set(named.values())
-    for pack, number in named.values():
+    bases: set[tuple[int, int]] = set()
+    for pack, number in places:
         chunks = recipe.packs[pack].chunks
         if chunks.codec(number) >= FIRST_XOR:
             other, base = chunks.bases[number]
             if seeds.find(recipe.packs[other].chunks.digest(base)) is None:
-                places.add((other, base))
-    return sum(recipe.packs[pack].chunks.room[number] for pack, number in places)
+                bases.add((other, base))
+    return _asked(recipe, places) + _asked(recipe, bases)
+
+
+def _asked(recipe: Recipe, places: Iterable[tuple[int, int]]) -> int:
+    by_pack: dict[int, list[int]] = {}
+    for pack, number in sorted(places):
+        by_pack.setdefault(pack, []).append(number)
+    return sum(
+        span.stop - span.start
+        for pack, numbers in by_pack.items()
+        for span in ranges.spans(pack, recipe.packs[pack].chunks.offsets(), numbers)
+    )
 
 
 class Seeding:
@@ -162,6 +179,7 @@ class Seeding:
     ) -> None:
         self._session = session
         self._staging = staging
+        self._cache = cache
         self._where = Packs(session.run, staging, store, cache)
         self._sources = sources
         self._lock = threading.Lock()
@@ -206,7 +224,8 @@ class Seeding:
         try:
             made = self._staging.assemble(what, recipe, self.seeds, self._where, self._session.run, tell)
             self.brought(what, recipe)
-            return made
+            # What is between two chunks came as well, though it was here.
+            return Brought(made.received, max(0, min(made.reused, what.size - made.received)))
         except (NoRanges, Corrupt) as error:
             if not plain:
                 raise
@@ -220,7 +239,16 @@ class Seeding:
 
     def brought(self, what: Descriptor, recipe: Recipe) -> None:
         """Let a file that came be a seed of those that follow."""
-        self.seeds.add([Source.of_recipe(recipe, partial(_open, self._staging.path(what.digest)))])
+        self.seeds.add([Source.of_recipe(recipe, partial(self._open_brought, what.digest))])
+
+    def _open_brought(self, digest: Digest) -> int:
+        try:
+            return _open(self._staging.path(digest))
+        except OSError:
+            if self._cache is None:
+                raise
+            # It was staged for the shared cache, and has moved there.
+            return _open(self._cache.blobs / digest.hex)
 
     def look_further(self, path: str, what: Descriptor, recipe: Recipe) -> None:
         """Find more where much is missing, if there is a way to."""
@@ -233,6 +261,18 @@ class Seeding:
         missing = wanted.size(away)
         # A part of the whole blob that came before may be the larger part of it.
         return wanted.size(here) >= WORTH * what.size and missing < self._staging.missing_bytes(what)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """Files that may be read: from how many missing bytes on, how many of them at most, and whether anybody said that
+    they have to do with what is pulled.
+    """
+
+    candidates: Callable[[], Iterable[Candidate]]
+    worth: int
+    most: int
+    is_meant: bool = True
 
 
 class PullSeeding(Seeding):
@@ -256,31 +296,34 @@ class PullSeeding(Seeding):
 
     def look_further(self, path: str, what: Descriptor, recipe: Recipe) -> None:
         """Read other files, one kind after another, as long as much is missing."""
-        wanted, known, missing = Wanted(recipe), -1, 0
-        for worth, candidates, most in self._neighbours(path, what):
+        wanted = Wanted(recipe)
+        known, sought = len(self.seeds), Sought(wanted, wanted.missing(self.seeds)[1])
+        for kind in self._neighbours(path, what):
             if known != len(self.seeds):
-                known, missing = len(self.seeds), wanted.size(wanted.missing(self.seeds)[1])
-            if missing >= worth:
-                self._add(recipe.chunker, candidates(), most)
+                known, sought = len(self.seeds), Sought(wanted, wanted.missing(self.seeds)[1])
+            if sought.left >= kind.worth:
+                self._add(recipe.chunker, kind, sought)
 
-    def _neighbours(self, path: str, what: Descriptor) -> Iterator[tuple[int, Callable[[], Iterable[Candidate]], int]]:
-        """What may be read: from how many missing bytes on, and how many files at most."""
+    def _neighbours(self, path: str, what: Descriptor) -> Iterator[_Kind]:
         options = self._session.options
         if options.seeds:
-            yield 1, lambda: self._named, neighbours.MOST
-        yield FURTHER, lambda: self._old(path), 1
+            yield _Kind(lambda: self._named, 1, neighbours.MOST)
+        yield _Kind(lambda: self._old(path), FURTHER, 1)
         if options.hub is not None:
-            yield FURTHER, partial(neighbours.blobs, options.hub, what.size), neighbours.CANDIDATES
+            found = partial(neighbours.blobs, options.hub, what.size)
+            yield _Kind(found, FURTHER, neighbours.CANDIDATES, is_meant=False)
 
     @cached_property
     def _named(self) -> list[Candidate]:
-        return neighbours.named(self._session.options.seeds)
+        """Asked for under the lock: a directory is walked once."""
+        return neighbours.named(self._session.options.seeds, self._session.run)
 
-    def _add(self, chunker: str, candidates: Iterable[Candidate], most: int) -> None:
+    def _add(self, chunker: str, kind: _Kind, sought: Sought) -> None:
         # One file at a time: what is read for one may be what the next one wants.
         with self._looking:
-            new = self._unread(chunker, candidates)
-            self.seeds.add(neighbours.listed(new, chunker, self._session.chunks, self._session.run, most))
+            new, session = self._unread(chunker, kind.candidates()), self._session
+            probed = None if kind.is_meant else sought
+            self.seeds.add(neighbours.listed(new, chunker, session.chunks, session.run, kind.most, probed))
 
     def _unread(self, chunker: str, candidates: Iterable[Candidate]) -> Iterator[Candidate]:
         for each in candidates:

@@ -294,7 +294,10 @@ class _Shelf:
             made = self._seeds.bring(self._name(what), what, recipe, progress, plain=True)
             if made is not None:
                 return made.received
-        return staging.fetch(what, self._session.store(self._reference), self._session.run, progress)
+        received = staging.fetch(what, self._session.store(self._reference), self._session.run, progress)
+        if self._seeds is not None and recipe is not None:
+            self._seeds.brought(what, recipe)
+        return received
 
     def _recipes(self) -> dict[Digest, Recipe]:
         """The chunks of files that are blobs of their own."""

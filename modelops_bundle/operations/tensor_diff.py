@@ -273,7 +273,19 @@ class _Comparison:
         self.why: set[str] = set()
 
     def changes(self) -> Iterator[TensorChange]:
-        """Every tensor that is not the same."""
+        """Every tensor that is not the same, or of which that is only said."""
+        found = list(self._found())
+        yield from found
+        told = {at.path for change in found for at in (change.old, change.new) if at is not None}
+        for path in sorted((self._olds.keys() & self._news.keys()) - told):
+            old, new = self._olds[path], self._news[path]
+            if contradict(old, new):
+                self.why.add(f"the chunk lists of {path} say that nothing differs, and its digests that something does")
+                before = {at.tensor.name: at for at in _tensors({path: old})}
+                for at in _tensors({path: new}):
+                    yield TensorChange(Kind.UNKNOWN, before[at.tensor.name], at)
+
+    def _found(self) -> Iterator[TensorChange]:
         here = {(at.path, at.tensor.name): at for at in _tensors(self._news)}
         gone: dict[str, list[At]] = {}
         for old in _tensors(self._olds):
@@ -306,6 +318,16 @@ class _Comparison:
         if not same:
             return Kind.CHANGED
         return Kind.SAME if old.place == new.place else Kind.MOVED
+
+
+def contradict(old: WeightFile, new: WeightFile) -> bool:
+    """Whether two files that differ, and whose tensors are all said to be the same, have nothing else to differ in."""
+    header = new.weights.header
+    if header is None or old.head != new.head:
+        return False
+    # Others have bytes between tensors, which may be what differs.
+    is_full = header.size + sum(tensor.stop - tensor.start for tensor in header.tensors) >= new.weights.size
+    return is_full or (old.cuts is not None and old.cuts == new.cuts)
 
 
 def are_same(old: At, new: At) -> bool | None:

@@ -134,13 +134,15 @@ def stored_file(slot: Slot, path: str, entry: Entry, place: Place, *, smallest: 
     """
     read = stored(slot.store, place, entry.size)
     weights = weights_in(path, entry, read)
-    cuts = Cuts.of(place.recipe) if place.recipe is not None else None
+    # What can be read is read: a list is what somebody says.
+    is_small = entry.size < smallest
+    cuts = Cuts.of(place.recipe) if place.recipe is not None and not is_small else None
     why = f"{path} is cut otherwise in {name}" if cuts is not None else f"{path} has no chunk list in {name}"
 
     def whole(start: int, stop: int) -> Iterator[bytes]:
         yield slot.bytes_of(entry, place)[start:stop]
 
-    return WeightFile(weights, _head(weights, read), cuts, whole if entry.size < smallest else None, why)
+    return WeightFile(weights, _head(weights, read), cuts, whole if is_small else None, why)
 
 
 def tree_file(tree: Tree, path: str, entry: Entry, key: StatKey, run: Run, cuts: Cuts | None = None) -> WeightFile:

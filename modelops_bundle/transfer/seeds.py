@@ -9,18 +9,19 @@ import os
 import threading
 from array import array
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import NamedTuple, Self
 
 from modelops_bundle.errors import BundleError
 from modelops_bundle.model.chunkmap import DIGEST_SIZE, ChunkList, Recipe
 from modelops_bundle.transfer.chunks import matches
 
-MOST_SOURCES = 256
-"""Files that are looked into: each is open from its first chunk on."""
+MOST_OPEN = 128
+"""Files that are open at a time: those that were read last."""
 _MOST_CHUNKS = 1 << 24
 _MOST_PLACES = 64
 """Places looked at for one chunk: a file of nothing but zeros has a million, and so has a list that somebody made up."""
@@ -80,9 +81,14 @@ class Seeds:
         self._firsts: list[int] = []
         """The number of each source's first chunk."""
         self._total = 0
-        self._keys = array("Q")
-        """Per chunk the beginning of its digest and its number, sorted: eight bytes each, for half a million of them."""
-        self._open: dict[int, int | None] = {}
+        self._keys: tuple[array[int], ...] = ()
+        """Per chunk the beginning of its digest and its number, sorted: eight bytes each, for half a million of them.
+        A few runs of them, each shorter than the one before: a file that is added does not have all sorted again.
+        """
+        self._open: dict[int, int] = {}
+        """The descriptor of each source that is open, the longest unused first."""
+        self._gone: set[int] = set()
+        self._users: Counter[int] = Counter()
         self.add(sources)
 
     def __enter__(self) -> Self:
@@ -91,8 +97,7 @@ class Seeds:
     def __exit__(self, *_: object) -> None:
         with self._lock:
             for descriptor in self._open.values():
-                if descriptor is not None:
-                    os.close(descriptor)
+                os.close(descriptor)
             self._open.clear()
 
     def __len__(self) -> int:
@@ -105,7 +110,7 @@ class Seeds:
         with self._lock:
             for source in new:
                 count = len(source.sizes)
-                if len(self._sources) >= MOST_SOURCES or self._total + count > _MOST_CHUNKS:
+                if self._total + count > _MOST_CHUNKS:
                     break
                 keys += _keys(source, self._total)
                 self._sources.append(source)
@@ -113,8 +118,10 @@ class Seeds:
                 self._offsets.append(array("Q", accumulate(room, initial=0)))
                 self._firsts.append(self._total)
                 self._total += count
-            if keys:
-                self._keys = array("Q", sorted([*self._keys, *keys]))
+            runs = list(self._keys)
+            while keys and runs and len(runs[-1]) <= len(keys):
+                keys += runs.pop()
+            self._keys = (*runs, array("Q", sorted(keys))) if keys else self._keys
 
     def find(self, digest: bytes) -> Held | None:
         """Where a chunk may be first, None when nobody says that it is here."""
@@ -122,39 +129,63 @@ class Seeds:
 
     def places(self, digest: bytes) -> Iterator[Held]:
         """Where a chunk may be, the first few dozen places."""
-        prefix = int.from_bytes(digest[:_PREFIX], "big")
-        keys, sources = self._keys, self._sources
-        first = bisect_left(keys, prefix << 24)
-        for at in range(first, min(first + _MOST_PLACES, len(keys))):
-            if keys[at] >> 24 != prefix:
-                return
-            number = keys[at] & 0xFFFFFF
+        sources = self._sources
+        for number in islice(self._numbers(digest), _MOST_PLACES):
             owner = bisect_right(self._firsts, number) - 1
             number -= self._firsts[owner]
             source = sources[owner]
             if source.digests[number * DIGEST_SIZE : (number + 1) * DIGEST_SIZE] == digest:
                 yield Held(owner, self._offsets[owner][number], source.sizes[number])
 
+    def _numbers(self, digest: bytes) -> Iterator[int]:
+        """The chunks whose digests begin as this one."""
+        prefix = int.from_bytes(digest[:_PREFIX], "big")
+        for keys in self._keys:
+            for at in range(bisect_left(keys, prefix << 24), len(keys)):
+                if keys[at] >> 24 != prefix:
+                    break
+                yield keys[at] & 0xFFFFFF
+
     def read(self, digest: bytes, size: int) -> bytes | None:
         """The chunk of `size` bytes, verified; None when no source has it after all."""
         for held in self.places(digest):
-            descriptor = self.descriptor(held.source) if held.size == size else None
-            if descriptor is None:
+            if held.size != size:
                 continue
-            with suppress(OSError):
-                data = os.pread(descriptor, size, held.offset)
+            with self._opened(held.source) as descriptor, suppress(OSError):
+                data = os.pread(descriptor, size, held.offset) if descriptor is not None else b""
                 if len(data) == size and matches(data, digest):
                     return data
         return None
 
     def descriptor(self, source: int) -> int | None:
-        """A source, open for as long as these are; None when it is gone."""
+        """A source, open until many others were; None when it is gone."""
+        with self._opened(source) as descriptor:
+            return descriptor
+
+    @contextmanager
+    def _opened(self, source: int) -> Iterator[int | None]:
         with self._lock:
-            if source not in self._open:
-                self._open[source] = None
+            descriptor = self._open.pop(source, None)
+            if descriptor is None and source not in self._gone:
+                self._gone.add(source)
                 with suppress(OSError, BundleError):
-                    self._open[source] = self._sources[source].open()
-            return self._open[source]
+                    descriptor = self._sources[source].open()
+                    self._gone.discard(source)
+            if descriptor is not None:
+                self._open[source] = descriptor
+            self._users[source] += 1
+            self._close_some()
+        try:
+            yield descriptor
+        finally:
+            with self._lock:
+                self._users[source] -= 1
+
+    def _close_some(self) -> None:
+        """Close what nobody reads from, as long as too many are open."""
+        if len(self._open) > MOST_OPEN:
+            for idle in [each for each in self._open if not self._users[each]][: len(self._open) - MOST_OPEN]:
+                os.close(self._open.pop(idle))
 
 
 def _keys(source: Source, first: int) -> Iterator[int]:

@@ -92,7 +92,7 @@ def test_a_plan_says_what_moves_either_way(place: str, fake: Fake, tmp_path: Pat
     blobs_asked(fake)
     plan = clone.json("pull", f"{place}:v2", "--dry-run")
     assert (plan["whole_bytes"], plan["fetch_bytes"]) == (400 * KIB, ADDED)
-    assert "At most 12.0 KiB to fetch of 400 KiB" in clone.run("pull", f"{place}:v2", "--dry-run").out
+    assert "About 12.0 KiB to fetch of 400 KiB" in clone.run("pull", f"{place}:v2", "--dry-run").out
     assert blobs_asked(fake) == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,12 +12,13 @@ from random import Random
 import pytest
 
 from modelops_bundle.errors import Interrupted
-from modelops_bundle.events import Run
+from modelops_bundle.events import Notice, Run
 from modelops_bundle.formats import cuts
 from modelops_bundle.formats.chunker import Chunker
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.operations import neighbours, seeding
 from modelops_bundle.testing.registry import Registry as Fake
+from modelops_bundle.transfer.assemble import Wanted
 from modelops_bundle.transfer.seeds import Seeds
 from modelops_bundle.workspace.chunks import ChunkCache
 from tests.support import chunked
@@ -110,8 +112,52 @@ def test_the_largest_files_come_first_and_each_once(tmp_path: Path) -> None:
     (tmp_path / "c").symlink_to(tmp_path / "a")
     (tmp_path / "d").write_bytes(b"small")
     (tmp_path / "e").symlink_to(tmp_path / "nowhere")
-    found = neighbours.named([tmp_path, tmp_path / "a", tmp_path / "gone"])
+    found = neighbours.named([tmp_path, tmp_path / "a", tmp_path / "gone"], Run())
     assert [each.size >> 20 for each in found] == [3, 2]
+
+
+def test_somebody_who_asks_to_stop_is_heard_while_a_directory_is_walked(tmp_path: Path) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    said: list[object] = []
+    run = Run(said.append)
+    run.cancel()
+    with pytest.raises(Interrupted):
+        neighbours.named([tmp_path], run)
+    assert [each.code for each in said if isinstance(each, Notice)] == ["seed-walk"]
+
+
+def test_what_is_mounted_in_a_directory_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("here", "mounted", "linked"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "large").write_bytes(bytes(2 << 20))
+    (tmp_path / "here" / "link").symlink_to(tmp_path / "linked" / "large")
+    away = {path.stat().st_ino for folder in ("mounted", "linked") for path in (tmp_path / folder).rglob("large")}
+    away.add((tmp_path / "mounted").stat().st_ino)
+
+    def patched(name: str) -> None:
+        real = getattr(os, name)
+
+        def elsewhere(*args: object, **more: object) -> os.stat_result:
+            facts = real(*args, **more)
+            moved = os.stat_result([*facts[:2], facts.st_dev + 1, *facts[3:]])
+            return moved if facts.st_ino in away else facts
+
+        monkeypatch.setattr(os, name, elsewhere)
+
+    patched("stat")
+    patched("lstat")
+    found = neighbours.named([tmp_path], Run())
+    monkeypatch.undo()
+    assert [each.name for each in found] == [str(tmp_path / "here" / "large")]
+
+
+def test_a_directory_is_walked_once(fake: Fake, tmp_path: Path) -> None:
+    made = f"{fake.host}/team/two:latest"
+    chunked.publish(made, chunked.plain({f"{n}.bin": chunks_of(NEW[n:]) for n in range(4)}, chunker=CDC))
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "old.bin").write_bytes(OLD)
+    done = call("clone", made, str(tmp_path / "clone"), "--seed", str(tmp_path / "other"))
+    assert done.err.count("looking through") == 1
 
 
 # --- the file that is replaced ---------------------------------------------------------------------------------------
@@ -178,6 +224,52 @@ def test_the_nearest_in_size_are_looked_at(tmp_path: Path) -> None:
     (tmp_path / "datasets--a--b" / "blobs").mkdir(parents=True)
     assert [each.name[-1] for each in neighbours.blobs(tmp_path, 3 << 20)] == ["2", "1", "0", "3"]
     assert neighbours.blobs(tmp_path / "absent", 3 << 20) == []
+
+
+@pytest.mark.usefixtures("eager")
+@pytest.mark.parametrize("is_known", [True, False])
+def test_of_unrelated_files_in_that_cache_only_a_little_is_read(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_known: bool
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    keep_in_hub(tmp_path / "hub", Random(5).randbytes(len(OLD)))
+    if is_known:
+        keep_in_hub(tmp_path / "hub", OLD, "models--org--other")
+    done = call("--json", "--progress", "json", "clone", place, str(tmp_path / "clone"))
+    assert done.err.count('"seed-read"') == is_known
+    assert (done.json["fetched_bytes"] < FEW) == is_known
+
+
+def sought(data: list[bytes], there: int = 0, chunker: str = CDC) -> neighbours.Sought:
+    """All of a file, without its first chunks."""
+    recipe = chunked.plain({"model.bin": data}, chunker=chunker).recipe("model.bin")
+    return neighbours.Sought(Wanted(recipe), range(there, len(data)))
+
+
+def test_no_more_is_read_than_is_missing(tmp_path: Path) -> None:
+    cache, chunks = ChunkCache(tmp_path / "lists"), chunks_of(OLD)
+    all_of_it = [candidate(tmp_path / name, OLD) for name in "ab"]
+    assert len(list(neighbours.listed(all_of_it, CDC, cache, Run(), sought=sought(chunks)))) == 1
+    assert list(neighbours.listed(all_of_it, CDC, cache, Run(), sought=sought(chunks, len(chunks) // 2))) == []
+
+
+def test_of_files_of_tensors_a_few_are_compared(tmp_path: Path) -> None:
+    size = 1 << 20
+    made = {f"t{n}": {"dtype": "U8", "shape": [size], "data_offsets": [n * size, (n + 1) * size]} for n in range(4)}
+    header = json.dumps(made).encode()
+    head = len(header).to_bytes(8, "little") + header
+    tensors = [Random(n).randbytes(size) for n in range(8)]
+    cache, kind = ChunkCache(tmp_path / "lists"), "safetensors/1m"
+    wanted = [head, *tensors[:4]]
+
+    def read(name: str, data: list[bytes]) -> int:
+        whole = candidate(tmp_path / name, b"".join(data))
+        return len(list(neighbours.listed([whole], kind, cache, Run(), sought=sought(wanted, chunker=kind))))
+
+    longer = len(header + b"  ").to_bytes(8, "little") + header + b"  "
+    assert read("same-header", [head, *tensors[4:]]) == 1
+    assert read("same-tensors", [longer, *tensors[:4]]) == 1
+    assert read("nothing", [longer, *tensors[4:]]) == 0
 
 
 # --- reading ---------------------------------------------------------------------------------------------------------

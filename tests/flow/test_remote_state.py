@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from modelops_bundle.model import media
+from modelops_bundle.model.descriptor import Descriptor
+from modelops_bundle.model.digest import Digest
+from modelops_bundle.model.manifest import Manifest
+from modelops_bundle.model.reference import parse
+from modelops_bundle.operations.remote_state import Remote
 from modelops_bundle.testing.actions import Corrupt
 from modelops_bundle.testing.registry import Registry as Fake
+from modelops_bundle.workspace.seen import Sighting
+from tests.support import chunked
 from tests.support.bundle import FOLDER, Bundle, call
 from tests.support.clones import Pair, pair_on
 from tests.support.oci import Repository, titled
@@ -83,3 +94,38 @@ def test_plain_artifacts_of_others_can_be_cloned_and_replaced(repo: str, tmp_pat
     assert clone.changes() == {}
     clone.commit({"y.bin": "y2\n"})
     assert call("--json", "inspect", f"{repo}:v1").json["kind"] == "bundle"
+
+
+def kept_with(version: chunked.Version, index: bytes) -> Remote:
+    """`version` with another index, no part of its manifest, as a clone keeps it."""
+    made = version.artifact
+    own = Digest.of(made.index)
+    layers = tuple(
+        Descriptor(layer.media_type, Digest.of(index), len(index), layer.annotations) if layer.digest == own else layer
+        for layer in made.manifest.layers
+    )
+    notes = {**made.manifest.annotations, media.INDEX: str(Digest.of(index))}
+    data = replace(made.manifest, layers=layers, annotations=notes, received=None).to_bytes()
+    earlier = [made.made[layer.digest] for layer in layers if layer.digest in version.chunks.earlier]
+    sighting = Sighting("localhost:5000/m:latest", data, b"\n".join([index, *earlier]))
+    return Remote(parse("localhost:5000/m:latest"), sighting, {}, Manifest.from_bytes(data))
+
+
+def test_an_index_of_many_lines_is_told_from_those_that_it_takes_lists_from() -> None:
+    old = chunked.cut(bytes(range(250)) * 40)
+    base = chunked.plain({"model.bin": old})
+    version = chunked.delta({"model.bin": [*old, b"new"]}, base, borrow=True)
+    remote = kept_with(version, json.dumps(json.loads(version.artifact.index), indent=1).encode())
+    assert version.chunks.earlier
+    assert remote.contents.snapshot == version.artifact.snapshot
+
+
+def test_line_ends_in_an_index_take_no_memory_each() -> None:
+    version = chunked.plain({"config.json": b"{}\n"})
+    index = version.artifact.index[:-1] + b" \n" * (1 << 19) + b"}"
+    remote = kept_with(version, index)
+    tracemalloc.start()
+    assert remote.index == index
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 4 * len(index)

@@ -102,7 +102,19 @@ def test_a_plan_counts_what_differences_are_to(place: str, tmp_path: Path) -> No
     assert clone.json("pull", f"{place}:v3", "--dry-run")["fetch_bytes"] == pack
     other = Bundle.create(tmp_path / "other", place)
     plan = other.json("pull", f"{place}:v3", "--dry-run")
-    assert (plan["whole_bytes"], plan["fetch_bytes"]) == (200 * KIB, 200 * KIB)
+    assert (plan["whole_bytes"], plan["fetch_bytes"]) == (200 * KIB, 200 * KIB + pack)
+    assert other.json("pull", f"{place}:v3")["fetched_bytes"] == 200 * KIB + pack
+
+
+def test_what_is_between_chunks_counts_as_what_it_is(place: str, tmp_path: Path) -> None:
+    """It comes, so it is neither left out of the plan nor told to be reused."""
+    every = [Random(n).randbytes(4 * KIB) if n in {10, 20} else chunk for n, chunk in enumerate(OLD)]
+    chunked.publish(f"{place}:v3", chunked.plain({"a.txt": b"a\n", "model.bin": every}))
+    clone = Bundle.clone(f"{place}:v1", tmp_path / "clone")
+    plan = clone.json("pull", f"{place}:v3", "--dry-run")
+    done = clone.json("pull", f"{place}:v3")
+    assert done["fetched_bytes"] == plan["fetch_bytes"] == 44 * KIB
+    assert done["reused_bytes"] == 156 * KIB
 
 
 # --- ensure ----------------------------------------------------------------------------------------------------------
@@ -114,6 +126,19 @@ def test_a_worker_brings_only_what_changed(place: str, tmp_path: Path) -> None:
     done = call("--json", "ensure", f"{place}:v2", "--dest", str(dest)).json
     assert done["fetched_bytes"] < 4 * KIB + 2000
     assert (dest / "model.bin").read_bytes() == b"".join(NEW)
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_file_of_the_same_version_is_a_seed(place: str, tmp_path: Path, is_new: bool) -> None:
+    """The larger one comes first, as a whole or in parts, and is in the cache when the other comes to it."""
+    dest, added = tmp_path / "served", cut(Random(9).randbytes(200 * KIB), 4 * KIB)
+    large = added + OLD[:10] if not is_new else added
+    chunked.publish(f"{place}:v3", chunked.plain({"a.bin": large, "b.bin": [*added[:30], b"end"]}))
+    if not is_new:
+        call("ensure", f"{place}:v1", "--dest", str(dest))
+    done = call("--json", "--jobs", "1", "ensure", f"{place}:v3", "--dest", str(dest)).json
+    assert done["fetched_bytes"] < 200 * KIB + 2000
+    assert (dest / "b.bin").read_bytes() == b"".join(added[:30]) + b"end"
 
 
 def test_a_damaged_version_in_its_cache_is_no_seed(place: str, tmp_path: Path, home: Path) -> None:

@@ -214,6 +214,30 @@ def test_other_cuts_tell_of_tensors_whose_chunks_agree(fake: Fake) -> None:
     assert told(compared(old, now)) == {"a": "unknown", "b": "unknown"}
 
 
+@pytest.mark.usefixtures("large")
+def test_lists_that_say_that_nothing_differs_are_not_believed(fake: Fake, tmp_path: Path) -> None:
+    new = safetensors(weights(b=b"B" * 200), {"format": "pt", "epoch": "1"})
+    old, now = (f"{fake.host}/m:{tag}" for tag in ("old", "now"))
+    chunked.publish(old, chunked.plain({"m.safetensors": chunks(OLD)}))
+    chunked.publish(now, chunked.lying(chunked.plain({"m.safetensors": chunks(new)}), "m.safetensors", chunks(OLD)))
+    why = "the chunk lists of m.safetensors say that nothing differs, and its digests that something does"
+    document = compared(old, now)
+    assert set(told(document).values()) == {"unknown"}
+    assert document["summary"]["unknown"] == 6
+    assert document["summary"]["why_unknown"] == [why]
+    assert why in call("diff", "--tensors", old, now).out
+    tree = Bundle.create(tmp_path / "tree", f"{fake.host}/m", {"m.safetensors": OLD})
+    assert tree.json("diff", "--tensors", now)["summary"]["why_unknown"] == [why]
+
+
+def test_the_list_of_a_small_file_is_not_believed(fake: Fake) -> None:
+    new = safetensors(weights(b=b"B" * 200), {"format": "pt", "epoch": "1"})
+    old, now = (f"{fake.host}/m:{tag}" for tag in ("old", "now"))
+    chunked.publish(old, chunked.plain({"m.safetensors": chunks(OLD)}))
+    chunked.publish(now, chunked.lying(chunked.plain({"m.safetensors": chunks(new)}), "m.safetensors", chunks(OLD)))
+    assert told(compared(old, now)) == {"b": "changed"}
+
+
 def test_small_files_are_brought(fake: Fake) -> None:
     new = safetensors(weights(b=b"B" * 200), {"format": "pt", "epoch": "1"})
     old, now = versions(fake, {"m.safetensors": OLD}, {"m.safetensors": new})

@@ -112,7 +112,7 @@ def plan_lines(plan: PullPlan, moving: Moving | None = None) -> list[Line]:
         lines.append("Nothing to change on disk")
     elif moving is not None and moving.delta < moving.whole:
         lines.append(
-            f"At most {text.size(moving.delta)} to fetch of {text.size(moving.whole)}: the other chunks are here"
+            f"About {text.size(moving.delta)} to fetch of {text.size(moving.whole)}: the other chunks are here"
         )
     else:
         lines.append(f"At most {text.size(plan.size)} to fetch")

@@ -131,11 +131,34 @@ def test_what_is_stored_otherwise_in_a_pack_is_left_out(tmp_path: Path) -> None:
         assert seeds.read(blake3(text[3]).digest(), 1000) == CHUNKS[1]
 
 
-def test_sources_beyond_the_most_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "MOST_SOURCES", 1)
-    with Seeds([source(tmp_path / "a", CHUNKS[:5]), source(tmp_path / "b", CHUNKS[5:])]) as seeds:
-        assert seeds.find(DIGESTS[0]) is not None
-        assert seeds.find(DIGESTS[5]) is None
+def test_of_many_sources_all_count_and_few_are_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_OPEN", 3)
+    many = [[Random(n).randbytes(100)] for n in range(300)]
+    path, opened = tmp_path / "all", list[int]()
+    path.write_bytes(b"".join(each[0] for each in many))
+
+    def opener() -> int:
+        opened.append(os.open(path, os.O_RDONLY))
+        return opened[-1]
+
+    def is_open(descriptor: int) -> bool:
+        try:
+            return os.fstat(descriptor).st_ino == path.stat().st_ino
+        except OSError:
+            return False
+
+    with Seeds() as seeds:
+        for number, each in enumerate(many):
+            # Each is in the file behind those before it.
+            before = listed([b"".join(one[0] for one in many[:number])] if number else []).sizes
+            sizes = array("I", [*before, 100])
+            digests = bytes(32) * len(before) + blake3(each[0]).digest()
+            seeds.add([Source(sizes, digests, opener)])
+        assert [seeds.read(blake3(each[0]).digest(), 100) for each in many] == [each[0] for each in many]
+        assert sum(map(is_open, set(opened))) == 3
+        assert seeds.read(blake3(many[0][0]).digest(), 100) == many[0][0]
+        assert len(opened) == 301
+    assert not any(map(is_open, set(opened)))
 
 
 def test_a_chunk_that_is_everywhere_is_looked_for_at_few_places(tmp_path: Path) -> None:
