@@ -47,6 +47,18 @@ class Staging:
     def __init__(self, folder: Path, hosts: Hosts | None = None) -> None:
         self._folder = folder
         self._hosts = hosts or Hosts()
+        self._lock = threading.Lock()
+        self._busy: dict[Digest, threading.Lock] = {}
+        """One lock per blob: two that write the same part would truncate what the other has verified and named."""
+        self._fresh: set[Digest] = set()
+
+    def is_fresh(self, what: Descriptor) -> bool:
+        """Whether the blob is here whole, and its bytes were hashed by this object."""
+        return what.digest in self._fresh and self.has(what)
+
+    def _alone(self, digest: Digest) -> threading.Lock:
+        with self._lock:
+            return self._busy.setdefault(digest, threading.Lock())
 
     def path(self, digest: Digest) -> Path:
         """Where the verified blob is, or will be."""
@@ -108,6 +120,7 @@ class Staging:
         brought = assemble(path, what, recipe, seeds, where, run, progress)
         with translated(f"write {path}"):
             path.replace(self.path(what.digest))
+        self._fresh.add(what.digest)
         checkpoint("part kept")
         return brought
 
@@ -125,13 +138,23 @@ class Staging:
     def _part(self, what: Descriptor) -> Path:
         return self._folder / f"{what.digest.hex}.part"
 
-    def fetch(self, what: Descriptor, store: Reader, run: Run, progress: Callable[[int], None]) -> int:
-        """Bring the blob here, going on where an interrupted fetch stopped.
+    def fetch(
+        self, what: Descriptor, store: Reader, run: Run, progress: Callable[[int], None], *, anew: bool = False
+    ) -> int:
+        """Bring the blob here, going on where an interrupted fetch stopped; nothing comes when it is here whole.
 
+        :param anew: what an earlier run left here whole is not believed.
         :returns: the number of bytes that were transferred.
         :raises Corrupt: the store holds other bytes; nothing stays here then.
         """
         require_directory(self._folder)
+        with self._alone(what.digest):
+            if self.is_fresh(what) or (not anew and self.has(what)):
+                progress(what.size)
+                return 0
+            return self._fetch(what, store, run, progress)
+
+    def _fetch(self, what: Descriptor, store: Reader, run: Run, progress: Callable[[int], None]) -> int:
         told = 0
         lock = threading.Lock()
 
@@ -179,6 +202,7 @@ class Staging:
         checkpoint("part verified")
         with translated(f"write {part}"):
             part.replace(self.path(what.digest))
+        self._fresh.add(what.digest)
         checkpoint("part kept")
         if what.size > SMALL:
             self._journal(what).remove()
@@ -207,6 +231,10 @@ class Staging:
     def adopt(self, what: Descriptor, source: int) -> bool:
         """Copy the blob from the open file `source` if that really holds it; False when it does not."""
         require_directory(self._folder)
+        with self._alone(what.digest):
+            return self._adopt(what, source)
+
+    def _adopt(self, what: Descriptor, source: int) -> bool:
         # Not the part of an interrupted fetch: the source may turn out wrong, and that part is worth keeping.
         part = self._folder / f"{what.digest.hex}.copy"
         hasher = hashlib.sha256()
@@ -225,6 +253,7 @@ class Staging:
                 part.unlink()
                 return False
             part.replace(self.path(what.digest))
+        self._fresh.add(what.digest)
         return True
 
     def drop(self, what: Descriptor) -> None:
