@@ -255,12 +255,12 @@ class _Assembly:
         """Bring chunks from the packs, each once."""
         wanted = self._wanted
         places: dict[tuple[int, int], list[int]] = {}
-        known: dict[bytes, list[int]] = {}
+        known: dict[tuple[bytes, int], list[int]] = {}
         for at in away:
-            # The same bytes may be in several packs, and several times in the file.
-            places.setdefault((wanted.packs[at], wanted.numbers[at]), known.setdefault(wanted.digest(at), [])).append(
-                at
-            )
+            # The same bytes may be in several packs, and several times in the file. A list may also give one digest two
+            # sizes, of which one is wrong.
+            together = known.setdefault((wanted.digest(at), wanted.sizes[at]), [])
+            places.setdefault((wanted.packs[at], wanted.numbers[at]), together).append(at)
         by_pack: dict[int, list[int]] = {}
         for together in known.values():
             by_pack.setdefault(wanted.packs[together[0]], []).append(wanted.numbers[together[0]])
@@ -295,6 +295,8 @@ class _Assembly:
             self._staged += self._where.stage(packs[pack].blob)
 
     def _put(self, at: int, data: bytes) -> None:
+        if len(data) != self._wanted.sizes[at]:
+            raise mismatch(self._what, f"a chunk of {self._wanted.sizes[at]} bytes has {len(data)}")
         with translated("write a download"):
             write_at(self._out, data, self._wanted.starts[at])
         checkpoint("chunk written")
@@ -336,6 +338,8 @@ class _Assembly:
                 if at - synced >= BATCH:
                     sync_data(self._out)
                     synced = at
+            if (size := os.fstat(self._out).st_size) != self._what.size:
+                raise DiskError(f"a download of {self._what.size} bytes was given {size} by another program")
         return hasher.hexdigest()
 
     def _await(self, wanted: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelops_bundle.errors import Corrupt, DiskFull, NotFound
+from modelops_bundle.errors import Corrupt, DiskError, DiskFull, NotFound
 from modelops_bundle.events import Run, observe_checkpoints
-from modelops_bundle.model.chunkmap import ChunkPack, Recipe
+from modelops_bundle.model.chunkmap import ChunkList, ChunkPack, Recipe
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.ports import Reader
 from modelops_bundle.transfer import assemble as module
@@ -415,3 +416,32 @@ def test_no_list_makes_another_file(
         assert not right
     else:
         assert place.path.read_bytes() == b"".join(chunks)
+
+
+def two_sizes() -> tuple[bytes, Descriptor, Recipe]:
+    """A list that calls the first half of a chunk by the name of all of it."""
+    first, other, rest = NEW_CHUNKS[0], NEW_CHUNKS[1], NEW_CHUNKS[1][:512]
+    data = first + other + rest
+    digests = listed([first, other, other]).digests
+    pack = ChunkPack(blob(data + b"."), ChunkList(array("I", [KIB, KIB, 512]), digests))
+    return data, blob(data), Recipe(CHUNKER, ((0, 0, 3),), (pack,))
+
+
+def test_a_chunk_of_two_sizes_is_never_more_than_its_place(tmp_path: Path) -> None:
+    """The longer one was written to both places, the last of them beyond the end of the file."""
+    data, what, recipe = two_sizes()
+    place = Place(tmp_path)
+    place.far.blobs[recipe.packs[0].blob.digest] = data + b"."
+    with Seeds() as seeds, pytest.raises(Corrupt):
+        assemble(place.path, what, recipe, seeds, place, Run(), place.progress)
+    assert place.path.stat().st_size == what.size
+
+
+def test_a_file_that_grew_meanwhile_does_not_get_its_name(place: Place) -> None:
+    def grow(name: str) -> None:
+        if name == "chunk written":
+            with place.path.open("ab") as file:
+                file.write(b"more")
+
+    with observed(grow), pytest.raises(DiskError, match="another program"):
+        place.assemble()
