@@ -68,6 +68,7 @@ def assemble(
     :param progress: told the bytes of the file that are in place, from several threads.
     :raises Corrupt: a pack holds other bytes than its list says, or the chunks do not make the file.
     :raises NotFound: a pack is not there.
+    :raises DiskError: what was staged does not stay there.
     :raises ranges.NoRanges: the file is one blob, and its host gives no parts of it.
     """
     require_directory(path.parent)
@@ -274,17 +275,17 @@ class _Assembly:
             with self._grown:
                 self.fetched += len(data)
 
-        ordered = {pack: sorted(numbers) for pack, numbers in by_pack.items()}
-        try:
-            self._ranges.fetch(ordered, take)
-        except ranges.NoRanges:
-            if is_whole(self._recipe, self._what.digest):
-                raise
-            self._stage_packs(ordered)
-            left = {
-                pack: [n for n in numbers if not self._done[places[pack, n][0]]] for pack, numbers in ordered.items()
-            }
-            self._ranges.fetch(left, take)
+        left = {pack: sorted(numbers) for pack, numbers in by_pack.items()}
+        # Packs that an earlier run staged may turn out to be wrong, one after another.
+        for _ in range(1 + len(self._recipe.packs)):
+            try:
+                return self._ranges.fetch(left, take)
+            except ranges.NoRanges:
+                if is_whole(self._recipe, self._what.digest):
+                    raise
+                self._stage_packs(left)
+            left = {pack: [n for n in numbers if not self._done[places[pack, n][0]]] for pack, numbers in left.items()}
+        raise DiskError("packs that were brought here go away again", hint="another program may be removing them")
 
     def _stage_packs(self, wanted: Iterable[int]) -> None:
         """Bring whole packs, those of bases too, from a host that gives no parts of them."""

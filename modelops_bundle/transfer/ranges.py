@@ -13,7 +13,7 @@ from contextlib import contextmanager, nullcontext
 from itertools import chain, islice
 from typing import NamedTuple, Protocol
 
-from modelops_bundle.errors import Corrupt, NotFound
+from modelops_bundle.errors import BundleError, Corrupt, DiskError, NotFound
 from modelops_bundle.events import Retrying, Run
 from modelops_bundle.model.chunkmap import FIRST_XOR, ChunkList, ChunkPack
 from modelops_bundle.model.descriptor import Descriptor
@@ -38,6 +38,18 @@ class NoRanges(Exception):
     """The host sends the whole, whatever is asked for."""
 
 
+class _NotHere(Exception):
+    """What was read on this machine is not there after all, or other bytes.
+
+    :param error: what happened. :param final: there is no better place to take it from.
+    """
+
+    def __init__(self, error: BundleError, *, final: bool) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.final = final
+
+
 class Span(NamedTuple):
     """Bytes `start` to `stop` (exclusive) of a pack, for the chunks `numbers` in them."""
 
@@ -59,8 +71,8 @@ class Where(Protocol):
         """What brings a pack, and its host; None where that is this machine."""
         ...
 
-    def distrust(self, pack: Descriptor) -> bool:
-        """Bring it from elsewhere from now on; False when it was not from this machine."""
+    def distrust(self, pack: Descriptor, reader: Reader) -> bool:
+        """Bring it from elsewhere than `reader`, which is on this machine; False when that has all of it, verified."""
         ...
 
 
@@ -185,11 +197,13 @@ class Ranges:
                     take(rest.pack, number, data)
                     brought += 1
                 return
-            except (Corrupt, NotFound) as error:
-                number, here = rest.numbers[brought], self._where.distrust(blob)
-                if not here and (number == failed or isinstance(error, NotFound)):
-                    raise
-                failed = failed if here else number
+            except (_NotHere, Corrupt) as caught:
+                number, error = rest.numbers[brought], caught.error if isinstance(caught, _NotHere) else caught
+                # A place on this machine is left once; so this ends.
+                if not isinstance(caught, _NotHere) or caught.final:
+                    if number == failed:
+                        raise error from None
+                    failed = number
                 self._run.emit(Retrying(str(blob.digest), 1, 0.0, error.message))
                 start = self._places(span.pack)[number]
                 rest = Span(span.pack, start, span.stop, rest.numbers[brought:])
@@ -241,8 +255,11 @@ class Ranges:
     def _opened(self, blob: Descriptor, start: int, stop: int, *, within: bool) -> Iterator[Chunks]:
         reader, host = self._where.reader(blob)
         if host is None:
-            with reader.open(blob, start, stop) as chunks:
-                yield chunks
+            try:
+                with reader.open(blob, start, stop) as chunks:
+                    yield chunks
+            except (Corrupt, NotFound, DiskError) as error:
+                raise _NotHere(error, final=not self._where.distrust(blob, reader)) from error
             return
         with nullcontext() if within else self._where.lanes, self._asked(reader, host, blob, start, stop) as chunks:
             yield self._counted(chunks)

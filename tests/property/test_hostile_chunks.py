@@ -356,7 +356,7 @@ class Everywhere:
     def reader(self, pack: Descriptor) -> tuple[Reader, Host | None]:
         return self._store, None if pack.digest in self._staged else self._host
 
-    def distrust(self, _pack: Descriptor) -> bool:
+    def distrust(self, _pack: Descriptor, _reader: Reader) -> bool:
         return False
 
     def stage(self, pack: Descriptor) -> int:

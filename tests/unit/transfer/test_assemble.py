@@ -56,7 +56,7 @@ class Place:
             return Far(self.version), None
         return self.far, self.host
 
-    def distrust(self, pack: Descriptor) -> bool:
+    def distrust(self, pack: Descriptor, reader: Reader) -> bool:
         return False
 
     def stage(self, pack: Descriptor) -> int:
@@ -292,6 +292,14 @@ def test_a_host_without_ranges_sends_each_pack_once(tmp_path: Path, version: Ver
     asked = [stop - start for start, stop in place.far.asked] + [pack.size for pack in place.staged]
     assert sorted(set(asked)) == sizes
     assert all(start == 0 for start, _ in place.far.asked)
+
+
+def test_packs_that_do_not_stay_here_are_no_reason_to_go_on_for_ever(tmp_path: Path) -> None:
+    place = Place(tmp_path, DELTA, ranges=False)
+    place.stage = lambda pack: pack.size  # type: ignore[method-assign]
+    # Some of the pack is here, and its host gives no part of it.
+    with pytest.raises(DiskError, match="go away"):
+        place.assemble(place.seed(), place.seed(NEW_CHUNKS[10:12], name="new"))
 
 
 def test_a_host_without_ranges_gives_plain_files_whole(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from random import Random
 
 import pytest
 
-from modelops_bundle.errors import Corrupt, Interrupted, NotFound
+from modelops_bundle.errors import BundleError, Corrupt, DiskError, Interrupted, NotFound
 from modelops_bundle.events import Event, Limits, Retrying, Run
 from modelops_bundle.model.chunkmap import ChunkPack
 from modelops_bundle.model.descriptor import Descriptor
@@ -117,10 +117,10 @@ class Where:
             return self.near, None
         return self.far, self.host
 
-    def distrust(self, pack: Descriptor) -> bool:
-        near = self.near is not None and self.near.has(pack)
+    def distrust(self, pack: Descriptor, reader: Reader) -> bool:
+        assert reader is self.near
         self.near = None
-        return near
+        return True
 
 
 class Taken(dict[tuple[int, int], bytes]):
@@ -317,6 +317,32 @@ def test_a_pack_here_that_is_wrong_is_brought(gone: bool) -> None:
     fetching.fetch({0: [1, 2]}, taken)
     assert taken == {(0, 1): CHUNKS[1], (0, 2): CHUNKS[2]}
     assert far.asked == [(4 * KIB, 12 * KIB)]
+
+
+@pytest.mark.parametrize("error", [NotFound("pruned"), DiskError("io"), None], ids=["gone", "unreadable", "damaged"])
+@pytest.mark.parametrize("held", [False, True])
+def test_what_differences_are_to_is_brought_when_it_is_wrong_here(error: BundleError | None, held: bool) -> None:
+    """It was the pack of the difference that was not believed any more, and that is right."""
+    far, near = Far(DIFFERENT), Far(BASE)
+    if error is not None:
+        near.open = lambda *_: (_ for _ in ()).throw(error)  # type: ignore[method-assign, assignment]
+    near.spoil = lambda _start, data: bytes(len(data))
+    fetching = Ranges(DIFFERENT.chunks.packs, Where(far, near), nothing, lambda _digest: held, Run())
+    taken = Taken()
+    fetching.fetch({1: [0, 1, 2]}, taken)
+    assert list(taken.values()) == list(CHANGED.values())
+
+
+def test_a_whole_pack_that_is_not_what_its_list_says_is_corrupt() -> None:
+    """Elsewhere there is nothing else: not even a host without ranges is asked."""
+    far, near = Far(BASE, ranges=False), Far(BASE)
+    near.spoil = lambda _start, data: bytes(len(data))
+    where = Where(far, near)
+    where.distrust = lambda _pack, _reader: False  # type: ignore[method-assign]
+    fetching = Ranges(BASE.chunks.packs, where, nothing, lambda _digest: False, Run())
+    with pytest.raises(Corrupt):
+        fetching.fetch({0: [1, 2]}, Taken())
+    assert (far.asked, len(near.asked)) == ([], 2)
 
 
 def test_lists_that_lie_about_the_place_are_corrupt() -> None:
