@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -229,8 +230,16 @@ class Staging:
         return reception.received, hexdigest
 
     def adopt(self, what: Descriptor, source: int) -> bool:
-        """Copy the blob from the open file `source` if that really holds it; False when it does not."""
+        """Copy the blob from the open file `source` if that really holds it; False when it does not, or is no file that
+        can be read: it only would have been nearer than another.
+        """
         require_directory(self._folder)
+        try:
+            facts = os.fstat(source)
+        except OSError:
+            return False
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size != what.size:
+            return False
         with self._alone(what.digest):
             return self._adopt(what, source)
 
@@ -242,7 +251,7 @@ class Staging:
         with translated(f"write {part}"):
             out = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)
             try:
-                while block := os.read(source, _BLOCK):
+                for block in _readable(source):
                     hasher.update(block)
                     size += len(block)
                     write_all(out, block)
@@ -283,6 +292,13 @@ class _Whole:
         with translated("read a download"), open(self._staging.path(what.digest), "rb", buffering=0) as file:
             file.seek(start)
             yield _pieces(file, (what.size if stop is None else stop) - start)
+
+
+def _readable(source: int) -> Chunks:
+    """What can be read of an open file; a medium that fails ends it early."""
+    with suppress(OSError):
+        while block := os.read(source, _BLOCK):
+            yield block
 
 
 def _pieces(file: RawIOBase, count: int) -> Chunks:

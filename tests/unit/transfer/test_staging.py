@@ -493,6 +493,28 @@ def test_a_blob_of_another_size_does_not_count(folder: Folder) -> None:
     assert not folder.staging.has(WHAT)
 
 
+def test_what_is_no_readable_file_of_that_size_is_not_adopted(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "d").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "long").write_bytes(DATA + b".")
+    for name in ("d", "pipe", "long"):
+        source = os.open(tmp_path / name, os.O_RDONLY | os.O_NONBLOCK)
+        assert not folder.staging.adopt(WHAT, source)
+        os.close(source)
+    assert not folder.staging.adopt(WHAT, source)
+    (tmp_path / "f").write_bytes(DATA)
+
+    def fail(*_: object) -> bytes:
+        raise OSError(errno.EIO, "the medium failed")
+
+    monkeypatch.setattr(module.os, "read", fail)
+    assert not adopt(folder, tmp_path / "f")
+    monkeypatch.undo()
+    assert folder.names() == []
+
+
 # --- several at a time -----------------------------------------------------------------------------------------------
 
 
