@@ -27,7 +27,7 @@ from modelops_bundle.plan.pull import PullPlan, needs_bytes
 from modelops_bundle.stores.cache import Cache
 from modelops_bundle.transfer.assemble import Brought, Wanted
 from modelops_bundle.transfer.hosts import Host
-from modelops_bundle.transfer.ranges import NoRanges
+from modelops_bundle.transfer.ranges import NoRanges, Room
 from modelops_bundle.transfer.seeds import Seeds, Source
 from modelops_bundle.transfer.staging import Staging
 from modelops_bundle.workspace.chunks import SMALLEST
@@ -315,6 +315,7 @@ class Packs:
         self._cache = cache
         self._elsewhere = Host()
         self.lanes = threading.Semaphore(max(1, run.limits.connections))
+        self.room = Room()
         self._distrusted: set[Digest] = set()
 
     def reader(self, pack: Descriptor) -> tuple[Reader, Host | None]:

@@ -23,7 +23,7 @@ from modelops_bundle.model.ports import Reader
 from modelops_bundle.transfer import assemble as module
 from modelops_bundle.transfer.assemble import Brought, Wanted, assemble
 from modelops_bundle.transfer.hosts import Host
-from modelops_bundle.transfer.ranges import NoRanges
+from modelops_bundle.transfer.ranges import NoRanges, Room
 from modelops_bundle.transfer.seeds import Seeds, Source
 from tests.support.chunked import CHUNKER, Version, cut, delta, listed, plain
 from tests.support.things import blob
@@ -47,6 +47,7 @@ class Place:
         self.far = Far(version, ranges=ranges)
         self.host = Host()
         self.lanes = threading.Semaphore(4)
+        self.room = Room()
         self.staged: dict[Descriptor, Path] = {}
         self.told = 0
         self.path = folder / "it.assembly"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from array import array
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import accumulate
 from random import Random
@@ -12,12 +14,12 @@ import pytest
 
 from modelops_bundle.errors import BundleError, Corrupt, DiskError, Interrupted, NotFound
 from modelops_bundle.events import Event, Limits, Retrying, Run
-from modelops_bundle.model.chunkmap import ChunkPack
+from modelops_bundle.model.chunkmap import CODECS, ChunkList, ChunkPack
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.ports import Chunks, Reader
 from modelops_bundle.transfer.hosts import Host
-from modelops_bundle.transfer.ranges import NoRanges, Ranges, spans
+from modelops_bundle.transfer.ranges import NoRanges, Ranges, Room, spans
 from tests.support.chunked import Version, cut, delta, listed, plain
 
 KIB = 1024
@@ -111,6 +113,7 @@ class Where:
         self.near = near
         self.host = Host()
         self.lanes = threading.Semaphore(4)
+        self.room = Room()
 
     def reader(self, pack: Descriptor) -> tuple[Reader, Host | None]:
         if self.near is not None and self.near.has(pack):
@@ -201,7 +204,7 @@ def test_a_host_without_ranges_is_remembered() -> None:
     where = Where(far)
     fetching = Ranges(BASE.chunks.packs, where, nothing, lambda _digest: False, Run())
     with pytest.raises(NoRanges):
-        fetching.fetch({0: [1]}, Taken())
+        fetching.fetch({0: [1, 90]}, Taken())
     assert not where.host.ranges
     # All of it can be had; and nobody asks for a part again.
     taken = Taken()
@@ -250,6 +253,71 @@ def test_all_that_share_the_lanes_are_counted_together() -> None:
     for thread in threads:
         thread.join()
     assert (len(far.asked), far.most) == (12, 1)
+
+
+def test_all_that_share_memory_are_counted_together() -> None:
+    """What a list says of a chunk costs the reader memory: as much as there is, however many lanes there are."""
+    where = Where(Counting(BASE))
+    where.room, where.lanes = Room(1), threading.Semaphore(100)
+
+    def one() -> None:
+        fetching = Ranges(BASE.chunks.packs, where, nothing, lambda _digest: False, Run())
+        fetching.fetch({0: list(range(0, 100, 40))}, Taken())
+
+    with ThreadPoolExecutor(4) as pool:
+        for job in [pool.submit(one) for _ in range(4)]:
+            job.result()
+    far = where.far
+    assert isinstance(far, Counting)
+    assert (len(far.asked), far.most) == (12, 1)
+
+
+def test_memory_is_for_all_that_fit_and_for_one_that_never_does() -> None:
+    room, order = Room(10), list[str]()
+
+    def take(amount: int) -> None:
+        with room.taken(amount):
+            order.append(f"{amount}")
+
+    with ThreadPoolExecutor(2) as pool:
+        with room.taken(4), room.taken(6):
+            waiting = [pool.submit(take, 1), pool.submit(take, 100)]
+            order.append("full")
+        for job in waiting:
+            job.result()
+        take(100)
+    assert (order[0], sorted(order[1:])) == ("full", ["1", "100", "100"])
+
+
+@pytest.mark.parametrize(
+    ("codec", "needed"), [("none", 8 * KIB), ("zstd", 8 * KIB + 5), ("xor+bp2+zstd", 20 * KIB + 5)]
+)
+def test_an_encoded_chunk_takes_more_than_comes(codec: str, needed: int) -> None:
+    """A few bytes that were sent may be sixteen million; the base of a difference that must come is one more chunk."""
+    far = Far(DIFFERENT)
+    stored = 4 * KIB if codec == "none" else 5
+    own = ChunkList(
+        array("I", [4 * KIB]),
+        bytes(32),
+        array("I", [stored]),
+        bytes([CODECS.index(codec)]),
+        {0: (0, 3)} if codec.startswith("xor") else {},
+    )
+    asked: list[int] = []
+
+    class Noting(Room):
+        @contextmanager
+        def taken(self, amount: int) -> Iterator[None]:
+            asked.append(amount)
+            yield
+
+    where = Where(far)
+    where.room = Noting()
+    what = Descriptor("x/y", Digest.of(b""), stored)
+    fetching = Ranges((BASE.chunks.packs[0], ChunkPack(what, own)), where, nothing, lambda _digest: False, Run())
+    with pytest.raises(NotFound):
+        fetching.fetch({1: [0]}, Taken())
+    assert asked == [needed]
 
 
 def test_somebody_who_asks_to_stop_is_heard() -> None:
