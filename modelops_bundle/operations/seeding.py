@@ -28,7 +28,7 @@ from modelops_bundle.stores.cache import Cache
 from modelops_bundle.transfer import ranges
 from modelops_bundle.transfer.assemble import Brought, Wanted
 from modelops_bundle.transfer.hosts import Host
-from modelops_bundle.transfer.ranges import NoRanges
+from modelops_bundle.transfer.ranges import NoRanges, Room
 from modelops_bundle.transfer.seeds import Seeds, Source
 from modelops_bundle.transfer.staging import Staging
 from modelops_bundle.workspace.chunks import SMALLEST
@@ -227,9 +227,10 @@ class Seeding:
             # What is between two chunks came as well, though it was here.
             return Brought(made.received, max(0, min(made.reused, what.size - made.received)))
         except (NoRanges, Corrupt) as error:
-            if not plain:
+            if not plain and isinstance(error, Corrupt):
                 raise
-            # The digest of the blob is all that counts: what the list says of it may be wrong, and it right.
+            # The digest of the blob is all that counts: what the list says of it may be wrong, and it right. And where
+            # parts are missed, there is such a blob: other packs are staged.
             why = error.message if isinstance(error, Corrupt) else "the host gives no parts of it"
             self._session.run.emit(Retrying(str(what.digest), 1, 0.0, why))
             progress(-told)
@@ -352,32 +353,36 @@ class Packs:
     def __init__(self, run: Run, staging: Staging, store: Reader, cache: Cache | None) -> None:
         self._run = run
         self._staging = staging
+        self._staged = staging.reader()
         self._store = store
         self._cache = cache
         self._elsewhere = Host()
         self.lanes = threading.Semaphore(max(1, run.limits.connections))
+        self.room = Room()
         self._distrusted: set[Digest] = set()
 
     def reader(self, pack: Descriptor) -> tuple[Reader, Host | None]:
         """What brings a pack, and its host; None where that is this machine."""
-        if pack.digest not in self._distrusted:
-            if self._staging.has(pack):
-                return self._staging.reader(), None
-            if self._cache is not None and self._cache.has(pack):
-                return self._cache.layout, None
+        trusted = pack.digest not in self._distrusted
+        if self._staging.is_fresh(pack) or (trusted and self._staging.has(pack)):
+            return self._staged, None
+        if trusted and self._cache is not None and self._cache.has(pack):
+            return self._cache.layout, None
         if isinstance(self._store, Parts):
             return self._store, self._staging.host(self._store.host)
         return self._store, self._elsewhere
 
-    def distrust(self, pack: Descriptor) -> bool:
-        """Bring it from elsewhere from now on; False when it was not from this machine."""
-        was_here = self.reader(pack)[1] is None
+    def distrust(self, pack: Descriptor, reader: Reader) -> bool:
+        """Bring it from elsewhere than `reader`, which is on this machine; False when that has all of it, verified."""
+        if reader is self._staged and self._staging.is_fresh(pack):
+            return False
         self._distrusted.add(pack.digest)
-        return was_here
+        return True
 
     def stage(self, pack: Descriptor) -> int:
         """Bring a whole pack to this machine; how many bytes came."""
-        return self._staging.fetch(pack, self._store, self._run, _quietly)
+        anew = pack.digest in self._distrusted
+        return self._staging.fetch(pack, self._store, self._run, _quietly, anew=anew)
 
 
 def _quietly(_amount: int) -> None:

@@ -300,9 +300,14 @@ class _Shelf:
         return received
 
     def _recipes(self) -> dict[Digest, Recipe]:
-        """The chunks of files that are blobs of their own."""
+        """The chunks of files that are blobs of their own: nobody holds the lock of another pack meanwhile."""
         places = self._contents.places.values() if self._contents else ()
-        return {place.blob.digest: place.recipe for place in places if place.blob and place.recipe}
+        if not any(place.recipe for place in places):
+            return {}
+        from modelops_bundle.model.chunkmap import is_whole
+
+        own = {place.blob.digest: place.recipe for place in places if place.blob and place.recipe}
+        return {digest: recipe for digest, recipe in own.items() if is_whole(recipe, digest)}
 
     def _seeding(self, missing: list[Descriptor], staging: Staging) -> AbstractContextManager[Seeding | None]:
         """What takes chunks from other versions in the cache, where that may serve."""

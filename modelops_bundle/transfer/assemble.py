@@ -68,6 +68,7 @@ def assemble(
     :param progress: told the bytes of the file that are in place, from several threads.
     :raises Corrupt: a pack holds other bytes than its list says, or the chunks do not make the file.
     :raises NotFound: a pack is not there.
+    :raises DiskError: what was staged does not stay there.
     :raises ranges.NoRanges: the file is one blob, and its host gives no parts of it.
     """
     require_directory(path.parent)
@@ -255,12 +256,12 @@ class _Assembly:
         """Bring chunks from the packs, each once."""
         wanted = self._wanted
         places: dict[tuple[int, int], list[int]] = {}
-        known: dict[bytes, list[int]] = {}
+        known: dict[tuple[bytes, int], list[int]] = {}
         for at in away:
-            # The same bytes may be in several packs, and several times in the file.
-            places.setdefault((wanted.packs[at], wanted.numbers[at]), known.setdefault(wanted.digest(at), [])).append(
-                at
-            )
+            # The same bytes may be in several packs, and several times in the file. A list may also give one digest two
+            # sizes, of which one is wrong.
+            together = known.setdefault((wanted.digest(at), wanted.sizes[at]), [])
+            places.setdefault((wanted.packs[at], wanted.numbers[at]), together).append(at)
         by_pack: dict[int, list[int]] = {}
         for together in known.values():
             by_pack.setdefault(wanted.packs[together[0]], []).append(wanted.numbers[together[0]])
@@ -274,17 +275,17 @@ class _Assembly:
             with self._grown:
                 self.fetched += len(data)
 
-        ordered = {pack: sorted(numbers) for pack, numbers in by_pack.items()}
-        try:
-            self._ranges.fetch(ordered, take)
-        except ranges.NoRanges:
-            if is_whole(self._recipe, self._what.digest):
-                raise
-            self._stage_packs(ordered)
-            left = {
-                pack: [n for n in numbers if not self._done[places[pack, n][0]]] for pack, numbers in ordered.items()
-            }
-            self._ranges.fetch(left, take)
+        left = {pack: sorted(numbers) for pack, numbers in by_pack.items()}
+        # Packs that an earlier run staged may turn out to be wrong, one after another.
+        for _ in range(1 + len(self._recipe.packs)):
+            try:
+                return self._ranges.fetch(left, take)
+            except ranges.NoRanges:
+                if is_whole(self._recipe, self._what.digest):
+                    raise
+                self._stage_packs(left)
+            left = {pack: [n for n in numbers if not self._done[places[pack, n][0]]] for pack, numbers in left.items()}
+        raise DiskError("packs that were brought here go away again", hint="another program may be removing them")
 
     def _stage_packs(self, wanted: Iterable[int]) -> None:
         """Bring whole packs, those of bases too, from a host that gives no parts of them."""
@@ -295,6 +296,8 @@ class _Assembly:
             self._staged += self._where.stage(packs[pack].blob)
 
     def _put(self, at: int, data: bytes) -> None:
+        if len(data) != self._wanted.sizes[at]:
+            raise mismatch(self._what, f"a chunk of {self._wanted.sizes[at]} bytes has {len(data)}")
         with translated("write a download"):
             write_at(self._out, data, self._wanted.starts[at])
         checkpoint("chunk written")
@@ -336,6 +339,8 @@ class _Assembly:
                 if at - synced >= BATCH:
                     sync_data(self._out)
                     synced = at
+            if (size := os.fstat(self._out).st_size) != self._what.size:
+                raise DiskError(f"a download of {self._what.size} bytes was given {size} by another program")
         return hasher.hexdigest()
 
     def _await(self, wanted: int) -> int:

@@ -13,7 +13,7 @@ from contextlib import contextmanager, nullcontext
 from itertools import chain, islice
 from typing import NamedTuple, Protocol
 
-from modelops_bundle.errors import Corrupt, NotFound
+from modelops_bundle.errors import BundleError, Corrupt, DiskError, NotFound
 from modelops_bundle.events import Retrying, Run
 from modelops_bundle.model.chunkmap import FIRST_XOR, ChunkList, ChunkPack
 from modelops_bundle.model.descriptor import Descriptor
@@ -29,6 +29,9 @@ WHOLE = 64 * 1024 * 1024
 LANES = 8
 """Requests at a time for one file: what they bring is small, and most of their time is waiting."""
 
+MEMORY = 128 * 1024 * 1024
+"""Bytes that all chunks on their way take at a time, whatever their lists say of them."""
+
 Numbers = Sequence[int]
 Take = Callable[[int, int, bytes], None]
 """Is given the number of a pack, of a chunk in it, and the chunk's verified bytes."""
@@ -36,6 +39,18 @@ Take = Callable[[int, int, bytes], None]
 
 class NoRanges(Exception):
     """The host sends the whole, whatever is asked for."""
+
+
+class _NotHere(Exception):
+    """What was read on this machine is not there after all, or other bytes.
+
+    :param error: what happened. :param final: there is no better place to take it from.
+    """
+
+    def __init__(self, error: BundleError, *, final: bool) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.final = final
 
 
 class Span(NamedTuple):
@@ -47,20 +62,46 @@ class Span(NamedTuple):
     numbers: Numbers
 
 
+class Room:
+    """Memory of all that bring chunks together. Thread-safe.
+
+    :param most: bytes; one that needs more gets them alone.
+    """
+
+    def __init__(self, most: int = MEMORY) -> None:
+        self._most = most
+        self._used = 0
+        self._freed = threading.Condition()
+
+    @contextmanager
+    def taken(self, amount: int) -> Iterator[None]:
+        """Wait until `amount` bytes are free, and have them meanwhile."""
+        with self._freed:
+            self._freed.wait_for(lambda: not self._used or self._used + amount <= self._most)
+            self._used += amount
+        try:
+            yield
+        finally:
+            with self._freed:
+                self._used -= amount
+                self._freed.notify_all()
+
+
 class Where(Protocol):
     """Where packs are.
 
-    `lanes` are the connections of all that ask it together.
+    `lanes` are the connections of all that ask it together, `room` is their memory.
     """
 
     lanes: threading.Semaphore
+    room: Room
 
     def reader(self, pack: Descriptor) -> tuple[Reader, Host | None]:
         """What brings a pack, and its host; None where that is this machine."""
         ...
 
-    def distrust(self, pack: Descriptor) -> bool:
-        """Bring it from elsewhere from now on; False when it was not from this machine."""
+    def distrust(self, pack: Descriptor, reader: Reader) -> bool:
+        """Bring it from elsewhere than `reader`, which is on this machine; False when that has all of it, verified."""
         ...
 
 
@@ -123,14 +164,14 @@ class Ranges:
         :raises Corrupt: a chunk is another one, twice. :raises NotFound: a pack is not there.
         :raises NoRanges: the host has none; what came until then was taken.
         """
+        self._failure = None
         waiting = self._spans(wanted)
         first = list(islice(waiting, 2))
         if len(first) < 2:
             for span in first:
-                self._bring(span, take)
+                self._bring_held(span, take)
             return
         waiting = chain(first, waiting)
-        self._failure = None
         most = min(LANES, max(1, self._run.limits.connections))
         with ThreadPoolExecutor(most) as pool:
             for _ in range(most):
@@ -168,12 +209,24 @@ class Ranges:
                     span = next(waiting, None)
                 if span is None:
                     return
-                self._bring(span, take)
+                self._bring_held(span, take)
         except BaseException as error:
             self._failure = self._failure or error
             raise
 
     # --- one request
+
+    def _bring_held(self, span: Span, take: Take) -> None:
+        # Nobody waits for memory who has a lane or memory already, so those who have them go on.
+        with self._where.room.taken(self._memory(span)):
+            if self._failure is None:
+                self._bring(span, take)
+
+    def _memory(self, span: Span) -> int:
+        """Bytes that the chunks of a request take in memory at a time, at most."""
+        chunks = self._packs[span.pack].chunks
+        held = sum(chunks.sizes[number] for number in span.numbers if not self._has_base(chunks, number))
+        return held + max(_needed(chunks, number) for number in span.numbers)
 
     def _bring(self, span: Span, take: Take) -> None:
         """Bring the chunks of one request; one that comes damaged is asked for once more."""
@@ -185,11 +238,13 @@ class Ranges:
                     take(rest.pack, number, data)
                     brought += 1
                 return
-            except (Corrupt, NotFound) as error:
-                number, here = rest.numbers[brought], self._where.distrust(blob)
-                if not here and (number == failed or isinstance(error, NotFound)):
-                    raise
-                failed = failed if here else number
+            except (_NotHere, Corrupt) as caught:
+                number, error = rest.numbers[brought], caught.error if isinstance(caught, _NotHere) else caught
+                # A place on this machine is left once; so this ends.
+                if not isinstance(caught, _NotHere) or caught.final:
+                    if number == failed:
+                        raise error from None
+                    failed = number
                 self._run.emit(Retrying(str(blob.digest), 1, 0.0, error.message))
                 start = self._places(span.pack)[number]
                 rest = Span(span.pack, start, span.stop, rest.numbers[brought:])
@@ -241,8 +296,11 @@ class Ranges:
     def _opened(self, blob: Descriptor, start: int, stop: int, *, within: bool) -> Iterator[Chunks]:
         reader, host = self._where.reader(blob)
         if host is None:
-            with reader.open(blob, start, stop) as chunks:
-                yield chunks
+            try:
+                with reader.open(blob, start, stop) as chunks:
+                    yield chunks
+            except (Corrupt, NotFound, DiskError) as error:
+                raise _NotHere(error, final=not self._where.distrust(blob, reader)) from error
             return
         with nullcontext() if within else self._where.lanes, self._asked(reader, host, blob, start, stop) as chunks:
             yield self._counted(chunks)
@@ -274,6 +332,13 @@ class Ranges:
             with self._lock:
                 self.received += len(chunk)
             yield chunk
+
+
+def _needed(chunks: ChunkList, number: int) -> int:
+    """Bytes in memory while a chunk is decoded: as it is stored, as it gets, and what comes between."""
+    codec = chunks.codec(number)
+    steps = 1 if codec == 0 else 2 if codec < FIRST_XOR else 4
+    return chunks.room[number] + steps * chunks.sizes[number]
 
 
 class _Stream:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -47,6 +48,18 @@ class Staging:
     def __init__(self, folder: Path, hosts: Hosts | None = None) -> None:
         self._folder = folder
         self._hosts = hosts or Hosts()
+        self._lock = threading.Lock()
+        self._busy: dict[Digest, threading.Lock] = {}
+        """One lock per blob: two that write the same part would truncate what the other has verified and named."""
+        self._fresh: set[Digest] = set()
+
+    def is_fresh(self, what: Descriptor) -> bool:
+        """Whether the blob is here whole, and its bytes were hashed by this object."""
+        return what.digest in self._fresh and self.has(what)
+
+    def _alone(self, digest: Digest) -> threading.Lock:
+        with self._lock:
+            return self._busy.setdefault(digest, threading.Lock())
 
     def path(self, digest: Digest) -> Path:
         """Where the verified blob is, or will be."""
@@ -108,6 +121,7 @@ class Staging:
         brought = assemble(path, what, recipe, seeds, where, run, progress)
         with translated(f"write {path}"):
             path.replace(self.path(what.digest))
+        self._fresh.add(what.digest)
         checkpoint("part kept")
         return brought
 
@@ -125,13 +139,23 @@ class Staging:
     def _part(self, what: Descriptor) -> Path:
         return self._folder / f"{what.digest.hex}.part"
 
-    def fetch(self, what: Descriptor, store: Reader, run: Run, progress: Callable[[int], None]) -> int:
-        """Bring the blob here, going on where an interrupted fetch stopped.
+    def fetch(
+        self, what: Descriptor, store: Reader, run: Run, progress: Callable[[int], None], *, anew: bool = False
+    ) -> int:
+        """Bring the blob here, going on where an interrupted fetch stopped; nothing comes when it is here whole.
 
+        :param anew: what an earlier run left here whole is not believed.
         :returns: the number of bytes that were transferred.
         :raises Corrupt: the store holds other bytes; nothing stays here then.
         """
         require_directory(self._folder)
+        with self._alone(what.digest):
+            if self.is_fresh(what) or (not anew and self.has(what)):
+                progress(what.size)
+                return 0
+            return self._fetch(what, store, run, progress)
+
+    def _fetch(self, what: Descriptor, store: Reader, run: Run, progress: Callable[[int], None]) -> int:
         told = 0
         lock = threading.Lock()
 
@@ -179,6 +203,7 @@ class Staging:
         checkpoint("part verified")
         with translated(f"write {part}"):
             part.replace(self.path(what.digest))
+        self._fresh.add(what.digest)
         checkpoint("part kept")
         if what.size > SMALL:
             self._journal(what).remove()
@@ -205,8 +230,20 @@ class Staging:
         return reception.received, hexdigest
 
     def adopt(self, what: Descriptor, source: int) -> bool:
-        """Copy the blob from the open file `source` if that really holds it; False when it does not."""
+        """Copy the blob from the open file `source` if that really holds it; False when it does not, or is no file that
+        can be read: it only would have been nearer than another.
+        """
         require_directory(self._folder)
+        try:
+            facts = os.fstat(source)
+        except OSError:
+            return False
+        if not stat.S_ISREG(facts.st_mode) or facts.st_size != what.size:
+            return False
+        with self._alone(what.digest):
+            return self._adopt(what, source)
+
+    def _adopt(self, what: Descriptor, source: int) -> bool:
         # Not the part of an interrupted fetch: the source may turn out wrong, and that part is worth keeping.
         part = self._folder / f"{what.digest.hex}.copy"
         hasher = hashlib.sha256()
@@ -214,7 +251,7 @@ class Staging:
         with translated(f"write {part}"):
             out = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0), 0o600)
             try:
-                while block := os.read(source, _BLOCK):
+                for block in _readable(source):
                     hasher.update(block)
                     size += len(block)
                     write_all(out, block)
@@ -225,6 +262,7 @@ class Staging:
                 part.unlink()
                 return False
             part.replace(self.path(what.digest))
+        self._fresh.add(what.digest)
         return True
 
     def drop(self, what: Descriptor) -> None:
@@ -254,6 +292,13 @@ class _Whole:
         with translated("read a download"), open(self._staging.path(what.digest), "rb", buffering=0) as file:
             file.seek(start)
             yield _pieces(file, (what.size if stop is None else stop) - start)
+
+
+def _readable(source: int) -> Chunks:
+    """What can be read of an open file; a medium that fails ends it early."""
+    with suppress(OSError):
+        while block := os.read(source, _BLOCK):
+            yield block
 
 
 def _pieces(file: RawIOBase, count: int) -> Chunks:

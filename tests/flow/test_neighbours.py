@@ -213,6 +213,31 @@ def test_a_file_it_holds_whole_is_not_fetched(fake: Fake, tmp_path: Path, monkey
     assert (tmp_path / "two" / "model.bin").read_bytes() == data
 
 
+@pytest.mark.parametrize("cache", [False, True], ids=["hub", "cache"])
+@pytest.mark.parametrize("kind", ["directory", "link", "pipe"])
+def test_what_is_called_like_a_file_and_is_none_is_left_alone(
+    fake: Fake, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, cache: bool, kind: str
+) -> None:
+    data = Random(3).randbytes(9 << 20)
+    place = f"{fake.host}/team/large:latest"
+    chunked.publish(place, chunked.plain({"model.bin": data}))
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    if cache:
+        call("ensure", place, "--dest", str(tmp_path / "served"))
+        [kept] = home.rglob(f"blobs/sha256/{hashlib.sha256(data).hexdigest()}")
+    else:
+        kept = keep_in_hub(tmp_path / "hub", data)
+    kept.unlink()
+    if kind == "pipe":
+        os.mkfifo(kept)
+    elif kind == "directory":
+        kept.mkdir()
+    else:
+        kept.symlink_to(tmp_path)
+    assert call("--json", "clone", place, str(tmp_path / "one")).json["fetched_bytes"] == len(data)
+    assert (tmp_path / "one" / "model.bin").read_bytes() == data
+
+
 def test_the_nearest_in_size_are_looked_at(tmp_path: Path) -> None:
     sizes = [3 << 19, 7 << 19, 3 << 20, 5 << 20, 40 << 20]
     for number, size in enumerate(sizes):

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import shutil
+import sys
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import pytest
 
+from modelops_bundle.model import artifact
+from modelops_bundle.model.chunkmap import ChunkMap
+from modelops_bundle.model.descriptor import Descriptor
+from modelops_bundle.model.digest import Digest
+from modelops_bundle.stores.cache import Cache
+from modelops_bundle.testing.actions import IgnoreRange
 from modelops_bundle.testing.registry import Registry as Fake
 from tests.support import chunked
 from tests.support.bundle import FOLDER, Bundle, call
@@ -17,6 +25,7 @@ KIB = 1024
 OLD = cut(Random(1).randbytes(200 * KIB), 4 * KIB)
 NEW = [Random(7).randbytes(4 * KIB), *OLD[1:]]
 DENSE = [b"compress" * 512, *OLD[1:]]
+APART = [Random(n).randbytes(4 * KIB) if n % 10 == 0 else chunk for n, chunk in enumerate(OLD)]
 V1 = chunked.plain({"a.txt": b"a\n", "model.bin": OLD})
 V2 = chunked.plain({"a.txt": b"a\n", "model.bin": NEW})
 
@@ -60,6 +69,74 @@ def test_a_damaged_cache_is_no_reason_to_fail(place: str, tmp_path: Path, home: 
     clone = Bundle.clone(f"{place}:v1", tmp_path / "clone")
     assert clone.json("pull", f"{place}:v3")["fetched_bytes"] == pack.size
     assert clone.path("model.bin").read_bytes() == b"".join(DENSE)
+
+
+def test_a_cache_that_is_pruned_meanwhile_is_no_reason_to_fail(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delta = chunked.delta({"a.txt": b"a\n", "model.bin": DENSE}, V1, codec="zstd")
+    chunked.publish(f"{place}:v3", delta)
+    call("ensure", f"{place}:v3", "--dest", str(tmp_path / "served"))
+    clone = Bundle.clone(f"{place}:v1", tmp_path / "clone")
+    pack, has = delta.chunks.packs[-1].blob, Cache.has
+    pruned: list[Digest] = []
+
+    def prune(cache: Cache, what: Descriptor) -> bool:
+        found = has(cache, what)
+        # The first look is for seeds.
+        if found and what.digest == pack.digest and sys._getframe(1).f_code.co_name == "reader":
+            cache.drop(what.digest)
+            pruned.append(what.digest)
+        return found
+
+    monkeypatch.setattr(Cache, "has", prune)
+    assert clone.json("pull", f"{place}:v3")["fetched_bytes"] == pack.size
+    assert pruned == [pack.digest]
+    assert clone.path("model.bin").read_bytes() == b"".join(DENSE)
+
+
+@pytest.mark.parametrize("staged", [False, True], ids=["cached", "staged"])
+def test_what_is_wrong_here_is_staged_anew_from_a_host_without_ranges(
+    place: str, fake: Fake, tmp_path: Path, staged: bool, home: Path
+) -> None:
+    """In the shared cache, and where an earlier pull left it: neither is believed, and the good one is read then."""
+    delta = chunked.delta({"a.txt": b"a\n", "model.bin": APART}, V1)
+    chunked.publish(f"{place}:v3", delta)
+    clone = Bundle.clone(f"{place}:v1", tmp_path / "clone")
+    pack = delta.chunks.packs[-1].blob
+    damaged = delta.blobs[pack.digest][: 12 * KIB] + bytes(8 * KIB)
+    if staged:
+        parts = clone.root / FOLDER / "parts"
+        parts.mkdir(exist_ok=True)
+        (parts / pack.digest.hex).write_bytes(damaged)
+    else:
+        call("ensure", f"{place}:v3", "--dest", str(tmp_path / "served"))
+        [kept] = home.rglob(f"blobs/sha256/{pack.digest.hex}")
+        kept.chmod(0o600)
+        kept.write_bytes(damaged)
+    fake.fault(lambda method, path: method == "GET" and "/blobs/sha256:" in path, IgnoreRange(), times=None)
+    clone.run("pull", f"{place}:v3")
+    assert clone.path("model.bin").read_bytes() == b"".join(APART)
+
+
+def test_lists_that_lie_are_told_of_where_the_host_knows_no_ranges(place: str, fake: Fake, tmp_path: Path) -> None:
+    """The pack was staged whole, so it is the list: no other place is looked for, and no host is asked for parts."""
+    delta = chunked.delta({"model.bin": APART}, V1)
+    packs = list(delta.chunks.packs)
+    last = packs[-1]
+    digests = bytearray(last.chunks.digests)
+    digests[3 * 32] ^= 1
+    packs[-1] = last._replace(chunks=replace(last.chunks, digests=bytes(digests)))
+    recipe = replace(delta.recipe("model.bin"), packs=tuple(packs))
+    lie = ChunkMap(tuple(packs), {"model.bin": recipe})
+    made = artifact.build(delta.artifact.snapshot, chunks=lie)
+    blobs = {**delta.blobs, **{what.digest: data for what, data in made.generated()}}
+    chunked.publish(f"{place}:v3", chunked.Version(made, lie, blobs))
+    clone = Bundle.clone(f"{place}:v1", tmp_path / "clone")
+    fake.fault(lambda method, path: method == "GET" and "/blobs/sha256:" in path, IgnoreRange(), times=None)
+    # The rest of the pack, from the wrong chunk on, is not to be had alone.
+    assert "not what its list says" in clone.refused(9, "pull", f"{place}:v3")["message"]
+    assert clone.path("model.bin").read_bytes() == b"".join(OLD)
 
 
 def test_what_this_clone_does_not_remember_only_costs_bytes(place: str, tmp_path: Path) -> None:

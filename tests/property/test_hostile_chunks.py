@@ -36,7 +36,7 @@ from modelops_bundle.model.ports import Chunks, Reader
 from modelops_bundle.transfer.assemble import assemble
 from modelops_bundle.transfer.chunks import SPAN, reading
 from modelops_bundle.transfer.hosts import Host
-from modelops_bundle.transfer.ranges import NoRanges
+from modelops_bundle.transfer.ranges import NoRanges, Room
 from modelops_bundle.transfer.seeds import Seeds
 from tests.support import chunked
 from tests.support.campaign import rounds
@@ -349,6 +349,7 @@ class Everywhere:
 
     def __init__(self, version: Version) -> None:
         self.lanes = threading.Semaphore(4)
+        self.room = Room()
         self._store = Recorder(version)
         self._host = Host()
         self._staged: set[Digest] = set()
@@ -356,7 +357,7 @@ class Everywhere:
     def reader(self, pack: Descriptor) -> tuple[Reader, Host | None]:
         return self._store, None if pack.digest in self._staged else self._host
 
-    def distrust(self, _pack: Descriptor) -> bool:
+    def distrust(self, _pack: Descriptor, _reader: Reader) -> bool:
         return False
 
     def stage(self, pack: Descriptor) -> int:

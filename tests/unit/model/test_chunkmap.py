@@ -103,6 +103,14 @@ def test_a_list_that_cannot_be_true_is_corrupt(change: dict[str, Any], size: int
         list_from_json({**PLAIN.to_json(), **change}, size)
 
 
+def test_a_digest_has_one_size() -> None:
+    """The same chunk twice is nothing unusual; two chunks of one name are a lie."""
+    twice = ChunkList(array("I", [10, 20, 10]), D[0] + D[1] + D[0])
+    assert list_from_json(twice.to_json(), 40) == twice
+    with pytest.raises(Corrupt):
+        list_from_json({**twice.to_json(), "raw": column(10, 20, 11)}, 41)
+
+
 @pytest.mark.parametrize("codec", [6, 255, base64.b64encode(b"\0\6\0").decode()])
 def test_codecs_of_a_later_version_are_unsupported(codec: object) -> None:
     with pytest.raises(Unsupported):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,15 +15,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelops_bundle.errors import Corrupt, DiskFull, NotFound
+from modelops_bundle.errors import Corrupt, DiskError, DiskFull, NotFound
 from modelops_bundle.events import Run, observe_checkpoints
-from modelops_bundle.model.chunkmap import ChunkPack, Recipe
+from modelops_bundle.model.chunkmap import ChunkList, ChunkPack, Recipe
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.ports import Reader
 from modelops_bundle.transfer import assemble as module
 from modelops_bundle.transfer.assemble import Brought, Wanted, assemble
 from modelops_bundle.transfer.hosts import Host
-from modelops_bundle.transfer.ranges import NoRanges
+from modelops_bundle.transfer.ranges import NoRanges, Room
 from modelops_bundle.transfer.seeds import Seeds, Source
 from tests.support.chunked import CHUNKER, Version, cut, delta, listed, plain
 from tests.support.things import blob
@@ -46,6 +47,7 @@ class Place:
         self.far = Far(version, ranges=ranges)
         self.host = Host()
         self.lanes = threading.Semaphore(4)
+        self.room = Room()
         self.staged: dict[Descriptor, Path] = {}
         self.told = 0
         self.path = folder / "it.assembly"
@@ -55,7 +57,7 @@ class Place:
             return Far(self.version), None
         return self.far, self.host
 
-    def distrust(self, pack: Descriptor) -> bool:
+    def distrust(self, pack: Descriptor, reader: Reader) -> bool:
         return False
 
     def stage(self, pack: Descriptor) -> int:
@@ -293,6 +295,14 @@ def test_a_host_without_ranges_sends_each_pack_once(tmp_path: Path, version: Ver
     assert all(start == 0 for start, _ in place.far.asked)
 
 
+def test_packs_that_do_not_stay_here_are_no_reason_to_go_on_for_ever(tmp_path: Path) -> None:
+    place = Place(tmp_path, DELTA, ranges=False)
+    place.stage = lambda pack: pack.size  # type: ignore[method-assign]
+    # Some of the pack is here, and its host gives no part of it.
+    with pytest.raises(DiskError, match="go away"):
+        place.assemble(place.seed(), place.seed(NEW_CHUNKS[10:12], name="new"))
+
+
 def test_a_host_without_ranges_gives_plain_files_whole(tmp_path: Path) -> None:
     place = Place(tmp_path, ranges=False)
     with pytest.raises(NoRanges):
@@ -415,3 +425,32 @@ def test_no_list_makes_another_file(
         assert not right
     else:
         assert place.path.read_bytes() == b"".join(chunks)
+
+
+def two_sizes() -> tuple[bytes, Descriptor, Recipe]:
+    """A list that calls the first half of a chunk by the name of all of it."""
+    first, other, rest = NEW_CHUNKS[0], NEW_CHUNKS[1], NEW_CHUNKS[1][:512]
+    data = first + other + rest
+    digests = listed([first, other, other]).digests
+    pack = ChunkPack(blob(data + b"."), ChunkList(array("I", [KIB, KIB, 512]), digests))
+    return data, blob(data), Recipe(CHUNKER, ((0, 0, 3),), (pack,))
+
+
+def test_a_chunk_of_two_sizes_is_never_more_than_its_place(tmp_path: Path) -> None:
+    """The longer one was written to both places, the last of them beyond the end of the file."""
+    data, what, recipe = two_sizes()
+    place = Place(tmp_path)
+    place.far.blobs[recipe.packs[0].blob.digest] = data + b"."
+    with Seeds() as seeds, pytest.raises(Corrupt):
+        assemble(place.path, what, recipe, seeds, place, Run(), place.progress)
+    assert place.path.stat().st_size == what.size
+
+
+def test_a_file_that_grew_meanwhile_does_not_get_its_name(place: Place) -> None:
+    def grow(name: str) -> None:
+        if name == "chunk written":
+            with place.path.open("ab") as file:
+                file.write(b"more")
+
+    with observed(grow), pytest.raises(DiskError, match="another program"):
+        place.assemble()

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import threading
+from array import array
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import accumulate
 from random import Random
 
 import pytest
 
-from modelops_bundle.errors import Corrupt, Interrupted, NotFound
+from modelops_bundle.errors import BundleError, Corrupt, DiskError, Interrupted, NotFound
 from modelops_bundle.events import Event, Limits, Retrying, Run
-from modelops_bundle.model.chunkmap import ChunkPack
+from modelops_bundle.model.chunkmap import CODECS, ChunkList, ChunkPack
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.ports import Chunks, Reader
 from modelops_bundle.transfer.hosts import Host
-from modelops_bundle.transfer.ranges import NoRanges, Ranges, spans
+from modelops_bundle.transfer.ranges import NoRanges, Ranges, Room, spans
 from tests.support.chunked import Version, cut, delta, listed, plain
 
 KIB = 1024
@@ -111,16 +113,17 @@ class Where:
         self.near = near
         self.host = Host()
         self.lanes = threading.Semaphore(4)
+        self.room = Room()
 
     def reader(self, pack: Descriptor) -> tuple[Reader, Host | None]:
         if self.near is not None and self.near.has(pack):
             return self.near, None
         return self.far, self.host
 
-    def distrust(self, pack: Descriptor) -> bool:
-        near = self.near is not None and self.near.has(pack)
+    def distrust(self, pack: Descriptor, reader: Reader) -> bool:
+        assert reader is self.near
         self.near = None
-        return near
+        return True
 
 
 class Taken(dict[tuple[int, int], bytes]):
@@ -201,7 +204,7 @@ def test_a_host_without_ranges_is_remembered() -> None:
     where = Where(far)
     fetching = Ranges(BASE.chunks.packs, where, nothing, lambda _digest: False, Run())
     with pytest.raises(NoRanges):
-        fetching.fetch({0: [1]}, Taken())
+        fetching.fetch({0: [1, 90]}, Taken())
     assert not where.host.ranges
     # All of it can be had; and nobody asks for a part again.
     taken = Taken()
@@ -250,6 +253,71 @@ def test_all_that_share_the_lanes_are_counted_together() -> None:
     for thread in threads:
         thread.join()
     assert (len(far.asked), far.most) == (12, 1)
+
+
+def test_all_that_share_memory_are_counted_together() -> None:
+    """What a list says of a chunk costs the reader memory: as much as there is, however many lanes there are."""
+    where = Where(Counting(BASE))
+    where.room, where.lanes = Room(1), threading.Semaphore(100)
+
+    def one() -> None:
+        fetching = Ranges(BASE.chunks.packs, where, nothing, lambda _digest: False, Run())
+        fetching.fetch({0: list(range(0, 100, 40))}, Taken())
+
+    with ThreadPoolExecutor(4) as pool:
+        for job in [pool.submit(one) for _ in range(4)]:
+            job.result()
+    far = where.far
+    assert isinstance(far, Counting)
+    assert (len(far.asked), far.most) == (12, 1)
+
+
+def test_memory_is_for_all_that_fit_and_for_one_that_never_does() -> None:
+    room, order = Room(10), list[str]()
+
+    def take(amount: int) -> None:
+        with room.taken(amount):
+            order.append(f"{amount}")
+
+    with ThreadPoolExecutor(2) as pool:
+        with room.taken(4), room.taken(6):
+            waiting = [pool.submit(take, 1), pool.submit(take, 100)]
+            order.append("full")
+        for job in waiting:
+            job.result()
+        take(100)
+    assert (order[0], sorted(order[1:])) == ("full", ["1", "100", "100"])
+
+
+@pytest.mark.parametrize(
+    ("codec", "needed"), [("none", 8 * KIB), ("zstd", 8 * KIB + 5), ("xor+bp2+zstd", 20 * KIB + 5)]
+)
+def test_an_encoded_chunk_takes_more_than_comes(codec: str, needed: int) -> None:
+    """A few bytes that were sent may be sixteen million; the base of a difference that must come is one more chunk."""
+    far = Far(DIFFERENT)
+    stored = 4 * KIB if codec == "none" else 5
+    own = ChunkList(
+        array("I", [4 * KIB]),
+        bytes(32),
+        array("I", [stored]),
+        bytes([CODECS.index(codec)]),
+        {0: (0, 3)} if codec.startswith("xor") else {},
+    )
+    asked: list[int] = []
+
+    class Noting(Room):
+        @contextmanager
+        def taken(self, amount: int) -> Iterator[None]:
+            asked.append(amount)
+            yield
+
+    where = Where(far)
+    where.room = Noting()
+    what = Descriptor("x/y", Digest.of(b""), stored)
+    fetching = Ranges((BASE.chunks.packs[0], ChunkPack(what, own)), where, nothing, lambda _digest: False, Run())
+    with pytest.raises(NotFound):
+        fetching.fetch({1: [0]}, Taken())
+    assert asked == [needed]
 
 
 def test_somebody_who_asks_to_stop_is_heard() -> None:
@@ -317,6 +385,32 @@ def test_a_pack_here_that_is_wrong_is_brought(gone: bool) -> None:
     fetching.fetch({0: [1, 2]}, taken)
     assert taken == {(0, 1): CHUNKS[1], (0, 2): CHUNKS[2]}
     assert far.asked == [(4 * KIB, 12 * KIB)]
+
+
+@pytest.mark.parametrize("error", [NotFound("pruned"), DiskError("io"), None], ids=["gone", "unreadable", "damaged"])
+@pytest.mark.parametrize("held", [False, True])
+def test_what_differences_are_to_is_brought_when_it_is_wrong_here(error: BundleError | None, held: bool) -> None:
+    """It was the pack of the difference that was not believed any more, and that is right."""
+    far, near = Far(DIFFERENT), Far(BASE)
+    if error is not None:
+        near.open = lambda *_: (_ for _ in ()).throw(error)  # type: ignore[method-assign, assignment]
+    near.spoil = lambda _start, data: bytes(len(data))
+    fetching = Ranges(DIFFERENT.chunks.packs, Where(far, near), nothing, lambda _digest: held, Run())
+    taken = Taken()
+    fetching.fetch({1: [0, 1, 2]}, taken)
+    assert list(taken.values()) == list(CHANGED.values())
+
+
+def test_a_whole_pack_that_is_not_what_its_list_says_is_corrupt() -> None:
+    """Elsewhere there is nothing else: not even a host without ranges is asked."""
+    far, near = Far(BASE, ranges=False), Far(BASE)
+    near.spoil = lambda _start, data: bytes(len(data))
+    where = Where(far, near)
+    where.distrust = lambda _pack, _reader: False  # type: ignore[method-assign]
+    fetching = Ranges(BASE.chunks.packs, where, nothing, lambda _digest: False, Run())
+    with pytest.raises(Corrupt):
+        fetching.fetch({0: [1, 2]}, Taken())
+    assert (far.asked, len(near.asked)) == ([], 2)
 
 
 def test_lists_that_lie_about_the_place_are_corrupt() -> None:

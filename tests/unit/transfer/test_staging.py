@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import random
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -489,3 +491,62 @@ def test_a_blob_of_another_size_does_not_count(folder: Folder) -> None:
     folder.path.mkdir()
     folder.whole.write_bytes(b"torn")
     assert not folder.staging.has(WHAT)
+
+
+def test_what_is_no_readable_file_of_that_size_is_not_adopted(
+    folder: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "d").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "long").write_bytes(DATA + b".")
+    for name in ("d", "pipe", "long"):
+        source = os.open(tmp_path / name, os.O_RDONLY | os.O_NONBLOCK)
+        assert not folder.staging.adopt(WHAT, source)
+        os.close(source)
+    assert not folder.staging.adopt(WHAT, source)
+    (tmp_path / "f").write_bytes(DATA)
+
+    def fail(*_: object) -> bytes:
+        raise OSError(errno.EIO, "the medium failed")
+
+    monkeypatch.setattr(module.os, "read", fail)
+    assert not adopt(folder, tmp_path / "f")
+    monkeypatch.undo()
+    assert folder.names() == []
+
+
+# --- several at a time -----------------------------------------------------------------------------------------------
+
+
+def test_what_several_want_at_once_comes_once(tmp_path: Path) -> None:
+    """Each truncated the part that another had verified and given its name to."""
+    folder = Folder(tmp_path)
+    folder.keep(bytes(10))
+    both, told = threading.Barrier(2), list[int]()
+
+    class Slow(Remote):
+        def _chunks(self, start: int) -> Chunks:
+            with suppress(threading.BrokenBarrierError):
+                # As long as nobody else is let in, nobody comes.
+                both.wait(0.05)
+            yield from super()._chunks(start)
+
+    remote = Slow()
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [pool.submit(folder.staging.fetch, WHAT, remote, Run(), told.append) for _ in range(2)]
+        assert sorted(job.result() for job in jobs) == [0, 200]
+    assert folder.whole.read_bytes() == DATA
+    assert not folder.part.exists()
+    # The kept beginning is wrong: what was told of it is taken back.
+    assert (remote.starts, sum(told)) == ([10, 0], 400)
+
+
+def test_what_an_earlier_run_left_is_believed_unless_it_is_said_not_to(tmp_path: Path) -> None:
+    folder, remote = Folder(tmp_path), Remote()
+    folder.whole.write_bytes(bytes(200))
+    assert folder.fetch(remote) == 0
+    assert not folder.staging.is_fresh(WHAT)
+    assert folder.staging.fetch(WHAT, remote, Run(), folder.told.append, anew=True) == 200
+    assert folder.whole.read_bytes() == DATA
+    assert folder.staging.is_fresh(WHAT)
+    assert folder.staging.fetch(WHAT, remote, Run(), folder.told.append, anew=True) == 0
