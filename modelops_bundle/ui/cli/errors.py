@@ -42,6 +42,7 @@ HINTS: Mapping[str, str] = {
     "is-pointer": "bundle materialize . rebuilds it from what another tool pulled, bundle restore PATH brings it back",
     "locked": "wait for the other command to end, or end it",
     "needs-confirmation": "--yes confirms without asking",
+    "source-changed": "run the command again: it takes what is there now",
     "tag-moved": "bundle pull brings the remote work in; push --force drops it and says what it drops",
     "workspace-changed": "run the command again when nothing writes to these files",
     "verify-failed": "bundle status shows the differences, bundle restore PATH puts a file back",
