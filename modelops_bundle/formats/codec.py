@@ -13,16 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from modelops_bundle.errors import Corrupt
+from modelops_bundle.model.chunkmap import CODECS, MAX_CHUNK
 
 if TYPE_CHECKING:
     from zstandard import ZstdCompressor, ZstdDecompressor
 
 Data = bytes | bytearray | memoryview
 
-LARGEST = 16 << 20
-"""Bytes of the longest chunk."""
-CODECS = ("none", "zstd", "bp2+zstd", "bp4+zstd", "xor+bp2+zstd", "xor+bp4+zstd")
-"""In the order of the numbers that indexes use."""
 _STEPS: Mapping[str, tuple[bool, int]] = {
     "zstd": (False, 1),
     "bp2+zstd": (False, 2),
@@ -86,7 +83,7 @@ def decode(stored: Data, codec: str, size: int, base: Data | None = None) -> byt
     :raises Corrupt: `stored` is not exactly that: another length, no frame or several, a frame with a dictionary, bytes
         behind it; or `base` is missing or has another length.
     """
-    if not 0 < size <= LARGEST or codec not in CODECS:
+    if not 0 < size <= MAX_CHUNK or codec not in CODECS:
         raise Corrupt(f"no chunk has {size} bytes stored as {codec!r}")
     if codec == "none":
         if len(stored) != size:
@@ -258,7 +255,7 @@ def _decompressed(stored: Data, size: int) -> bytes:
     from zstandard import ZstdDecompressor, ZstdError, get_frame_parameters  # noqa: PLC0415  few runs need it
 
     if _kept.decompressor is None:
-        _kept.decompressor = ZstdDecompressor(max_window_size=LARGEST)
+        _kept.decompressor = ZstdDecompressor(max_window_size=MAX_CHUNK)
     window = max(_SMALLEST_WINDOW, 1 << (size - 1).bit_length())
     try:
         # Before anything is allocated for what a frame claims.

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 from modelops_bundle.errors import Corrupt, Unsupported
 from modelops_bundle.formats import gguf, safetensors, zips
-from modelops_bundle.formats.codec import LARGEST
 from modelops_bundle.formats.tensors import Header, Read
+from modelops_bundle.model.chunkmap import MAX_CHUNK
 
 if TYPE_CHECKING:
     from pyfastcdc import FastCDC
@@ -172,7 +172,7 @@ class _Cuts:
 
     def whole(self, stop: int) -> None:
         """One chunk up to `stop`, if it is not too long for one."""
-        if stop - self.at > LARGEST:
+        if stop - self.at > MAX_CHUNK:
             self.steps(stop)
         elif stop > self.at:
             self._chunk(stop - self.at)

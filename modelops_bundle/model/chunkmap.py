@@ -299,6 +299,21 @@ def is_whole(recipe: Recipe, digest: Digest) -> bool:
     return len(recipe.segments) == 1 and recipe.packs[recipe.segments[0][0]].blob.digest == digest
 
 
+def whole_files(files: Iterable[tuple[str, Descriptor, str, ChunkList]]) -> ChunkMap:
+    """The map of files that are blobs of their own: path, content, chunker and chunks of each; their order is no matter."""
+    listed = list(files)
+    packs = {content.digest: ChunkPack(content, chunks) for _, content, _, chunks in listed}
+    numbers = {digest: number for number, digest in enumerate(sorted(packs))}
+    shared = tuple(packs[digest] for digest in numbers)
+    return ChunkMap(
+        shared,
+        {
+            path: Recipe(chunker, ((numbers[content.digest], 0, len(chunks)),), shared)
+            for path, content, chunker, chunks in listed
+        },
+    )
+
+
 def check_bases(packs: Sequence[ChunkPack]) -> None:
     """Look at what differences are to: whole chunks of the same size, so that reading never goes deeper.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,6 +20,7 @@ from modelops_bundle.operations.remote_state import Remote
 from modelops_bundle.operations.session import Session
 from modelops_bundle.transfer import engine
 from modelops_bundle.transfer.chunks import matches
+from modelops_bundle.transfer.encode import Read
 from modelops_bundle.workspace import chunks
 from modelops_bundle.workspace.tree import WorkTree
 
@@ -31,8 +32,6 @@ LOOKS = 16
 
 Lists = dict[Digest, tuple[str, ChunkList]]
 """By the digest of a file: the name of its chunker, and its chunks."""
-Read = Callable[[str, int, int], bytes]
-"""The bytes of the file at a path, from an offset on, as many as asked for."""
 
 
 class _Wanted(NamedTuple):
@@ -123,9 +122,7 @@ def _listed(session: Session, tree: WorkTree, each: _Wanted) -> tuple[str, Chunk
 def is_likely(path: str, size: int, told: tuple[str, ChunkList], read: Read) -> bool:
     """Whether a file is cut as it would be here, and has the chunks that it is said to have, by the look of some."""
     name, chunks = told
-    plan = cuts.chunker_for(
-        path, size, lambda start, count: read(path, start, min(count, size - start)), smallest=cuts.SMALLEST
-    )
+    plan = cuts.chunker_for(path, size, partial(read, path), smallest=cuts.SMALLEST)
     if plan is None or plan.chunker != name or (plan.sizes is not None and plan.sizes != chunks.sizes):
         return False
     offsets = chunks.offsets()
@@ -148,13 +145,3 @@ def said(wanted: set[Digest], bases: Sequence[Remote], *, whole: bool) -> dict[D
                 if digest in wanted and digest not in found and is_whole(recipe, digest) is whole:
                     found[digest] = recipe.chunker, recipe.listed()
     return found
-
-
-def reader_of(work: WorkTree) -> Read:
-    """What reads parts of files of the tree."""
-
-    def read(path: str, start: int, size: int) -> bytes:
-        with work.open_path(path, start, start + size) as chunks:
-            return b"".join(chunks)
-
-    return read

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from modelops_bundle.disk.files import free_bytes
@@ -14,14 +14,14 @@ from modelops_bundle.disk.tree import Tree
 from modelops_bundle.errors import BundleError, DiskError, NotFound, UsageError
 from modelops_bundle.events import Started
 from modelops_bundle.formats import cuts
-from modelops_bundle.model.chunkmap import FIRST_XOR, ChunkList, ChunkMap, ChunkPack, Recipe, is_whole
+from modelops_bundle.model.chunkmap import FIRST_XOR, ChunkList, ChunkMap, ChunkPack, Recipe, is_whole, whole_files
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.ports import Reader
 from modelops_bundle.model.reference import Reference, parse
 from modelops_bundle.model.snapshot import Snapshot
 from modelops_bundle.operations import remote_state
-from modelops_bundle.operations.chunking import chunk_lists, is_likely, reader_of, said
+from modelops_bundle.operations.chunking import chunk_lists, is_likely, said
 from modelops_bundle.operations.layouts import profile_of
 from modelops_bundle.operations.remote_state import Remote
 from modelops_bundle.operations.session import Session
@@ -74,14 +74,14 @@ class Sides:
     most_bytes: int | None = None
     """The most layers, and bytes of one, that the registry takes."""
     lost: frozenset[Digest] = frozenset()
+    """Blobs that it turned out not to hold."""
     place: str = ""
     """The repository, without a tag."""
-    """Blobs that it turned out not to hold."""
 
 
 def plain(session: Session, tree: Sides) -> ChunkMap:
     """Every large file a blob of its own, with its chunk list in the index: a function of the tree alone."""
-    return _plain(tree.here, _lists(session, tree))
+    return whole_files((path, tree.here[path].content, *found) for path, found in _lists(session, tree).items())
 
 
 def _lists(session: Session, tree: Sides, *, made: bool = False) -> Lists:
@@ -102,30 +102,17 @@ def _lists(session: Session, tree: Sides, *, made: bool = False) -> Lists:
     told = said(
         {digest for digest in wanted - known.keys() if session.chunks.get(digest) is None}, tree.bases, whole=True
     )
-    reader = reader_of(WorkTree(session.tree, tree.here, tree.keys))
+    read = WorkTree(session.tree, tree.here, tree.keys).read
     for path in large:
         digest = tree.here[path].digest
         # The word of others, where otherwise a file that somebody only pulled would have to be read for it.
-        if digest in told and digest not in known and is_likely(path, tree.here[path].size, told[digest], reader):
+        if digest in told and digest not in known and is_likely(path, tree.here[path].size, told[digest], read):
             known[digest] = told[digest]
     unknown = [path for path in large if tree.here[path].digest not in known]
     if unknown:
         known |= chunk_lists(session, tree.here, tree.keys, unknown)
     lists = {path: known[tree.here[path].digest] for path in large if tree.here[path].digest in known}
     return rules.affordable(lists)
-
-
-def _plain(here: Snapshot, lists: Lists) -> ChunkMap:
-    packs = {here[path].digest: ChunkPack(here[path].content, chunks) for path, (_, chunks) in lists.items()}
-    ordered = tuple(packs[digest] for digest in sorted(packs))
-    numbers = {pack.blob.digest: number for number, pack in enumerate(ordered)}
-    return ChunkMap(
-        ordered,
-        {
-            path: Recipe(chunker, ((numbers[here[path].digest], 0, len(chunks)),), ordered)
-            for path, (chunker, chunks) in lists.items()
-        },
-    )
 
 
 def chunked(session: Session, tree: Sides, how: str, store: Reader, xor_base: str | None = None) -> Ways:
@@ -142,8 +129,8 @@ def chunked(session: Session, tree: Sides, how: str, store: Reader, xor_base: st
     if how == "auto":
         look.keep_shared()
     whole = sum(tree.here[path].size for path in look.files)
-    if not look.files or (how == "auto" and not rules.is_worth(whole, look.expected())):
-        return Ways(plain(session, tree), {"plain": whole, "delta": look.expected()} if look.files else {})
+    if not look.files or (how == "auto" and not rules.is_worth(whole, look.expected)):
+        return Ways(plain(session, tree), {"plain": whole, "delta": look.expected} if look.files else {})
     chunks = look.encoded()
     sent = {pack.blob.digest: pack.blob.size for pack in look.made}
     return Ways(chunks, {"plain": whole, "delta": sum(sent.values())}, frozenset(sent), look.reused())
@@ -173,7 +160,7 @@ def foreseen(session: Session, tree: Sides, store: Reader) -> Ways:
     """As `plain`, with about the bytes that a delta push would send."""
     look = _Look(session, tree, store, _lists(session, tree, made=True))
     whole = sum(tree.here[path].size for path in look.files)
-    return Ways(plain(session, tree), {"plain": whole, "delta": look.expected()} if look.files else {})
+    return Ways(plain(session, tree), {"plain": whole, "delta": look.expected} if look.files else {})
 
 
 def bases_of(session: Session, reference: Reference, found: Iterable[Remote]) -> list[Remote]:
@@ -226,7 +213,7 @@ class _Look:
             # Nobody here need have seen it before.
             tree = replace(tree, bases=(_named(session, tree, xor_base), *tree.bases))
         self._session, self._tree, self._lists = session, tree, lists
-        self.read = reader_of(WorkTree(session.tree, tree.here, tree.keys))
+        self.read = WorkTree(session.tree, tree.here, tree.keys).read
         self.known, self.earlier = _known(session, tree)
         self.bases = Bases(self.known.packs, store)
         self.made: list[ChunkPack] = []
@@ -352,13 +339,14 @@ class _Look:
             self._types[path] = cuts.chunker_for(
                 path,
                 self._tree.here[path].size,
-                lambda start, count: self.read(path, start, min(count, self._tree.here[path].size - start)),
+                partial(self.read, path),
                 smallest=cuts.SMALLEST,
             )
         return self._types[path]
 
+    @cached_property
     def expected(self) -> int:
-        """About how many bytes of chunks are new, once they are stored."""
+        """About how many bytes of chunks are new, once they are stored; asked for when it is known which files those are."""
         fresh = self._fresh(self.files.values())
         return int(sum(what.size for what in fresh) * encode.sampled(fresh, self.read, self.bases))
 
@@ -370,7 +358,7 @@ class _Look:
         """Make the new packs; what they are for is in the map."""
         session, fresh = self._session, self._fresh(self.files.values())
         session.run.emit(Started("encode", None, sum(what.size for what in fresh)))
-        keep = self.expected() <= free_bytes(session.project.folder) // 4
+        keep = self.expected <= free_bytes(session.project.folder) // 4
         spool = partial(_spool, session) if keep else _none
         places: dict[bytes, tuple[int, int]] = {}
         taken, run = self.known.contradicts, session.run

@@ -19,7 +19,7 @@ from modelops_bundle.formats import cuts
 from modelops_bundle.formats.chunker import Chunker
 from modelops_bundle.model import artifact, chunkmap, media
 from modelops_bundle.model.artifact import Contents, Place
-from modelops_bundle.model.chunkmap import ChunkList, ChunkMap, ChunkPack, Recipe
+from modelops_bundle.model.chunkmap import ChunkList
 from modelops_bundle.model.descriptor import Descriptor
 from modelops_bundle.model.digest import Digest
 from modelops_bundle.model.manifest import Manifest
@@ -357,18 +357,13 @@ def _made(contents: Contents, listed: Mapping[Digest, Listed], manifest: Manifes
 
     :param listed: chunker and chunk list of large files.
     """
-    large = {path: e for path, e in contents.snapshot.items() if e.digest in listed and e.kind == "file"}
-    packs = {entry.digest: ChunkPack(entry.content, listed[entry.digest][1]) for entry in large.values()}
-    # As a push orders them.
-    numbers = {digest: number for number, digest in enumerate(sorted(packs))}
-    shared = tuple(packs[digest] for digest in numbers)
-    recipes = {
-        path: Recipe(listed[e.digest][0], ((numbers[e.digest], 0, len(packs[e.digest].chunks)),), shared)
-        for path, e in large.items()
-        if contents.places[path].offset is None
-    }
+    chunks = chunkmap.whole_files(
+        (path, entry.content, *listed[entry.digest])
+        for path, entry in contents.snapshot.items()
+        if entry.kind == "file" and entry.digest in listed and contents.places[path].offset is None
+    )
     annotations = {key: value for key, value in manifest.annotations.items() if not key.startswith(media.PREFIX)}
-    return artifact.build(contents.snapshot, annotations, _packs(manifest, contents), ChunkMap(shared, recipes))
+    return artifact.build(contents.snapshot, annotations, _packs(manifest, contents), chunks)
 
 
 def _packs(manifest: Manifest, contents: Contents) -> list[Pack]:

@@ -30,7 +30,7 @@ from modelops_bundle.transfer.assemble import Brought, Wanted
 from modelops_bundle.transfer.hosts import Host
 from modelops_bundle.transfer.ranges import NoRanges, Room
 from modelops_bundle.transfer.seeds import Seeds, Source
-from modelops_bundle.transfer.staging import Staging
+from modelops_bundle.transfer.staging import Staging, Told
 from modelops_bundle.workspace.chunks import SMALLEST
 
 FURTHER = 64 * 1024 * 1024
@@ -212,17 +212,9 @@ class Seeding:
         self.look_further(path, what, recipe)
         if plain and not self._is_worth_it(what, recipe):
             return None
-        told = 0
-        lock = threading.Lock()
-
-        def tell(amount: int) -> None:
-            nonlocal told
-            with lock:
-                told += amount
-            progress(amount)
-
+        told = Told(progress)
         try:
-            made = self._staging.assemble(what, recipe, self.seeds, self._where, self._session.run, tell)
+            made = self._staging.assemble(what, recipe, self.seeds, self._where, self._session.run, told)
             self.brought(what, recipe)
             # What is between two chunks came as well, though it was here.
             return Brought(made.received, max(0, min(made.reused, what.size - made.received)))
@@ -233,7 +225,7 @@ class Seeding:
             # parts are missed, there is such a blob: other packs are staged.
             why = error.message if isinstance(error, Corrupt) else "the host gives no parts of it"
             self._session.run.emit(Retrying(str(what.digest), 1, 0.0, why))
-            progress(-told)
+            told.take_back()
             with suppress(OSError):
                 self._staging.assembly(what).unlink()
             return None

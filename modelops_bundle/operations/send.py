@@ -179,8 +179,7 @@ class Source:
 
 
 def _chunk_packs(plan: PushPlan, tree: WorkTree, store: Store, spooled: Spooled) -> ChunkPacks:
-    from modelops_bundle.operations.chunking import reader_of
     from modelops_bundle.transfer.bases import Bases
     from modelops_bundle.transfer.encode import ChunkPacks
 
-    return ChunkPacks(plan.chunks, plan.fresh, reader_of(tree), Bases(plan.chunks.packs, store), spooled)
+    return ChunkPacks(plan.chunks, plan.fresh, tree.read, Bases(plan.chunks.packs, store), spooled)

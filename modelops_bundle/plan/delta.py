@@ -240,16 +240,21 @@ def idle(files: Iterable[Large], known: Known) -> frozenset[int]:
     """The packs of which so little is in use that it is sent again: each would keep all its bytes in the repository, and
     in every copy of the version.
     """
+    return frozenset(
+        number
+        for number, size in _live(files).items()
+        if size <= IDLE_BYTES and size < IDLE_SHARE * sum(known.packs[number].chunks.sizes)
+    )
+
+
+def _live(files: Iterable[Large]) -> dict[int, int]:
+    """How many bytes of the files each pack holds."""
     live: dict[int, int] = {}
     for file in files:
         for one in file.cuts:
             if one.where is not None:
                 live[one.where.pack] = live.get(one.where.pack, 0) + one.size
-    return frozenset(
-        number
-        for number, size in live.items()
-        if size <= IDLE_BYTES and size < IDLE_SHARE * sum(known.packs[number].chunks.sizes)
-    )
+    return live
 
 
 def affordable(lists: Mapping[str, tuple[str, ChunkList]]) -> dict[str, tuple[str, ChunkList]]:
@@ -273,14 +278,9 @@ def dropped(
 
     :param target: bytes of a new pack. :param bases: packs that new chunks are differences to.
     """
-    live: dict[int, int] = {}
-    fresh = 0
+    files = list(files)
+    live, fresh = _live(files), sum(file.fresh for file in files)
     always = frozenset(bases)
-    for file in files:
-        fresh += file.fresh
-        for one in file.cuts:
-            if one.where is not None:
-                live[one.where.pack] = live.get(one.where.pack, 0) + one.size
 
     def count(gone: frozenset[int] | set[int], moved: int) -> int:
         return len(known.needed(always.union(live.keys() - gone))) + -(-(fresh + moved) // target)

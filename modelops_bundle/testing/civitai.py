@@ -13,12 +13,12 @@ import re
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 import blake3
 
 from modelops_bundle.testing.protocol import Call, Response
-from modelops_bundle.testing.site import Site, Storage, bearer, document
+from modelops_bundle.testing.site import Served, Storage, bearer, document
 
 _DOWNLOAD = re.compile(r"/api/download/models/(\d+)")
 _MODEL = re.compile(r"/api/v1/models/(\d+)")
@@ -85,29 +85,16 @@ class CivitaiModel:
     versions: list[CivitaiVersion] = field(default_factory=list)
 
 
-class Civitai:
+class Civitai(Served):
     """The server, and the storage it sends its clients to. `users` are names by key, `busy` the 429s still to come."""
 
     def __init__(self) -> None:
-        self.storage = Storage(life=86400)
+        super().__init__(Storage(life=86400))
         self.models: dict[int, CivitaiModel] = {}
         self.users: dict[str, str] = {}
         self.busy = 0
         self.blocked = False
         self._files = 0
-        self.site = Site(self._answer)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.site.close()
-        self.storage.close()
-
-    @property
-    def url(self) -> str:
-        """The root URL."""
-        return self.site.url
 
     def add(self, model: int, version: int, files: Mapping[str, bytes], **facts: Any) -> CivitaiVersion:
         """A new version, the newest; its first file is the primary one. `facts` are fields of `CivitaiVersion`."""
@@ -122,7 +109,7 @@ class Civitai:
 
     # --- answers
 
-    def _answer(self, call: Call) -> Response:
+    def answer(self, call: Call) -> Response:
         if found := _DOWNLOAD.fullmatch(call.path):
             return self._seen_by_browsers(call, self._download(call, int(found[1])))
         if found := _MODEL.fullmatch(call.path):

@@ -15,12 +15,12 @@ import gzip
 import json
 import re
 import secrets
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from modelops_bundle.testing.hub_repositories import HubFile, HubRepository, listing
 from modelops_bundle.testing.protocol import Call, Response
-from modelops_bundle.testing.site import Site, Storage, bearer, document, part
+from modelops_bundle.testing.site import Served, Storage, bearer, document, part
 
 WINDOW = 300
 """Seconds of a rate limit."""
@@ -34,7 +34,7 @@ _BAD_TOKEN = "Invalid credentials in Authorization header"
 _COMPRESSED = (".md", ".txt", ".json")
 
 
-class Hub:
+class Hub(Served):
     """The server, and the storage it sends its clients to.
 
     `users` are names by token; `moved` are new names by old ones; `page` is how many entries a page of a tree has; `left` are the requests that remain of
@@ -42,26 +42,13 @@ class Hub:
     """
 
     def __init__(self) -> None:
-        self.storage = Storage()
+        super().__init__(Storage())
         self.repositories: dict[tuple[str, str], HubRepository] = {}
         self.users: dict[str, str] = {}
         self.moved: dict[str, str] = {}
         self.page = 1000
         self.left = dict(QUOTAS)
         self.reset = 172
-        self.site = Site(self._answer)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.site.close()
-        self.storage.close()
-
-    @property
-    def url(self) -> str:
-        """The endpoint."""
-        return self.site.url
 
     def add(self, name: str, kind: str = "models", **facts: Any) -> HubRepository:
         """A new repository; `facts` are fields of `HubRepository`."""
@@ -71,7 +58,7 @@ class Hub:
 
     # --- answers
 
-    def _answer(self, call: Call) -> Response:
+    def answer(self, call: Call) -> Response:
         bucket = "resolvers" if "/resolve" in call.target else "api" if call.target.startswith("/api/") else "pages"
         if self.left[bucket] <= 0:
             answer = document({"error": "You have been rate limited"}, 429)

@@ -11,10 +11,10 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 from modelops_bundle.testing.protocol import Call, Response
-from modelops_bundle.testing.site import Site, Storage, bearer, document
+from modelops_bundle.testing.site import Served, Storage, bearer, document
 
 MOST = 3000
 """Entries of a listing of models; the rest is left out without a word."""
@@ -36,31 +36,18 @@ class ModelscopeRepository:
     revisions: dict[str, dict[str, bytes]] = field(default_factory=dict)
 
 
-class Modelscope:
+class Modelscope(Served):
     """The server, and the storage it sends its clients to.
 
     `users` are names by token; `most` is where listings end; `moody` how many listings are refused that should not be.
     """
 
     def __init__(self) -> None:
-        self.storage = Storage()
+        super().__init__(Storage())
         self.repositories: dict[tuple[str, str], ModelscopeRepository] = {}
         self.users: dict[str, str] = {}
         self.most = MOST
         self.moody = 0
-        self.site = Site(self._answer)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.site.close()
-        self.storage.close()
-
-    @property
-    def url(self) -> str:
-        """The endpoint."""
-        return self.site.url
 
     def add(self, name: str, files: Mapping[str, bytes], kind: str = "models", **facts: Any) -> ModelscopeRepository:
         """A repository whose `master` is `files`; `facts` are fields of `ModelscopeRepository`."""
@@ -71,7 +58,7 @@ class Modelscope:
 
     # --- answers
 
-    def _answer(self, call: Call) -> Response:
+    def answer(self, call: Call) -> Response:
         found = _ROUTE.fullmatch(call.path)
         if found is None:
             return Response(404, {"Content-Type": "text/html"}, b"<html>404</html>")

@@ -7,8 +7,9 @@ import hmac
 import json
 import secrets
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 from urllib.parse import quote, urlencode
 
 from modelops_bundle.testing.actions import Action
@@ -119,3 +120,27 @@ def bearer(call: Call) -> str | None:
     """The token that a call brings; None when it brings none."""
     kind, _, token = call.headers.get("authorization", "").partition(" ")
     return token if kind.lower() == "bearer" and token else None
+
+
+class Served(ABC):
+    """A server in this process, and the storage that it sends its clients to."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+        self.site = Site(self.answer)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.site.close()
+        self.storage.close()
+
+    @property
+    def url(self) -> str:
+        """The root URL."""
+        return self.site.url
+
+    @abstractmethod
+    def answer(self, call: Call) -> Response:
+        """What is answered; asked from several threads."""

@@ -39,6 +39,27 @@ SMALL = 8 * 1024 * 1024
 their full length at once and a journal."""
 
 
+class Told:
+    """Passes on progress, which may turn out to have been none.
+
+    :param progress: told the bytes that came, from several threads.
+    """
+
+    def __init__(self, progress: Callable[[int], None]) -> None:
+        self._progress = progress
+        self._amount = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, amount: int) -> None:
+        with self._lock:
+            self._amount += amount
+        self._progress(amount)
+
+    def take_back(self) -> None:
+        """All of it was for nothing."""
+        self._progress(-self._amount)
+
+
 class Staging:
     """A folder of blobs by digest, on the file system of the tree they are for.
 
@@ -156,22 +177,14 @@ class Staging:
             return self._fetch(what, store, run, progress)
 
     def _fetch(self, what: Descriptor, store: Reader, run: Run, progress: Callable[[int], None]) -> int:
-        told = 0
-        lock = threading.Lock()
-
-        def tell(amount: int) -> None:
-            nonlocal told
-            with lock:
-                told += amount
-            progress(amount)
-
+        told = Told(progress)
         try:
-            return self._receive(what, store, run, tell, alone=False)
+            return self._receive(what, store, run, told, alone=False)
         except Corrupt as error:
             self._drop(what)
             run.emit(Retrying(str(what.digest), 1, 0.0, error.message))
         # A kept beginning, or the way here, may have been the bad part: once more from nothing.
-        progress(-told)
+        told.take_back()
         try:
             return self._receive(what, store, run, progress, alone=True)
         except Corrupt:

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from modelops_bundle.errors import Corrupt
 from modelops_bundle.formats import codec as codec_module
-from modelops_bundle.formats.codec import CODECS, LARGEST, choose, decode, encode
+from modelops_bundle.formats.codec import choose, decode, encode
+from modelops_bundle.model.chunkmap import CODECS, MAX_CHUNK
 
 FRAME = b"\x28\xb5\x2f\xfd"
 
@@ -90,7 +91,7 @@ def test_what_was_stored_comes_back(codec: str, raw: bytes, chance: random.Rando
 
 
 @pytest.mark.parametrize("codec", CODECS)
-@pytest.mark.parametrize("size", [(128 << 10) * 4, (1 << 20) + 3, LARGEST])
+@pytest.mark.parametrize("size", [(128 << 10) * 4, (1 << 20) + 3, MAX_CHUNK])
 def test_long_chunks_come_back(codec: str, size: int) -> None:
     raw = (bf16(1, 5000) * (size // 10_000 + 1))[:size]
     base = raw[1:] + b"\0"
@@ -197,7 +198,7 @@ def test_a_checksum_may_be_there() -> None:
     assert decode(zstandard.ZstdCompressor(write_checksum=True).compress(b"abcd"), "zstd", 4) == b"abcd"
 
 
-@pytest.mark.parametrize("size", [-1, 0, LARGEST + 1, 1 << 62])
+@pytest.mark.parametrize("size", [-1, 0, MAX_CHUNK + 1, 1 << 62])
 def test_sizes_that_no_chunk_has(size: int) -> None:
     for codec in CODECS:
         with pytest.raises(Corrupt):

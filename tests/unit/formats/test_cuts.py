@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 from modelops_bundle.formats import cuts
 from modelops_bundle.formats.chunker import Chunker
-from modelops_bundle.formats.codec import LARGEST
 from modelops_bundle.formats.cuts import FASTCDC, SHORT, STEP, TAIL, Plan, by_content, chunker_for
+from modelops_bundle.model.chunkmap import MAX_CHUNK
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 WIDTH = {"F32": 4, "BF16": 2, "U8": 1}
@@ -78,7 +78,7 @@ def sizes(data: bytes, path: str = "a") -> list[int]:
     found = planned(data, path).sizes
     assert found is not None
     assert sum(found) == len(data)
-    assert all(0 < size <= LARGEST for size in found)
+    assert all(0 < size <= MAX_CHUNK for size in found)
     return list(found)
 
 
