@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from blake3 import blake3
 
+from modelops_bundle.errors import NotFound
 from modelops_bundle.events import Run
 from modelops_bundle.model import artifact, media
 from modelops_bundle.model.artifact import Artifact
@@ -214,3 +216,23 @@ def publish(place: str, version: Version) -> str:
         assert reference.tag is not None, place
         store.tag(reference.tag, Descriptor.of(manifest.media_type, data), data, ANYTHING)
     return version.digest
+
+
+class Held:
+    """Blobs, and what was asked of them."""
+
+    def __init__(self, blobs: dict[Digest, bytes]) -> None:
+        self.blobs = blobs
+        self.asked: list[tuple[int, int]] = []
+
+    def has(self, what: Descriptor) -> bool:
+        return what.digest in self.blobs
+
+    @contextmanager
+    def open(self, what: Descriptor, start: int = 0, stop: int | None = None) -> Iterator[Iterator[bytes]]:
+        if what.digest not in self.blobs:
+            raise NotFound("gone")
+        assert stop is not None
+        self.asked.append((start, stop))
+        data = self.blobs[what.digest][start:stop]
+        yield iter([data[at : at + 333] for at in range(0, len(data), 333)])

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 
@@ -12,34 +10,14 @@ import pytest
 
 from modelops_bundle.disk.tree import Tree
 from modelops_bundle.errors import Corrupt, NotFound
-from modelops_bundle.model.descriptor import Descriptor
-from modelops_bundle.model.digest import Digest
 from modelops_bundle.transfer import bases
 from modelops_bundle.transfer.bases import Bases
 from tests.support import chunked
+from tests.support.chunked import Held
 
 PIECES = [Random(number).randbytes(1000) for number in range(100)]
 VERSION = chunked.plain({"m.bin": PIECES})
 BLOB = VERSION.chunks.packs[0].blob.digest
-
-
-class Held:
-    """A blob, and what was asked of it."""
-
-    def __init__(self, blobs: dict[Digest, bytes]) -> None:
-        self.blobs = blobs
-        self.asked: list[tuple[int, int]] = []
-
-    def has(self, what: Descriptor) -> bool:
-        return what.digest in self.blobs
-
-    @contextmanager
-    def open(self, what: Descriptor, start: int = 0, stop: int | None = None) -> Iterator[Iterator[bytes]]:
-        if what.digest not in self.blobs:
-            raise NotFound("gone")
-        assert stop is not None
-        self.asked.append((start, stop))
-        yield iter([self.blobs[what.digest][start:stop]])
 
 
 @pytest.fixture

@@ -2,44 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from random import Random
 
 import pytest
 from blake3 import blake3
 
 from modelops_bundle.errors import Corrupt, NotFound
-from modelops_bundle.model.descriptor import Descriptor
-from modelops_bundle.model.digest import Digest
 from modelops_bundle.transfer import chunks
 from modelops_bundle.transfer.chunks import decoded, matches, reading
 from tests.support import chunked
+from tests.support.chunked import Held
 
 PIECES = [Random(number).randbytes(700) + b"\0" * 300 for number in range(10)]
 OLD = chunked.plain({"m.bin": PIECES})
 NEAR = bytes(PIECES[4][:-1]) + b"\1"
 NEW = [PIECES[0], b"new" * 400, *PIECES[3:6], NEAR, PIECES[1], PIECES[0]]
-
-
-class Held:
-    """Blobs, and what was asked of them."""
-
-    def __init__(self, blobs: dict[Digest, bytes]) -> None:
-        self.blobs = blobs
-        self.asked: list[tuple[int, int]] = []
-
-    def has(self, what: Descriptor) -> bool:
-        return what.digest in self.blobs
-
-    @contextmanager
-    def open(self, what: Descriptor, start: int = 0, stop: int | None = None) -> Iterator[Iterator[bytes]]:
-        if what.digest not in self.blobs:
-            raise NotFound("gone")
-        assert stop is not None
-        self.asked.append((start, stop))
-        data = self.blobs[what.digest][start:stop]
-        yield iter([data[at : at + 333] for at in range(0, len(data), 333)])
 
 
 VERSIONS = {
